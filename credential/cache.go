@@ -1,0 +1,177 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+)
+
+// CacheOptions are the settings of a [Cache]. The zero value of a field means
+// its default.
+type CacheOptions struct {
+	// TTL is how long a credential is used before the store is asked again.
+	// Default: 1 minute.
+	TTL time.Duration
+
+	// NegativeTTL is how long "no credential" and "not a valid document" are
+	// remembered. It is short, because somebody may be waiting for the remedy.
+	// Default: 2 seconds, and never more than TTL.
+	NegativeTTL time.Duration
+
+	// StaleIfError is how long after its TTL a credential may still be used
+	// while the store does not answer. Default: 0, not at all.
+	StaleIfError time.Duration
+
+	// Timeout bounds one read of the store. Default: 2 seconds.
+	Timeout time.Duration
+
+	// MaxBytes bounds the memory that cached documents take. What is used least
+	// goes first. Default: 256 MiB.
+	MaxBytes uint64
+}
+
+// retryInterval is how long a stale credential is served before a store that did
+// not answer is asked again, so that an outage costs one request a second the
+// wait and not every request.
+const retryInterval = time.Second
+
+// entryOverhead is what an entry takes beside its document, roughly, in bytes.
+const entryOverhead = 512
+
+// Cache reads through to a [Store] and remembers what it said. One read of the
+// store is under way per key at a time, and it goes on when the caller who
+// started it goes away. Cache is safe for concurrent use.
+type Cache struct {
+	store   Store
+	options CacheOptions
+	entries *otter.Cache[Key, *entry]
+	reads   singleflight.Group
+}
+
+// entry is what is known of one key. It is replaced, never changed.
+type entry struct {
+	credential *Credential // nil if err says why
+	err        error
+	asOf       time.Time // the store was asked no earlier than this
+	retryAt    time.Time // zero unless the last read failed: do not ask before
+}
+
+// NewCache makes a cache before store.
+func NewCache(store Store, o CacheOptions) *Cache {
+	if o.TTL <= 0 {
+		o.TTL = time.Minute
+	}
+	if o.NegativeTTL <= 0 {
+		o.NegativeTTL = 2 * time.Second
+	}
+	o.NegativeTTL = min(o.NegativeTTL, o.TTL)
+	if o.Timeout <= 0 {
+		o.Timeout = 2 * time.Second
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 256 << 20
+	}
+	return &Cache{
+		store:   store,
+		options: o,
+		entries: otter.Must(&otter.Options[Key, *entry]{
+			MaximumWeight: o.MaxBytes,
+			Weigher:       func(_ Key, e *entry) uint32 { return e.weight() },
+		}),
+	}
+}
+
+// Store is the store that c reads.
+func (c *Cache) Store() Store { return c.store }
+
+// Get returns the credential under key, from memory if that is recent enough.
+// Errors: [ErrNotFound], [ErrInvalid] if the stored document is not a JSON
+// object, [ErrUnavailable] if the store does not answer and nothing cached may
+// be served, or that of ctx.
+func (c *Cache) Get(ctx context.Context, key Key) (*Credential, error) {
+	known, ok := c.entries.GetIfPresent(key)
+	if ok && c.fresh(known, time.Now()) {
+		return known.credential, known.err
+	}
+	read := c.reads.DoChan(key.Provider+"/"+string(key.Tenant), func() (any, error) {
+		// Detached: others wait for the same answer, and the next request wants
+		// it in the cache.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
+		defer cancel()
+		return c.read(ctx, key), nil
+	})
+	select {
+	case result := <-read:
+		e := result.Val.(*entry)
+		return e.credential, e.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Set notes cred as what the store holds now: after a write, or after a read
+// that did not go through c. A read of c's own that started earlier does not
+// overwrite it.
+func (c *Cache) Set(key Key, cred *Credential) {
+	c.entries.Set(key, &entry{credential: cred, asOf: time.Now()})
+}
+
+// Forget makes the next Get ask the store.
+func (c *Cache) Forget(key Key) { c.entries.Invalidate(key) }
+
+// read asks the store and returns what is to be believed afterwards.
+func (c *Cache) read(ctx context.Context, key Key) *entry {
+	next := &entry{asOf: time.Now()}
+	doc, err := c.store.Get(ctx, key)
+	if err == nil {
+		next.credential, err = New(doc)
+	}
+	next.err = err
+	answered := err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid)
+
+	believed, _ := c.entries.Compute(key, func(old *entry, found bool) (*entry, otter.ComputeOp) {
+		switch {
+		case found && old.asOf.After(next.asOf):
+			return old, otter.CancelOp // somebody noted something newer meanwhile
+		case answered:
+			return next, otter.WriteOp
+		case found && c.mayServeStale(old, next.asOf):
+			stale := *old
+			stale.retryAt = time.Now().Add(retryInterval)
+			return &stale, otter.WriteOp
+		default:
+			return next, otter.CancelOp
+		}
+	})
+	if believed == nil {
+		return next
+	}
+	if !answered && !c.fresh(believed, time.Now()) {
+		return next
+	}
+	return believed
+}
+
+// fresh reports whether e can be used without asking the store.
+func (c *Cache) fresh(e *entry, now time.Time) bool {
+	ttl := c.options.TTL
+	if e.err != nil {
+		ttl = c.options.NegativeTTL
+	}
+	return now.Sub(e.asOf) < ttl || now.Before(e.retryAt) && c.mayServeStale(e, now)
+}
+
+// mayServeStale reports whether e may be used though the store does not answer.
+func (c *Cache) mayServeStale(e *entry, now time.Time) bool {
+	return e.err == nil && now.Sub(e.asOf) < c.options.TTL+c.options.StaleIfError
+}
+
+func (e *entry) weight() uint32 {
+	if e.credential == nil {
+		return entryOverhead
+	}
+	return uint32(len(e.credential.stored)+len(e.credential.visible)) + entryOverhead //nolint:gosec // at most 2 MiB
+}

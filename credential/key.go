@@ -1,0 +1,38 @@
+package credential
+
+import "fmt"
+
+// maxProviderLength is the length of the longest provider name in bytes.
+const maxProviderLength = 63
+
+// Key names one credential: what one provider needs for one tenant.
+type Key struct {
+	Provider string
+	Tenant   Tenant
+}
+
+// Check reports whether both names of k are well formed. Stores call it before
+// they build a path from k, so that a name that went round [ParseTenant] still
+// cannot leave its place. The error is [ErrTenantMissing], [ErrTenantInvalid] or
+// that of [CheckProvider].
+func (k Key) Check() error {
+	if err := CheckProvider(k.Provider); err != nil {
+		return err
+	}
+	_, err := ParseTenant(string(k.Tenant))
+	return err
+}
+
+// CheckProvider reports whether name can name a provider: a lower-case letter or
+// a digit, then lower-case letters, digits, '_' and '-', at most 63 bytes in all.
+func CheckProvider(name string) error {
+	valid := name != "" && len(name) <= maxProviderLength
+	for i := 0; valid && i < len(name); i++ {
+		c := name[i]
+		valid = 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || i > 0 && (c == '_' || c == '-')
+	}
+	if !valid {
+		return fmt.Errorf("provider name %q does not match ^[a-z0-9][a-z0-9_-]{0,62}$", name)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that a [Store] returns, possibly wrapped; ask with [errors.Is].
+var (
+	// ErrNotFound says that the store answered and has nothing under the key:
+	// it never had, or what it had is deleted.
+	ErrNotFound = errors.New("credential not found")
+
+	// ErrConflict says that a check-and-set lost: the store holds another
+	// version than the one expected, and this call wrote nothing.
+	ErrConflict = errors.New("credential was changed by somebody else")
+
+	// ErrUnavailable says that the store did not answer, or did not do what was
+	// asked for a reason that says nothing of the credential: it is unreachable
+	// or sealed, the mount does not exist, the policy forbids. After a Put or a
+	// Delete it leaves open whether the change was made; only a Get can tell.
+	ErrUnavailable = errors.New("credential store unavailable")
+
+	// ErrReadOnly says that the store has no check-and-set and so takes no
+	// writes (Vault's KV version 1).
+	ErrReadOnly = errors.New("credential store is read-only")
+)
+
+// Document is a stored JSON object with what the store knows of it.
+type Document struct {
+	// Data is the JSON object as it was stored, up to the store's own
+	// reformatting. Its readers do not change it.
+	Data []byte
+
+	// Version is what a check-and-set is made against. It grows with each write
+	// and starts at 1; 0 stands for "never written". A store without versions
+	// leaves it 0.
+	Version uint64
+
+	// WrittenAt is when this version was written, by the store's clock; zero if
+	// the store does not say.
+	WrittenAt time.Time
+}
+
+// Store keeps one JSON object per [Key]. All its methods are safe for concurrent
+// use, talk to the store itself and not to a cache, return when ctx is done, and
+// do not repeat a request whose outcome is unknown. Every Store passes the suite
+// in package storetest.
+type Store interface {
+	// Get returns the newest version. With [ErrNotFound] for a deleted document
+	// the returned Version is that of the deletion's mark, so that a Put against
+	// it can still tell whether anything happened in between.
+	Get(ctx context.Context, key Key) (Document, error)
+
+	// Put writes data, a JSON object, if the newest version is still version,
+	// and returns the new version. Version 0 writes only where nothing was ever
+	// written, or where all trace of it is gone. [ErrConflict] says that nothing
+	// was written; after [ErrUnavailable] the outcome is unknown.
+	Put(ctx context.Context, key Key, data []byte, version uint64) (uint64, error)
+
+	// Delete removes the newest version. Deleting what is not there is no error.
+	Delete(ctx context.Context, key Key) error
+}

@@ -1,0 +1,162 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// Names of the operations that the hooks of [Memory] are given.
+const (
+	OpGet    = "get"
+	OpPut    = "put"
+	OpDelete = "delete"
+)
+
+// Memory is a [credential.Store] in memory that passes [TestStore] and fails when
+// told to. It starts no goroutine that outlives a call whose hooks return, and so
+// can be used inside a testing/synctest bubble.
+//
+// The hooks are set before the first use; one that is to change its mind does its
+// own locking. They may block and may use the store: no lock is held while they
+// run, and a call whose context ends meanwhile returns [credential.ErrUnavailable]
+// at once, as a call to a store that hangs does. A hook is not called for what a
+// Store refuses without asking: an invalid key, data that is no JSON object, a
+// context that has ended.
+type Memory struct {
+	// Fault, if set, is called before each operation with one of [OpGet], [OpPut]
+	// and [OpDelete]. An error keeps the operation from being done and is its
+	// answer.
+	Fault func(op string, key credential.Key) error
+
+	// After, if set, is called once the operation is done, whatever came of it.
+	// An error replaces its answer: the answer was lost on the way.
+	After func(op string, key credential.Key) error
+
+	mu        sync.Mutex
+	documents map[credential.Key]document
+	calls     map[string]int
+}
+
+type document struct {
+	credential.Document
+	deleted bool
+}
+
+var _ credential.Store = (*Memory)(nil)
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return &Memory{documents: make(map[credential.Key]document), calls: make(map[string]int)}
+}
+
+// Gets is how often Get got as far as [Memory.Fault], failures included.
+func (m *Memory) Gets() int { return m.count(OpGet) }
+
+// Puts is how often Put got as far as [Memory.Fault], failures included.
+func (m *Memory) Puts() int { return m.count(OpPut) }
+
+// Deletes is how often Delete got as far as [Memory.Fault], failures included.
+func (m *Memory) Deletes() int { return m.count(OpDelete) }
+
+// Get implements [credential.Store].
+func (m *Memory) Get(ctx context.Context, key credential.Key) (credential.Document, error) {
+	var found credential.Document
+	err := m.do(ctx, OpGet, key, func() error {
+		d := m.documents[key]
+		if d.Version == 0 || d.deleted {
+			found.Version = d.Version
+			return credential.ErrNotFound
+		}
+		found = d.Document
+		return nil
+	})
+	switch {
+	case errors.Is(err, credential.ErrNotFound):
+		return credential.Document{Version: found.Version}, err
+	case err != nil:
+		return credential.Document{}, err
+	}
+	return found, nil
+}
+
+// Put implements [credential.Store].
+func (m *Memory) Put(ctx context.Context, key credential.Key, data []byte, version uint64) (uint64, error) {
+	if _, err := credential.New(credential.Document{Data: data}); err != nil {
+		return 0, err
+	}
+	err := m.do(ctx, OpPut, key, func() error {
+		if m.documents[key].Version != version {
+			return credential.ErrConflict
+		}
+		m.documents[key] = document{Document: credential.Document{
+			Data: bytes.Clone(data), Version: version + 1, WrittenAt: time.Now(),
+		}}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return version + 1, nil
+}
+
+// Delete implements [credential.Store].
+func (m *Memory) Delete(ctx context.Context, key credential.Key) error {
+	return m.do(ctx, OpDelete, key, func() error {
+		if d, ok := m.documents[key]; ok {
+			d.Data, d.deleted = nil, true
+			m.documents[key] = d
+		}
+		return nil
+	})
+}
+
+// do applies one operation between its hooks.
+func (m *Memory) do(ctx context.Context, op string, key credential.Key, apply func() error) error {
+	if err := key.Check(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", credential.ErrUnavailable, err)
+	}
+	m.mu.Lock()
+	m.calls[op]++
+	m.mu.Unlock()
+
+	if err := call(ctx, m.Fault, op, key); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	answer := apply()
+	m.mu.Unlock()
+	if err := call(ctx, m.After, op, key); err != nil {
+		return err
+	}
+	return answer
+}
+
+// call runs a hook for no longer than ctx lasts.
+func call(ctx context.Context, hook func(string, credential.Key) error, op string, key credential.Key) error {
+	if hook == nil {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- hook(op, key) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", credential.ErrUnavailable, ctx.Err())
+	}
+}
+
+func (m *Memory) count(op string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls[op]
+}

@@ -1,0 +1,133 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+func checkVersions(t testing.TB, s subject) {
+	key := s.key("acme")
+	for n := range uint64(4) {
+		data := fmt.Sprintf(`{"n":"%d"}`, n)
+		s.mustPut(t, key, data, n)
+		s.mustGet(t, key, data, n+1)
+	}
+}
+
+func checkCreateOnly(t testing.TB, s subject) {
+	key := s.key("acme")
+	s.mustPut(t, key, `{"n":"first"}`, 0)
+	s.mustConflict(t, key, 0)
+	s.mustGet(t, key, `{"n":"first"}`, 1)
+
+	s.mustPut(t, key, `{"n":"second"}`, 1)
+	s.mustConflict(t, key, 0)
+	s.mustGet(t, key, `{"n":"second"}`, 2)
+}
+
+func checkConflict(t testing.TB, s subject) {
+	fresh := s.key("fresh")
+	for _, version := range []uint64{1, 2, 1 << 31} {
+		s.mustConflict(t, fresh, version)
+	}
+	s.mustNotFind(t, fresh, 0)
+	s.mustPut(t, fresh, `{}`, 0)
+
+	key := s.key("acme")
+	for n := range uint64(3) {
+		s.mustPut(t, key, fmt.Sprintf(`{"n":"%d"}`, n), n)
+	}
+	for _, version := range []uint64{0, 1, 2, 4, 5, 1 << 31} {
+		s.mustConflict(t, key, version)
+	}
+	s.mustGet(t, key, `{"n":"2"}`, 3)
+	s.mustPut(t, key, `{"n":"3"}`, 3)
+}
+
+func checkNeverWritten(t testing.TB, s subject) {
+	s.mustNotFind(t, s.key("nobody"), 0)
+	s.mustPut(t, s.key("somebody"), `{}`, 0)
+	s.mustNotFind(t, s.key("nobody"), 0)
+}
+
+// Vault's soft delete marks the newest version as deleted and leaves the counter
+// where it is (vault-plugin-secrets-kv, path_data.go): the mark has the version of
+// the document that it stands for.
+func checkDeleted(t testing.TB, s subject) {
+	key := s.key("acme")
+	s.mustPut(t, key, `{"n":"1"}`, 0)
+	s.mustPut(t, key, `{"n":"2"}`, 1)
+	s.mustDelete(t, key)
+	s.mustNotFind(t, key, 2)
+}
+
+func checkRecreate(t testing.TB, s subject) {
+	key := s.key("acme")
+	s.mustPut(t, key, `{"n":"1"}`, 0)
+	s.mustPut(t, key, `{"n":"2"}`, 1)
+	s.mustDelete(t, key)
+	for _, version := range []uint64{0, 1, 3} {
+		s.mustConflict(t, key, version)
+	}
+	s.mustNotFind(t, key, 2)
+
+	s.mustPut(t, key, `{"n":"3"}`, 2)
+	s.mustGet(t, key, `{"n":"3"}`, 3)
+	s.mustConflict(t, key, 2)
+
+	s.mustDelete(t, key)
+	s.mustNotFind(t, key, 3)
+}
+
+func checkDeleteRepeated(t testing.TB, s subject) {
+	key := s.key("acme")
+	s.mustDelete(t, key)
+	s.mustNotFind(t, key, 0)
+
+	s.mustPut(t, key, `{}`, 0)
+	for range 3 {
+		s.mustDelete(t, key)
+		s.mustNotFind(t, key, 1)
+	}
+	s.mustPut(t, key, `{"again":true}`, 1)
+}
+
+func checkDeleteIsolated(t testing.TB, s subject) {
+	gone, stays, other := s.key("acme"), s.key("acme.eu"), s.key("acme")
+	other.Provider += "x"
+	for _, key := range []credential.Key{gone, stays, other} {
+		s.mustPut(t, key, `{"n":"1"}`, 0)
+	}
+	s.mustDelete(t, gone)
+	s.mustNotFind(t, gone, 1)
+	s.mustGet(t, stays, `{"n":"1"}`, 1)
+	s.mustGet(t, other, `{"n":"1"}`, 1)
+}
+
+// mustConflict ends the test unless a Put against version is an ErrConflict.
+func (s subject) mustConflict(t testing.TB, key credential.Key, version uint64) {
+	t.Helper()
+	written, err := s.Put(t.Context(), key, []byte(`{"n":"lost"}`), version)
+	if !errors.Is(err, credential.ErrConflict) {
+		t.Fatalf("Put against version %d: version %d, error %v; want ErrConflict", version, written, err)
+	}
+}
+
+// mustNotFind ends the test unless key is not found and its mark, if any, has
+// this version.
+func (s subject) mustNotFind(t testing.TB, key credential.Key, version uint64) {
+	t.Helper()
+	doc, err := s.Get(t.Context(), key)
+	if !errors.Is(err, credential.ErrNotFound) {
+		t.Fatalf("Get: error %v, want ErrNotFound", err)
+	}
+	if doc.Version != version {
+		t.Fatalf("Get: ErrNotFound with version %d, want %d", doc.Version, version)
+	}
+	if len(doc.Data) != 0 {
+		t.Fatal("Get: ErrNotFound with a document")
+	}
+}
