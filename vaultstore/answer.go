@@ -1,0 +1,88 @@
+package vaultstore
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// found is what an answer to a read says of the document.
+type found int
+
+const (
+	unclear found = iota // nothing: the request failed
+	present
+	deleted // there was one; the document's Version is that of its mark
+	absent  // there never was one, or no trace of it is left
+)
+
+// parseRead reads the answer to a request for a document from a KV engine of the
+// given version
+// (https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version,
+// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v1#read-secret).
+// The document's bytes are as Vault wrote them.
+func parseRead(kvVersion int, a answer) (credential.Document, found) {
+	if a.status != http.StatusOK && a.status != http.StatusNotFound {
+		return credential.Document{}, unclear
+	}
+	var outer struct {
+		Data     json.RawMessage `json:"data"`
+		Errors   []string        `json:"errors"`
+		Warnings []string        `json:"warnings"`
+	}
+	if json.Unmarshal(a.body, &outer) != nil {
+		return credential.Document{}, unclear
+	}
+	if isNull(outer.Data) {
+		// Only a 404 without a word more is a document that is not there. With one,
+		// it is a path that leads nowhere.
+		if a.status == http.StatusNotFound && outer.Errors != nil && len(outer.Errors) == 0 && len(outer.Warnings) == 0 {
+			return credential.Document{}, absent
+		}
+		return credential.Document{}, unclear
+	}
+	if kvVersion == 1 {
+		if a.status != http.StatusOK {
+			return credential.Document{}, unclear
+		}
+		return credential.Document{Data: outer.Data}, present
+	}
+	var inner struct {
+		Data     json.RawMessage `json:"data"`
+		Metadata struct {
+			CreatedTime time.Time `json:"created_time"`
+			Version     uint64    `json:"version"`
+		} `json:"metadata"`
+	}
+	if json.Unmarshal(outer.Data, &inner) != nil || inner.Metadata.Version == 0 {
+		return credential.Document{}, unclear
+	}
+	doc := credential.Document{Version: inner.Metadata.Version, WrittenAt: inner.Metadata.CreatedTime}
+	switch {
+	case isNull(inner.Data):
+		return doc, deleted
+	case a.status != http.StatusOK:
+		return credential.Document{}, unclear
+	}
+	doc.Data = inner.Data
+	return doc, present
+}
+
+// parseWritten returns the new version in the answer to a write, 0 if it does not
+// say that there is one.
+func parseWritten(a answer) uint64 {
+	var said struct {
+		Data struct {
+			Version uint64 `json:"version"`
+		} `json:"data"`
+	}
+	if a.status != http.StatusOK || json.Unmarshal(a.body, &said) != nil {
+		return 0
+	}
+	return said.Data.Version
+}
+
+func isNull(data json.RawMessage) bool { return len(data) == 0 || bytes.Equal(data, []byte("null")) }

@@ -1,0 +1,151 @@
+package vaultstore
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// writeTimeout bounds a write whose context has no deadline.
+const writeTimeout = 5 * time.Second
+
+// Get implements [credential.Store]. Besides ctx, the configured timeout bounds
+// it. An [ErrUnavailable] wraps a [StatusError] if Vault answered.
+//
+// [ErrUnavailable]: credential.ErrUnavailable
+func (s *Store) Get(ctx context.Context, key credential.Key) (credential.Document, error) {
+	const doing = "reading from Vault"
+	path, err := s.cfg.secretPath(key)
+	if err != nil {
+		return credential.Document{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	defer s.leave()
+	if err := s.enter(ctx); err != nil {
+		return credential.Document{}, unavailable(doing, err)
+	}
+	a, err := s.read(ctx, path)
+	if err != nil {
+		return credential.Document{}, unavailable(doing, err)
+	}
+	switch doc, found := parseRead(s.cfg.KVVersion, a); found {
+	case present:
+		return doc, nil
+	case deleted:
+		return doc, credential.ErrNotFound
+	case absent:
+		// A mount of the other version, too, says of everything that it is not there.
+		if state := s.mount.state.Load(); state == nil || !state.confirmed {
+			if err := s.checkMount(ctx, true); err != nil {
+				return credential.Document{}, unavailable(doing, err)
+			}
+		}
+		return credential.Document{}, credential.ErrNotFound
+	default:
+		return credential.Document{}, s.failure(ctx, doing, a)
+	}
+}
+
+// read makes the request of Get. It asks that the active node answer, because a
+// performance standby of Vault Enterprise may lag behind what another replica
+// wrote. X-Vault-Inconsistent would not do that: without an X-Vault-Index of the
+// other's write, a standby never finds itself inconsistent
+// (https://developer.hashicorp.com/vault/docs/enterprise/consistency). Unless
+// Vault's configuration allows it (allow_forwarding_via_header), and always in
+// its community edition, such a request is refused with 400.
+func (s *Store) read(ctx context.Context, path string) (answer, error) {
+	r := request{method: http.MethodGet, path: path, forward: !s.noForward.Load()}
+	a, err := s.call(ctx, r)
+	if err != nil || !r.forward || a.status != http.StatusBadRequest {
+		return a, err
+	}
+	r.forward = false
+	a, err = s.call(ctx, r)
+	if err == nil && a.status != http.StatusBadRequest {
+		s.noForward.Store(true)
+	}
+	return a, err
+}
+
+// Put implements [credential.Store]. Without a deadline in ctx it takes 5 seconds
+// at most. It never repeats a write that Vault may have made. Data that is no
+// credential's document is an [ErrInvalid] and not sent.
+//
+// [ErrInvalid]: credential.ErrInvalid
+func (s *Store) Put(ctx context.Context, key credential.Key, data []byte, version uint64) (uint64, error) {
+	const doing = "writing to Vault"
+	path, err := s.cfg.secretPath(key)
+	if err != nil {
+		return 0, err
+	}
+	if s.cfg.KVVersion == 1 {
+		return 0, credential.ErrReadOnly
+	}
+	if _, err := credential.New(credential.Document{Data: data}); err != nil {
+		return 0, err
+	}
+	ctx, cancel := withWriteTimeout(ctx)
+	defer cancel()
+	defer s.leave()
+	if err := s.enter(ctx); err != nil {
+		return 0, unavailable(doing, err)
+	}
+	// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#create-update-secret
+	a, err := s.call(ctx, request{method: http.MethodPost, path: path, body: map[string]any{
+		"options": map[string]uint64{"cas": version},
+		"data":    json.RawMessage(data),
+	}})
+	if err != nil {
+		return 0, unavailable(doing, err)
+	}
+	if a.status == http.StatusBadRequest && slices.ContainsFunc(messages(a.body), isConflict) {
+		return 0, credential.ErrConflict
+	}
+	if written := parseWritten(a); written > 0 {
+		return written, nil
+	}
+	return 0, s.failure(ctx, doing, a)
+}
+
+func isConflict(message string) bool { return strings.Contains(message, conflictPhrase) }
+
+// Delete implements [credential.Store] by a soft delete of the newest version,
+// which Vault can undo. Without a deadline in ctx it takes 5 seconds at most.
+func (s *Store) Delete(ctx context.Context, key credential.Key) error {
+	const doing = "deleting from Vault"
+	path, err := s.cfg.secretPath(key)
+	if err != nil {
+		return err
+	}
+	if s.cfg.KVVersion == 1 {
+		return credential.ErrReadOnly
+	}
+	ctx, cancel := withWriteTimeout(ctx)
+	defer cancel()
+	defer s.leave()
+	if err := s.enter(ctx); err != nil {
+		return unavailable(doing, err)
+	}
+	a, err := s.call(ctx, request{method: http.MethodDelete, path: path})
+	switch {
+	case err != nil:
+		return unavailable(doing, err)
+	case a.status == http.StatusOK, a.status == http.StatusNoContent:
+		return nil
+	default:
+		return s.failure(ctx, doing, a)
+	}
+}
+
+func withWriteTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, writeTimeout)
+}
