@@ -23,6 +23,10 @@ const ReservedField = "_upstream_auth"
 const (
 	MaxSize  = 1 << 20 // bytes
 	maxDepth = 64      // nested objects and arrays
+
+	// maxReserved is how often the reserved key may be repeated: each costs a
+	// copy of the document.
+	maxReserved = 8
 )
 
 // ErrInvalid says that a document cannot serve as a credential: it is no JSON
@@ -61,7 +65,10 @@ func New(doc Document) (*Credential, error) {
 	c := &Credential{stored: doc.Data, visible: doc.Data, version: doc.Version, writtenAt: doc.WrittenAt}
 	// The escaped spelling of the key is the same key to a JSON parser, so ask
 	// one rather than searching for the bytes.
-	for gjson.GetBytes(c.visible, ReservedField).Exists() {
+	for n := 0; gjson.GetBytes(c.visible, ReservedField).Exists(); n++ {
+		if n == maxReserved {
+			return nil, fmt.Errorf("%w: %s is there too often", ErrInvalid, ReservedField)
+		}
 		visible, err := sjson.DeleteBytes(bytes.Clone(c.visible), ReservedField)
 		if err != nil || len(visible) >= len(c.visible) {
 			return nil, fmt.Errorf("%w: cannot separate %s", ErrInvalid, ReservedField)

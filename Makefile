@@ -1,0 +1,79 @@
+# make test runs all there is; the other targets are its parts.
+
+BIN := $(CURDIR)/bin
+GO ?= go
+
+# The programs that tests start. They are built once, not by each test.
+export DEVVAULT_BIN ?= $(BIN)/devvault
+export CADDY_BIN ?= $(BIN)/caddy
+
+.PHONY: test unit e2e build devvault lint vet xcaddy demo fuzz clean
+
+test: vet lint unit e2e xcaddy
+	@echo "==> all tests passed"
+
+build:
+	@echo "==> building bin/caddy"
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -o $(BIN)/caddy ./cmd/caddy
+
+# The first build compiles all of Vault: about ten minutes on two cores. The
+# list of packages shows that it is alive.
+devvault:
+	@echo "==> building bin/devvault (the first time takes about ten minutes)"
+	@mkdir -p $(BIN)
+	@cd cmd/devvault && $(GO) build -v -o $(BIN)/devvault . 2>&1 | awk 'NR % 100 == 0 { print "    " NR " packages compiled"; fflush() } !/^[a-zA-Z0-9.\/_-]+$$/ { print; fflush() }'
+	@test -x $(BIN)/devvault
+
+vet:
+	@echo "==> gofmt and go vet"
+	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted: $$files"; exit 1; }
+	$(GO) vet ./...
+	cd tools && $(GO) vet ./...
+	cd e2e && $(GO) vet ./...
+
+# The linter is heavy to build, so it is a nested module of its own.
+lint: $(BIN)/golangci-lint
+	@echo "==> golangci-lint"
+	$(BIN)/golangci-lint run ./...
+
+$(BIN)/golangci-lint: tools/lint/go.mod
+	@echo "==> building golangci-lint"
+	@mkdir -p $(BIN)
+	cd tools/lint && $(GO) build -o $(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+unit: devvault
+	@echo "==> unit tests"
+	$(GO) test -race ./...
+	cd cmd/devvault && $(GO) test ./...
+
+# The sidecar is built with the race detector, which ends it at the first race.
+e2e: devvault
+	@echo "==> end-to-end tests"
+	$(GO) build -race -o $(BIN)/caddy-race ./cmd/caddy
+	cd e2e && CADDY_BIN=$(BIN)/caddy-race $(GO) test -race ./...
+
+# The build that users make, from xcaddy.json with the real xcaddy.
+xcaddy:
+	@echo "==> building bin/caddy-xcaddy from xcaddy.json"
+	@mkdir -p $(BIN)
+	cd tools && $(GO) test ./...
+	cd tools && $(GO) build -o $(BIN)/ github.com/caddyserver/xcaddy/cmd/xcaddy ./xcaddybuild
+	$(BIN)/xcaddybuild -xcaddy $(BIN)/xcaddy -output $(BIN)/caddy-xcaddy
+	$(BIN)/caddy-xcaddy list-modules | grep -x http.handlers.upstream_auth
+
+demo:
+	$(GO) run ./cmd/demo
+
+# make fuzz FUZZTIME=1m runs each fuzz target for a while.
+FUZZTIME ?= 20s
+fuzz:
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "==> $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf $(BIN)

@@ -1,0 +1,152 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// stopTimeout is how long the process waits at its end for refreshes that are
+// under way: the deadline of one at the token endpoint, and a little for the
+// store.
+const stopTimeout = 15 * time.Second
+
+// App holds where credentials are kept and the APIs that they are for. Sites use
+// a provider by its name, with the handler `upstream_auth`.
+type App struct {
+	// Where credentials are kept: Vault (`vault`), or one local file (`local`).
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=upstream_auth.stores inline_key=type"`
+
+	// The directory for what has to survive a crash between a token endpoint's
+	// answer and its arrival in the store. The default lies below Caddy's data
+	// directory.
+	Journal string `json:"journal,omitempty"`
+
+	// The upstream APIs and how to authenticate to each, by name. A name matches
+	// `^[a-z0-9][a-z0-9_-]{0,62}$`.
+	Providers map[string]*Provider `json:"providers,omitempty"`
+
+	backend   *backend
+	use       *use
+	providers map[string]*provider
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "upstream_auth",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision checks the configuration and prepares the app. Nothing is dialled,
+// opened or created: `caddy validate` provisions too.
+func (a *App) Provision(ctx caddy.Context) error {
+	logger := ctx.Slogger()
+	if a.StoreRaw == nil {
+		return errors.New("upstream_auth: no store: name one with 'store vault' or 'store local'")
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("upstream_auth: store: %w", err)
+	}
+	store, ok := module.(storeModule)
+	if !ok {
+		return fmt.Errorf("upstream_auth: store: %T is not a store", module)
+	}
+
+	a.providers = make(map[string]*provider, len(a.Providers))
+	for name, config := range a.Providers {
+		p, err := config.provision(name, logger)
+		if err != nil {
+			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
+		}
+		if p.scheme.OAuth2() != nil && store.readOnly() {
+			return fmt.Errorf("upstream_auth: provider %s: %w", name, errNeedsCheckAndSet)
+		}
+		a.providers[name] = p
+	}
+
+	a.backend, err = acquireBackend(store, logger)
+	if err != nil {
+		return fmt.Errorf("upstream_auth: store: %w", err)
+	}
+	a.use = newUse(a.backend.release)
+	return nil
+}
+
+// Start opens the store. A Vault that cannot be reached is no error: requests
+// are answered with 503 until it can be.
+func (a *App) Start() error {
+	if err := a.backend.store.Open(); err != nil {
+		return fmt.Errorf("upstream_auth: opening the store: %w", err)
+	}
+	return nil
+}
+
+// Stop waits, bounded, for refreshes under way when the process ends. On a
+// reload they simply go on.
+func (a *App) Stop() error {
+	if !caddy.Exiting() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := a.backend.coordinator.Wait(ctx); err != nil {
+		return fmt.Errorf("upstream_auth: a refresh was still under way: %w", err)
+	}
+	return nil
+}
+
+// Cleanup gives the app's share of the store back, as soon as the last request
+// that came in under this configuration is done.
+func (a *App) Cleanup() error {
+	if a.use != nil {
+		a.use.release()
+	}
+	return nil
+}
+
+// errNeedsCheckAndSet is the combination of a refreshed provider with a store
+// that cannot be written safely.
+var errNeedsCheckAndSet = errors.New("oauth2 needs a store with check-and-set, which kv_version 1 does not have")
+
+// storeModule is what the modules in the namespace upstream_auth.stores are.
+type storeModule interface {
+	caddy.Module
+
+	// readOnly reports whether the store takes no writes.
+	readOnly() bool
+
+	// poolKey names the store between configurations: two with the same key
+	// share one.
+	poolKey() string
+
+	// newStore builds the store and dials, opens and creates nothing.
+	newStore(logger *slog.Logger) (openStore, credential.CacheOptions, error)
+}
+
+// openStore is a store with a life of its own.
+type openStore interface {
+	credential.Store
+	Open() error
+	Close() error
+	SetLogger(logger *slog.Logger)
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,102 @@
+package caddymodule
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+)
+
+// backends are the stores in use, shared by all configurations that name the
+// same one, so that a reload loses neither what is cached nor a Vault session,
+// and so that two configurations at work at the same time refresh a credential
+// once.
+var backends = caddy.NewUsagePool()
+
+// backend is a store with all that is remembered of it.
+type backend struct {
+	key         string
+	store       openStore
+	cache       *credential.Cache
+	coordinator *refresh.Coordinator
+}
+
+// acquireBackend returns the backend for store, a new one if no configuration
+// uses it yet. Each call is paired with one of release.
+func acquireBackend(module storeModule, logger *slog.Logger) (*backend, error) {
+	key := module.poolKey()
+	value, _, err := backends.LoadOrNew(key, func() (caddy.Destructor, error) {
+		store, options, err := module.newStore(logger)
+		if err != nil {
+			return nil, err
+		}
+		cache := credential.NewCache(store, options)
+		return &backend{
+			key:         key,
+			store:       store,
+			cache:       cache,
+			coordinator: refresh.New(cache, refresh.Options{}),
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := value.(*backend)
+	b.store.SetLogger(logger) // the one before belongs to a configuration that may be gone
+	return b, nil
+}
+
+// release gives one use back.
+func (b *backend) release() { _, _ = backends.Delete(b.key) }
+
+// Destruct closes the store once nothing is under way any more. It does not keep
+// the caller waiting, which is a reload.
+func (b *backend) Destruct() error {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		_ = b.coordinator.Wait(ctx)
+		b.coordinator.Close()
+		_ = b.store.Close()
+	}()
+	return nil
+}
+
+// use counts who uses a configuration: the configuration itself, and every
+// request that came in under it. Requests go on after the configuration's
+// Cleanup, and what they use must outlive them.
+type use struct {
+	users atomic.Int64
+	done  func()
+}
+
+// newUse returns a use with one user. done runs when the last one is gone.
+func newUse(done func()) *use {
+	u := &use{done: done}
+	u.users.Store(1)
+	return u
+}
+
+// acquire adds a user unless the last one is gone already.
+func (u *use) acquire() bool {
+	for {
+		n := u.users.Load()
+		if n == 0 {
+			return false
+		}
+		if u.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release takes a user away.
+func (u *use) release() {
+	if u.users.Add(-1) == 0 {
+		u.done()
+	}
+}

@@ -1,0 +1,168 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/localstore"
+)
+
+// sidecar is a real Caddy in this process, on a local store.
+type sidecar struct {
+	url     string
+	address string
+	dir     string
+}
+
+// newSidecar fills a local store; start runs Caddy on it.
+func newSidecar(t *testing.T, credentials map[credential.Key]string) *sidecar {
+	t.Helper()
+	s := &sidecar{dir: t.TempDir()}
+	store, err := localstore.New(localstore.Config{Path: s.path("credentials.db"), KeyFile: s.path("key")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, document := range credentials {
+		if _, err := store.Put(t.Context(), key, []byte(document), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = listener.Addr().String()
+	s.url = "http://" + s.address
+	listener.Close()
+	return s
+}
+
+func (s *sidecar) path(name string) string { return filepath.Join(s.dir, name) }
+
+// caddyfile is a Caddyfile with the store, the providers and one site.
+func (s *sidecar) caddyfile(providers, site string) string {
+	return fmt.Sprintf(`{
+	admin off
+	persist_config off
+	storage file_system %s
+	log {
+		level ERROR
+	}
+	upstream_auth {
+		store local %s {
+			key_file %s
+		}
+		%s
+	}
+}
+%s {
+	%s
+}
+`, s.dir, s.path("credentials.db"), s.path("key"), providers, s.url, site)
+}
+
+// load makes Caddy run a configuration, in place of any before.
+func (s *sidecar) load(t *testing.T, providers, site string) {
+	t.Helper()
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
+		[]byte(s.caddyfile(providers, site)), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start is load, and stops Caddy when the test ends.
+func (s *sidecar) start(t *testing.T, providers, site string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Errorf("stopping Caddy: %v", err)
+		}
+	})
+	s.load(t, providers, site)
+}
+
+// get makes a request as the legacy app does.
+func (s *sidecar) get(t *testing.T, path string, header http.Header) (*http.Response, string) {
+	t.Helper()
+	return s.do(t, http.MethodGet, path, header, nil)
+}
+
+func (s *sidecar) do(t *testing.T, method, path string, header http.Header, body io.Reader) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header != nil {
+		req.Header = header
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(text)
+}
+
+// as is the header of a request on a tenant's behalf.
+func as(tenant string) http.Header { return http.Header{"X-Tenant-Id": {tenant}} }
+
+// seen is what an upstream saw of a request.
+type seen struct {
+	Method, URI, Host, Body string
+	Header                  http.Header
+}
+
+// newEcho is an upstream that answers with what it saw.
+func newEcho(t *testing.T) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_ = json.NewEncoder(w).Encode(seen{r.Method, r.RequestURI, r.Host, string(body), r.Header})
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// decode reads the answer of newEcho.
+func decode(t *testing.T, text string) seen {
+	t.Helper()
+	var s seen
+	if err := json.NewDecoder(strings.NewReader(text)).Decode(&s); err != nil {
+		t.Fatalf("the upstream did not answer: %v: %s", err, text)
+	}
+	return s
+}
+
+// key names a credential of the provider billing.
+func key(tenant credential.Tenant) credential.Key {
+	return credential.Key{Provider: "billing", Tenant: tenant}
+}
+
+// apiKey is a provider that sends an API key.
+const apiKey = `provider billing {
+	header X-Api-Key {credential.api_key}
+}`

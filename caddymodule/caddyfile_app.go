@@ -1,0 +1,181 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// appName is the app's module ID and the global option that configures it.
+const appName = "upstream_auth"
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption)
+}
+
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next()
+		return nil, d.Err("upstream_auth is given twice")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	value, err := json.Marshal(app)
+	if err != nil {
+		return nil, d.WrapErr(err)
+	}
+	return httpcaddyfile.App{Name: appName, Value: value}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax:
+//
+//	upstream_auth {
+//	    store vault {
+//	        address         <url>
+//	        namespace       <namespace>
+//	        mount           <path>
+//	        kv_version      1|2
+//	        path            <template with {provider} and {tenant}>
+//	        auth token_file <file>
+//	        auth approle {
+//	            role_id        <id>
+//	            role_id_file   <file>
+//	            secret_id_file <file>
+//	            mount          <path>
+//	        }
+//	        auth kubernetes|jwt {
+//	            role  <role>
+//	            file  <file>
+//	            mount <path>
+//	        }
+//	        tls_ca          <file>
+//	        tls_client_cert <file>
+//	        tls_client_key  <file>
+//	        tls_server_name <name>
+//	        timeout         <duration>
+//	        cache_ttl       <duration>
+//	        stale_if_error  <duration>
+//	    }
+//	    store local <file> {
+//	        key_file <file>
+//	    }
+//	    journal <directory>
+//	    provider <name> {
+//	        schema        <file>
+//	        allowed_hosts <patterns...>
+//	        expose        <paths...>
+//	        header <name> <value>
+//	        query  <name> <value>
+//	        basic  <user> <password>
+//	        oauth2 {
+//	            token_url          <url>
+//	            client_id          <id>
+//	            client_secret      <placeholder>
+//	            client_secret_file <file>
+//	            client_auth        basic|post|none
+//	            scopes             <scopes...>
+//	            param              <name> <value>
+//	            credential_field   <name> <path>
+//	            response_field     <name> <path>
+//	            refresh_ahead      <duration>
+//	            rotation           single_use|none|grace <duration>
+//	            takeover           <duration>|never
+//	        }
+//	    }
+//	}
+//
+// There is one store; provider may be repeated with other names.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the option's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		switch d.Val() {
+		case "store":
+			if a.StoreRaw != nil {
+				return d.Err("store is given twice")
+			}
+			if err := a.unmarshalStore(d); err != nil {
+				return err
+			}
+		case "journal":
+			if err := oneArg(d, &a.Journal); err != nil {
+				return err
+			}
+		case "provider":
+			if err := a.unmarshalProvider(d); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unrecognized subdirective '%s' of upstream_auth", d.Val())
+		}
+	}
+	if a.StoreRaw == nil {
+		return d.Err("upstream_auth needs a store: 'store vault' or 'store local'")
+	}
+	return a.checkStore(d)
+}
+
+// checkStore holds the providers against the store, whichever came first.
+func (a *App) checkStore(d *caddyfile.Dispenser) error {
+	var store struct {
+		KVVersion int `json:"kv_version"`
+	}
+	if err := json.Unmarshal(a.StoreRaw, &store); err != nil {
+		return d.WrapErr(err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
+		if a.Providers[name].OAuth2 != nil && store.KVVersion == 1 {
+			return d.Errf("provider %s: %w", name, errNeedsCheckAndSet)
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, "upstream_auth.stores."+name)
+	if err != nil {
+		return err
+	}
+	store, ok := module.(storeModule)
+	if !ok {
+		return d.Errf("'%s' is not a store", name)
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(store, "type", name, nil)
+	return nil
+}
+
+func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
+	var name string
+	if err := oneArg(d, &name); err != nil {
+		return err
+	}
+	if err := credential.CheckProvider(name); err != nil {
+		return d.WrapErr(err)
+	}
+	if a.Providers[name] != nil {
+		return d.Errf("provider %s is given twice", name)
+	}
+	p := new(Provider)
+	if err := p.unmarshalBlock(d); err != nil {
+		return err
+	}
+	if a.Providers == nil {
+		a.Providers = make(map[string]*Provider)
+	}
+	a.Providers[name] = p
+	return nil
+}

@@ -1,0 +1,188 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("upstream_auth", parseDirective)
+	httpcaddyfile.RegisterDirectiveOrder("upstream_auth", httpcaddyfile.Before, "reverse_proxy")
+}
+
+// parseDirective sets up the handler from Caddyfile tokens. Syntax:
+//
+//	upstream_auth [<matcher>] <provider> [<upstreams...>] {
+//	    tenant          <placeholder>
+//	    tenants         <names...>
+//	    replay_max_body <size>
+//	    replay_memory   <size>
+//	    replay_dir      <directory>|off
+//	    refresh_on      <status codes...>|@<response matcher>
+//
+//	    # any subdirective of reverse_proxy
+//	}
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	proxyTokens, err := handler.unmarshalOwn(h.Dispenser)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := handler.findProvider(h)
+	if err != nil {
+		return nil, err
+	}
+
+	proxy := new(reverseproxy.Handler)
+	d := caddyfile.NewDispenser(proxyTokens)
+	if err := proxy.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
+		return nil, err
+	}
+	if err := checkUpstreams(proxy.Upstreams, provider.AllowedHosts); err != nil {
+		return nil, h.WrapErr(err)
+	}
+	handler.ProxyRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)
+	return handler, nil
+}
+
+// unmarshalOwn reads what is ours and returns the tokens of the reverse_proxy
+// directive that is left without it.
+func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error) {
+	d.Next()
+	proxy := []caddyfile.Token{d.Token()}
+	if !d.NextArg() || d.Val() == "" {
+		return nil, d.Err("upstream_auth needs the name of a provider")
+	}
+	h.Provider = d.Val()
+	for d.NextArg() {
+		proxy = append(proxy, d.Token())
+	}
+
+	matchers := make(map[string]caddyhttp.ResponseMatcher)
+	var refreshOn *caddyfile.Dispenser
+	var opened bool
+	for d.NextBlock(0) {
+		if !opened {
+			opened = true
+			d.Prev()
+			proxy = append(proxy, d.Token()) // the opening brace
+			d.Next()
+		}
+		segment := d.NextSegment()
+		own := caddyfile.NewDispenser(segment)
+		own.Next()
+		var err error
+		switch name := own.Val(); {
+		case name == "tenant":
+			err = oneArg(own, &h.Tenant)
+			if err == nil {
+				_, sourceErr := newTenantSource(h.Tenant)
+				err = wrapErr(own, "", sourceErr)
+			}
+		case name == "tenants":
+			if err = manyArgs(own, &h.Tenants); err == nil {
+				_, tenantsErr := parseTenants(h.Tenants)
+				err = wrapErr(own, "", tenantsErr)
+			}
+		case name == "replay_max_body":
+			err = sizeArg(own, &h.ReplayMaxBody)
+		case name == "replay_memory":
+			err = sizeArg(own, &h.ReplayMemory)
+		case name == "replay_dir":
+			err = oneArg(own, &h.ReplayDir)
+		case name == "refresh_on":
+			if refreshOn != nil {
+				err = own.Err("refresh_on is given twice")
+			}
+			refreshOn = own // a matcher may be defined further down
+		case strings.HasPrefix(name, "@"):
+			err = caddyhttp.ParseNamedResponseMatcher(caddyfile.NewDispenser(segment), matchers)
+			proxy = append(proxy, segment...)
+		default:
+			proxy = append(proxy, segment...)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if opened {
+		proxy = append(proxy, d.Token()) // the closing brace
+	}
+	if refreshOn != nil {
+		matcher, err := parseRefreshOn(refreshOn, matchers)
+		if err != nil {
+			return nil, err
+		}
+		h.RefreshOn = matcher
+	}
+	return proxy, nil
+}
+
+// parseRefreshOn reads status codes, or the name of a response matcher.
+func parseRefreshOn(d *caddyfile.Dispenser, matchers map[string]caddyhttp.ResponseMatcher) (*caddyhttp.ResponseMatcher, error) {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return nil, d.ArgErr()
+	}
+	if strings.HasPrefix(args[0], "@") {
+		matcher, defined := matchers[args[0]]
+		if !defined {
+			return nil, d.Errf("refresh_on: no response matcher %s is defined", args[0])
+		}
+		if len(args) > 1 {
+			return nil, d.Err("refresh_on takes status codes or one response matcher")
+		}
+		return &matcher, nil
+	}
+	matcher := new(caddyhttp.ResponseMatcher)
+	for _, arg := range args {
+		status, err := parseStatus(arg)
+		if err != nil {
+			return nil, d.Errf("refresh_on: %w", err)
+		}
+		matcher.StatusCode = append(matcher.StatusCode, status)
+	}
+	return matcher, nil
+}
+
+// parseStatus reads a status code of a final response, or a class such as 4xx.
+func parseStatus(text string) (int, error) {
+	if class, ok := strings.CutSuffix(text, "xx"); ok && len(class) == 1 {
+		text = class
+	}
+	status, err := strconv.Atoi(text)
+	isClass := 2 <= status && status <= 5
+	isStatus := 200 <= status && status <= 599
+	if err != nil || !isClass && !isStatus {
+		return 0, fmt.Errorf("'%s' is not the status code of a final response", text)
+	}
+	return status, nil
+}
+
+// findProvider looks the provider up among the global options.
+func (h *Handler) findProvider(helper httpcaddyfile.Helper) (*Provider, error) {
+	option, ok := helper.Option(appName).(httpcaddyfile.App)
+	if !ok {
+		return nil, helper.Err("upstream_auth needs the global option upstream_auth with a store and a provider")
+	}
+	var app App
+	if err := json.Unmarshal(option.Value, &app); err != nil {
+		return nil, helper.WrapErr(err)
+	}
+	provider := app.Providers[h.Provider]
+	if provider == nil {
+		return nil, helper.Errf("no provider '%s' is configured", h.Provider)
+	}
+	return provider, nil
+}

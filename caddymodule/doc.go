@@ -1,0 +1,5 @@
+// Package caddymodule holds the Caddy modules of upstream_auth: the app with
+// the store and the providers, the handler that authenticates proxied requests,
+// the transport that the handler puts around the reverse proxy's own, and their
+// Caddyfile grammar. It wires; what is decided is decided below it.
+package caddymodule

@@ -1,0 +1,42 @@
+package caddymodule
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+func TestCaddyfileExampleIsValid(t *testing.T) {
+	secrets := t.TempDir()
+	for _, name := range []string{"vault-role-id", "vault-secret-id", "salesforce-client-secret"} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", secrets)
+	t.Setenv("SALESFORCE_CLIENT_ID", "app")
+	t.Setenv("VAULT_ADDR", "https://vault.example.com:8200")
+	t.Chdir("..") // its paths start at the top of the repository
+
+	text, err := os.ReadFile("Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": "Caddyfile.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, warning := range warnings {
+		t.Errorf("warning: %s", warning)
+	}
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Error(err)
+	}
+}

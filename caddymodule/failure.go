@@ -1,0 +1,80 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+)
+
+// errConfigurationGone is what a request gets that comes in after the last use
+// of its configuration.
+var errConfigurationGone = errors.New("the configuration of this request is gone")
+
+// retryAfter is what a client is asked to wait for the store, in seconds.
+const retryAfter = "2"
+
+// statusClientClosedRequest is what Caddy logs for a client that went away.
+const statusClientClosedRequest = 499
+
+// statuses are the status codes of the errors that are known before the
+// upstream is asked.
+var statuses = map[wire.Code]int{
+	wire.CodeTenantMissing:     http.StatusBadRequest,
+	wire.CodeTenantInvalid:     http.StatusBadRequest,
+	wire.CodeTenantUnknown:     http.StatusForbidden,
+	wire.CodeCredentialInvalid: http.StatusBadGateway,
+	wire.CodeStoreUnavailable:  http.StatusServiceUnavailable,
+}
+
+// fail names the error in the response header and returns it with its status for
+// Caddy's error handling. err holds neither a secret nor a tenant's name.
+func fail(w http.ResponseWriter, code wire.Code, err error) error {
+	header := w.Header()
+	header.Set(wire.HeaderError, string(code))
+	if code == wire.CodeStoreUnavailable {
+		header.Set("Retry-After", retryAfter)
+	}
+	return caddyhttp.Error(statuses[code], &Error{Code: string(code), Err: err})
+}
+
+// failStore is fail for what came of looking for the credential.
+func failStore(w http.ResponseWriter, err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return caddyhttp.Error(statusClientClosedRequest, err)
+	case errors.Is(err, credential.ErrNotFound):
+		return fail(w, wire.CodeTenantUnknown, err)
+	case errors.Is(err, credential.ErrInvalid):
+		return fail(w, wire.CodeCredentialInvalid, err)
+	default:
+		return fail(w, wire.CodeStoreUnavailable, err)
+	}
+}
+
+// tenantCode is the code of an error of a tenant's name.
+func tenantCode(err error) wire.Code {
+	if errors.Is(err, credential.ErrTenantMissing) {
+		return wire.CodeTenantMissing
+	}
+	return wire.CodeTenantInvalid
+}
+
+// Error is what a request failed of before the upstream was asked. Handlers of
+// errors find it with [errors.As] in the [caddyhttp.HandlerError].
+type Error struct {
+	// Code is the value of the response header Upstream-Auth-Error.
+	Code string
+
+	// Err is the cause. It holds neither a secret nor a tenant's name.
+	Err error
+}
+
+func (e *Error) Error() string { return e.Code + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }

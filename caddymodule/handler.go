@@ -1,0 +1,280 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler is a reverse proxy that authenticates: it finds the credential of the
+// tenant that a request names, proxies the request with it, and when the upstream
+// rejects the credential it refreshes it and sends the same request once more.
+// The app that made the request knows nothing of tokens.
+//
+// What can go wrong before the upstream is asked is an error that `handle_errors`
+// sees. It and what goes wrong later is named in the response header
+// `Upstream-Auth-Error`.
+//
+// A provider's fields listed in `expose` are set as placeholders
+// `{upstream_auth.credential.<path>}`.
+type Handler struct {
+	// The provider, by its name in the app `upstream_auth`.
+	Provider string `json:"provider"`
+
+	// Names the tenant: a template of placeholders. A header field that it reads
+	// must be there exactly once and is not sent upstream. Default:
+	// `{http.request.header.X-Tenant-ID}`.
+	Tenant string `json:"tenant,omitempty"`
+
+	// The tenants that may be named. Default: every tenant with a credential.
+	Tenants []string `json:"tenants,omitempty"`
+
+	// The largest request body, in bytes, that is recorded to be sent again. A
+	// larger one is sent once. Default: 10 MiB.
+	ReplayMaxBody *int64 `json:"replay_max_body,omitempty"`
+
+	// How much of a recording is kept in memory, in bytes; the rest goes to a
+	// temporary file. Default: 64 KiB.
+	ReplayMemory *int64 `json:"replay_memory,omitempty"`
+
+	// The directory for temporary files, or `off` to record in memory alone.
+	// Default: the system's.
+	ReplayDir string `json:"replay_dir,omitempty"`
+
+	// The responses that reject a credential. Default: status 401.
+	RefreshOn *caddyhttp.ResponseMatcher `json:"refresh_on,omitempty"`
+
+	// The reverse proxy: a `reverse_proxy` handler, all of whose settings work as
+	// ever. Its transport is wrapped in the one that authenticates.
+	ProxyRaw json.RawMessage `json:"proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
+	app      *App
+	provider *provider
+	tenant   *tenantSource
+	allowed  map[credential.Tenant]struct{} // nil: all
+	limits   wire.Limits
+	retries  bool // the proxy may send a request again that was answered
+	proxy    caddyhttp.MiddlewareHandler
+	logger   *slog.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.upstream_auth",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision checks the configuration and loads the reverse proxy.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Slogger()
+	app, err := ctx.App(appName)
+	if err != nil {
+		return fmt.Errorf("upstream_auth: %w", err)
+	}
+	h.app = app.(*App)
+	if h.provider = h.app.providers[h.Provider]; h.provider == nil {
+		return fmt.Errorf("upstream_auth: no provider %q is configured", h.Provider)
+	}
+	if h.tenant, err = newTenantSource(h.Tenant); err != nil {
+		return fmt.Errorf("upstream_auth: %w", err)
+	}
+	if h.allowed, err = parseTenants(h.Tenants); err != nil {
+		return fmt.Errorf("upstream_auth: %w", err)
+	}
+	if h.limits, err = h.parseLimits(); err != nil {
+		return fmt.Errorf("upstream_auth: %w", err)
+	}
+	if h.RefreshOn == nil {
+		h.RefreshOn = &caddyhttp.ResponseMatcher{StatusCode: []int{http.StatusUnauthorized}}
+	}
+	if h.ProxyRaw, err = wrapTransport(h.ProxyRaw); err != nil {
+		return fmt.Errorf("upstream_auth: proxy: %w", err)
+	}
+	proxy, err := ctx.LoadModule(h, "ProxyRaw")
+	if err != nil {
+		return fmt.Errorf("upstream_auth: proxy: %w", err)
+	}
+	h.proxy = proxy.(caddyhttp.MiddlewareHandler)
+	if proxy, ok := proxy.(*reverseproxy.Handler); ok {
+		h.retries = proxy.LoadBalancing != nil && len(proxy.LoadBalancing.RetryMatch) > 0
+		if err := checkUpstreams(proxy.Upstreams, h.app.Providers[h.Provider].AllowedHosts); err != nil {
+			return fmt.Errorf("upstream_auth: %w", err)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP authenticates the request by way of the reverse proxy. All that can
+// fail here fails before the proxy is called, which would count our errors
+// against the upstream's health and repeat them.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !h.app.use.acquire() {
+		return fail(w, wire.CodeStoreUnavailable, errConfigurationGone)
+	}
+	defer h.app.use.release()
+
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	tenant, err := h.tenant.resolve(r, repl)
+	if err != nil {
+		return fail(w, tenantCode(err), err)
+	}
+	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
+		return fail(w, wire.CodeTenantUnknown, credential.ErrNotFound)
+	}
+	cred, ready, err := h.credential(r, tenant)
+	if err != nil {
+		return failStore(w, err)
+	}
+	for i, path := range h.provider.expose {
+		repl.Set(exposedPrefix+path, ready.exposed[i])
+	}
+
+	exchange := &wire.Exchange{
+		Tenant:      tenant,
+		Provider:    h.provider.refresh,
+		Coordinator: h.app.backend.coordinator,
+		Credential:  cred,
+		Values:      ready.values,
+		Hosts:       h.provider.hosts,
+		RefreshOn:   h.RefreshOn.Match,
+		Limits:      h.limits,
+		Retries:     h.retries,
+		Logger:      h.logger,
+	}
+	defer exchange.Close()
+
+	r = r.WithContext(wire.NewContext(r.Context(), exchange))
+	r.Header = h.tenant.strip(r.Header)
+	return h.proxy.ServeHTTP(w, r, next)
+}
+
+// credential returns the tenant's credential and what the provider makes of it.
+// One that has expired is refreshed first, if that can be done in time.
+func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (*credential.Credential, *prepared, error) {
+	backend := h.app.backend
+	cred, err := backend.cache.Get(r.Context(), credential.Key{Provider: h.provider.name, Tenant: tenant})
+	if err != nil {
+		return nil, nil, err
+	}
+	if oauth2 := h.provider.scheme.OAuth2(); oauth2 != nil {
+		if expires, known, _ := oauth2.ExpiresAt(cred); known {
+			switch left := time.Until(expires); {
+			case left <= 0:
+				// The upstream has the last word: without a fresh token it is
+				// asked with the old one.
+				if fresh, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, tenant, cred); err == nil {
+					cred = fresh
+				}
+			case left <= oauth2.RefreshAhead:
+				backend.coordinator.Ahead(h.provider.refresh, tenant, cred)
+			}
+		}
+	}
+	ready := h.provider.prepare(cred)
+	return cred, ready, ready.err
+}
+
+func (h *Handler) parseLimits() (wire.Limits, error) {
+	limits := wire.DefaultLimits()
+	if h.ReplayMaxBody != nil {
+		limits.MaxBody = *h.ReplayMaxBody
+	}
+	if h.ReplayMemory != nil {
+		limits.Memory = *h.ReplayMemory
+	}
+	if limits.MaxBody < 0 || limits.Memory < 0 {
+		return limits, errors.New("replay_max_body and replay_memory cannot be negative")
+	}
+	switch h.ReplayDir {
+	case "":
+	case "off":
+		limits.Dir = ""
+	default:
+		resolve := newResolver()
+		if limits.Dir = resolve.text("replay_dir", h.ReplayDir); resolve.err != nil {
+			return limits, resolve.err
+		}
+	}
+	return limits, nil
+}
+
+// parseTenants checks the allow-list.
+func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	tenants := make(map[credential.Tenant]struct{}, len(names))
+	for _, name := range names {
+		tenant, err := credential.ParseTenant(name)
+		if err != nil {
+			return nil, fmt.Errorf("tenants: %q: %w", name, err)
+		}
+		tenants[tenant] = struct{}{}
+	}
+	return tenants, nil
+}
+
+// exposedPrefix starts the placeholders of exposed fields.
+const exposedPrefix = "upstream_auth.credential."
+
+// checkUpstreams guards an upstream that the credential names: who can write a
+// credential must not be able to send it anywhere.
+func checkUpstreams(upstreams reverseproxy.UpstreamPool, allowedHosts []string) error {
+	for _, upstream := range upstreams {
+		if strings.Contains(upstream.Dial, "{"+exposedPrefix) && len(allowedHosts) == 0 {
+			return fmt.Errorf("the upstream %s needs allowed_hosts in the provider", upstream.Dial)
+		}
+	}
+	return nil
+}
+
+// wrapTransport puts our transport around the one in a reverse proxy's
+// configuration.
+func wrapTransport(proxy json.RawMessage) (json.RawMessage, error) {
+	config := make(map[string]json.RawMessage)
+	if len(proxy) > 0 {
+		if err := json.Unmarshal(proxy, &config); err != nil {
+			return nil, err
+		}
+	}
+	const handler = `"reverse_proxy"`
+	if name, given := config["handler"]; given && string(name) != handler {
+		return nil, fmt.Errorf("the handler must be reverse_proxy, not %s", name)
+	}
+	config["handler"] = json.RawMessage(handler)
+	inner := config["transport"]
+	if inner == nil {
+		inner = json.RawMessage(`{"protocol":"http"}`)
+	}
+	wrapped, err := json.Marshal(map[string]json.RawMessage{
+		"protocol":  json.RawMessage(`"` + transportName + `"`),
+		"transport": inner,
+	})
+	if err != nil {
+		return nil, err
+	}
+	config["transport"] = wrapped
+	return json.Marshal(config)
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

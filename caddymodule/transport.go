@@ -1,0 +1,170 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+)
+
+// transportName is the name of our module among the reverse proxy's transports.
+const transportName = "upstream_auth"
+
+func init() {
+	caddy.RegisterModule(new(Transport))
+}
+
+// Transport authenticates the requests that the handler `upstream_auth` prepared,
+// as they go out: after the reverse proxy changed header, path and Host. The
+// handler puts it around the transport that is configured; it is of no use by
+// itself. Requests that come from elsewhere, such as active health checks, pass
+// through unchanged.
+type Transport struct {
+	// The transport that does the work.
+	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
+
+	base http.RoundTripper
+	wire *wire.Transport
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport." + transportName,
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+// Provision loads the transport inside.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	module, err := ctx.LoadModule(t, "TransportRaw")
+	if err != nil {
+		return fmt.Errorf("loading transport: %w", err)
+	}
+	base, ok := module.(http.RoundTripper)
+	if !ok {
+		return fmt.Errorf("transport %T is not a http.RoundTripper", module)
+	}
+	t.base = base
+	t.wire = &wire.Transport{Base: base, DialedHost: t.dialedHost}
+	return nil
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.wire.RoundTrip(req)
+}
+
+// dialedHost returns the host, with its port, that vouches for where req goes: the
+// TLS server name where one is configured, else the name that is dialled. For a
+// Unix socket it is the socket's address.
+func (t *Transport) dialedHost(req *http.Request) string {
+	dial, ok := reverseproxy.GetDialInfo(req.Context())
+	if !ok {
+		return req.URL.Host
+	}
+	if name := t.serverName(req); name != "" {
+		return net.JoinHostPort(name, dial.Port)
+	}
+	if strings.HasPrefix(dial.Network, "unix") {
+		return dial.Network + "/" + dial.Address
+	}
+	return dial.Address
+}
+
+// serverName returns the configured TLS server name, if any.
+func (t *Transport) serverName(req *http.Request) string {
+	http, ok := t.base.(*reverseproxy.HTTPTransport)
+	if !ok || http.TLS == nil || http.TLS.ServerName == "" {
+		return ""
+	}
+	name := http.TLS.ServerName
+	if repl, ok := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		name = repl.ReplaceAll(name, "")
+	}
+	return name
+}
+
+// The reverse proxy asks its transport for more than round trips. What the
+// transport inside cannot do is answered as if it had not been asked.
+
+// TLSEnabled reports whether the transport inside uses TLS.
+func (t *Transport) TLSEnabled() bool {
+	inner, ok := t.base.(reverseproxy.TLSTransport)
+	return ok && inner.TLSEnabled()
+}
+
+// EnableTLS enables TLS in the transport inside.
+func (t *Transport) EnableTLS(config *reverseproxy.TLSConfig) error {
+	if inner, ok := t.base.(reverseproxy.TLSTransport); ok {
+		return inner.EnableTLS(config)
+	}
+	return errors.New("the transport cannot use TLS")
+}
+
+// EnableH2C enables HTTP/2 without TLS in the transport inside.
+func (t *Transport) EnableH2C() error {
+	if inner, ok := t.base.(reverseproxy.H2CTransport); ok {
+		return inner.EnableH2C()
+	}
+	return errors.New("the transport cannot use h2c")
+}
+
+// OverrideHealthCheckScheme lets the transport inside choose the scheme of
+// health checks.
+func (t *Transport) OverrideHealthCheckScheme(base *url.URL, port string) {
+	if inner, ok := t.base.(reverseproxy.HealthCheckSchemeOverriderTransport); ok {
+		inner.OverrideHealthCheckScheme(base, port)
+	}
+}
+
+// ProxyProtocolEnabled reports whether the transport inside speaks the PROXY
+// protocol.
+func (t *Transport) ProxyProtocolEnabled() bool {
+	inner, ok := t.base.(reverseproxy.ProxyProtocolTransport)
+	return ok && inner.ProxyProtocolEnabled()
+}
+
+// RequiresContentLength reports whether the transport inside needs to know the
+// length of a request body.
+func (t *Transport) RequiresContentLength() bool {
+	inner, ok := t.base.(reverseproxy.ContentLengthRequiredTransport)
+	return ok && inner.RequiresContentLength()
+}
+
+// DefaultBufferSizes returns those of the transport inside.
+func (t *Transport) DefaultBufferSizes() (request, response int64) {
+	if inner, ok := t.base.(reverseproxy.BufferedTransport); ok {
+		return inner.DefaultBufferSizes()
+	}
+	return 0, 0
+}
+
+// RequestHeaderOps returns those of the transport inside.
+func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
+	if inner, ok := t.base.(reverseproxy.RequestHeaderOpsTransport); ok {
+		return inner.RequestHeaderOps()
+	}
+	return nil
+}
+
+var (
+	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ http.RoundTripper                                = (*Transport)(nil)
+	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
+	_ reverseproxy.H2CTransport                        = (*Transport)(nil)
+	_ reverseproxy.HealthCheckSchemeOverriderTransport = (*Transport)(nil)
+	_ reverseproxy.ProxyProtocolTransport              = (*Transport)(nil)
+	_ reverseproxy.ContentLengthRequiredTransport      = (*Transport)(nil)
+	_ reverseproxy.BufferedTransport                   = (*Transport)(nil)
+	_ reverseproxy.RequestHeaderOpsTransport           = (*Transport)(nil)
+)

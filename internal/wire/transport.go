@@ -1,0 +1,88 @@
+// Package wire is the last step of a request before it leaves: it authenticates
+// what is sent, and when the upstream refuses the credential, has it refreshed and
+// sends the request once more.
+package wire
+
+import "net/http"
+
+// Transport authenticates the requests that are made for an [Exchange]. Those
+// whose context has none (an active health check) pass through untouched.
+//
+// Its errors are those of Base, and the cancellation of the request's context: a
+// reverse proxy counts errors against the health of its upstream and may try
+// another. What must be refused is answered.
+//
+// The requests given to it are not changed, and their bodies not closed: those belong
+// to the server that took them. A response names the request as it was given, not
+// as it was sent.
+type Transport struct {
+	// Base sends the requests.
+	Base http.RoundTripper
+
+	// DialedHost returns the host that a request goes to: the TLS server name if
+	// there is one, else the name or address that is dialled; with an optional
+	// port, without which only entries of [Exchange.Hosts] without one match. If
+	// nil, it is the host of the URL.
+	DialedHost func(*http.Request) string
+}
+
+// RoundTrip sends req with the credential of its exchange. If the upstream refuses
+// it, the credential is refreshed and req is sent a second time, once for all
+// requests of the exchange; the second answer is returned whatever it is. If it
+// cannot be refreshed, or the request not be sent again, the first answer is
+// returned as it came, with [HeaderError] or [HeaderReplay] added.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	x := exchangeOf(req.Context())
+	if x == nil {
+		return t.Base.RoundTrip(req)
+	}
+	if !t.allowed(req, x.Hosts) {
+		return hostNotAllowed(req), nil
+	}
+	x.begin(req)
+	res, err := t.send(req, x)
+	if err == nil && !x.replayed && x.refused(res) {
+		res, err = t.refresh(req, res, x)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if x.body != nil && !x.Retries {
+		x.body.stop()
+	}
+	res.Request = req // Not the one with the secret.
+	return res, nil
+}
+
+// send makes one attempt.
+func (t *Transport) send(req *http.Request, x *Exchange) (*http.Response, error) {
+	res, err := t.Base.RoundTrip(x.request(req))
+	if err != nil {
+		return nil, err
+	}
+	removeOurs(res.Header)
+	guardTrailers(res)
+	x.reportOutcome(res)
+	return res, nil
+}
+
+// allowed reports whether both the host that req goes to and the one that it names
+// are in hosts. A name without a port is taken to be at the port that is dialled.
+func (t *Transport) allowed(req *http.Request, hosts HostList) bool {
+	if hosts == nil {
+		return true
+	}
+	dialed, named := req.URL.Host, req.Host
+	if t.DialedHost != nil {
+		dialed = t.DialedHost(req)
+	}
+	if named == "" {
+		named = req.URL.Host
+	}
+	dialedName, dialedPort, dialedOK := splitHost(dialed)
+	name, port, ok := splitHost(named)
+	if port == 0 {
+		port = dialedPort
+	}
+	return dialedOK && ok && hosts.allows(dialedName, dialedPort) && hosts.allows(name, port)
+}
