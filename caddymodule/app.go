@@ -133,6 +133,9 @@ type storeModule interface {
 	// share one.
 	poolKey() string
 
+	// place names where the credentials lie, whatever way leads there.
+	place() string
+
 	// newStore builds the store and dials, opens and creates nothing.
 	newStore(logger *slog.Logger) (openStore, credential.CacheOptions, error)
 }

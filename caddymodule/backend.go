@@ -17,9 +17,20 @@ import (
 // once.
 var backends = caddy.NewUsagePool()
 
+// turns are shared by the backends whose stores are the same place, however
+// they get there: of two configurations that log in differently, too, one
+// refreshes a credential at a time.
+var turns = caddy.NewUsagePool()
+
+// sharedTurns is what the pool holds.
+type sharedTurns struct{ refresh.Turns }
+
+// Destruct implements [caddy.Destructor].
+func (*sharedTurns) Destruct() error { return nil }
+
 // backend is a store with all that is remembered of it.
 type backend struct {
-	key         string
+	key, place  string
 	store       openStore
 	cache       *credential.Cache
 	coordinator *refresh.Coordinator
@@ -35,11 +46,14 @@ func acquireBackend(module storeModule, logger *slog.Logger) (*backend, error) {
 			return nil, err
 		}
 		cache := credential.NewCache(store, options)
+		place := module.place()
+		shared, _ := turns.LoadOrStore(place, new(sharedTurns))
 		return &backend{
 			key:         key,
+			place:       place,
 			store:       store,
 			cache:       cache,
-			coordinator: refresh.New(cache, refresh.Options{}),
+			coordinator: refresh.New(cache, refresh.Options{Turns: &shared.(*sharedTurns).Turns}),
 		}, nil
 	})
 	if err != nil {
@@ -53,15 +67,15 @@ func acquireBackend(module storeModule, logger *slog.Logger) (*backend, error) {
 // release gives one use back.
 func (b *backend) release() { _, _ = backends.Delete(b.key) }
 
-// Destruct closes the store once nothing is under way any more. It does not keep
-// the caller waiting, which is a reload.
+// Destruct closes the store once nothing is under way any more: tokens that are
+// still to be stored keep it open. It does not keep the caller waiting, which is a
+// reload.
 func (b *backend) Destruct() error {
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
-		_ = b.coordinator.Wait(ctx)
+		_ = b.coordinator.Wait(context.Background())
 		b.coordinator.Close()
 		_ = b.store.Close()
+		_, _ = turns.Delete(b.place)
 	}()
 	return nil
 }

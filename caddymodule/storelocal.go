@@ -71,6 +71,8 @@ func (s *LocalStore) poolKey() string {
 	return "local " + s.config.Path + "\x00" + s.config.KeyFile
 }
 
+func (s *LocalStore) place() string { return "local " + s.config.Path }
+
 func (s *LocalStore) newStore(*slog.Logger) (openStore, credential.CacheOptions, error) {
 	store, err := localstore.New(s.config)
 	if err != nil {

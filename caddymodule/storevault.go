@@ -160,6 +160,11 @@ func (s *VaultStore) poolKey() string {
 	return "vault " + string(key)
 }
 
+func (s *VaultStore) place() string {
+	c := s.config.WithDefaults()
+	return fmt.Sprintf("vault %q %q %q %q", c.Address, c.Namespace, c.Mount, c.PathTemplate)
+}
+
 func (s *VaultStore) newStore(logger *slog.Logger) (openStore, credential.CacheOptions, error) {
 	store, err := vaultstore.New(s.config, logger)
 	if err != nil {

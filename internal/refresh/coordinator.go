@@ -56,6 +56,10 @@ type Options struct {
 	// Transport sends the token requests, each once. Default: HTTP/1.1 on a fresh
 	// connection each, through the proxy that the environment names.
 	Transport http.RoundTripper
+
+	// Turns is shared by the coordinators whose stores are the same place.
+	// Default: this one has none to share with.
+	Turns *Turns
 }
 
 // Coordinator refreshes the credentials of one store. It outlives configurations
@@ -63,6 +67,7 @@ type Options struct {
 type Coordinator struct {
 	cache    *credential.Cache
 	store    credential.Store
+	turns    *Turns
 	endpoint *endpoint
 	breakers breakers
 	closed   chan struct{}
@@ -81,9 +86,13 @@ func New(cache *credential.Cache, o Options) *Coordinator {
 	if o.Transport == nil {
 		o.Transport = newTransport()
 	}
+	if o.Turns == nil {
+		o.Turns = new(Turns)
+	}
 	return &Coordinator{
 		cache:    cache,
 		store:    cache.Store(),
+		turns:    o.Turns,
 		endpoint: &endpoint{transport: o.Transport},
 		closed:   make(chan struct{}),
 		states:   make(map[credential.Key]*state),

@@ -35,7 +35,7 @@ func (c *Coordinator) start(s *state, p *Provider, key credential.Key, rejected 
 		c.idle = make(chan struct{})
 	}
 	go func() {
-		cred, err := c.fly(f, p, key, rejected)
+		cred, err := c.flyInTurn(f, p, key, rejected)
 
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -55,6 +55,19 @@ func (f *flight) release(cred *credential.Credential, err error) {
 	}
 	f.credential, f.err, f.released = cred, err, true
 	close(f.done)
+}
+
+// flyInTurn is fly while no other coordinator of the same place refreshes key.
+func (c *Coordinator) flyInTurn(f *flight, p *Provider, key credential.Key, rejected *credential.Credential) (*credential.Credential, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
+	defer cancel()
+	giveBack, err := c.turns.take(ctx, key)
+	if err != nil {
+		p.logger().Warn("refresh failed", "provider", p.Name, "error", errTurn)
+		return nil, errTurn
+	}
+	defer giveBack()
+	return c.fly(f, p, key, rejected)
 }
 
 // fly finds another credential than rejected.

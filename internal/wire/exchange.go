@@ -100,16 +100,12 @@ func (x *Exchange) begin(req *http.Request) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return
 	}
-	length := req.ContentLength
-	if length == 0 { // Unknown, since there is a body.
-		length = -1
-	}
 	logger := x.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	x.filled = req.Trailer
-	x.body = newRecording(req.Body, &x.filled, length, isMessage(req), x.Limits, logger)
+	x.body = newRecording(req.Body, &x.filled, req.ContentLength, isMessage(req), x.Limits, logger)
 }
 
 // isMessage reports whether the body of req is a message with an end, and not the

@@ -29,7 +29,7 @@ import (
 type recording struct {
 	source        io.Reader    // the client's body
 	sourceTrailer *http.Header // set by source in the Read that ends it
-	length        int64        // as announced by the client; -1 if it was not
+	length        int64        // as announced by the client; 0 or -1 if it was not
 	limits        Limits
 	logger        *slog.Logger
 
@@ -61,8 +61,8 @@ var (
 	errBadRead = errors.New("upstream_auth: the request body returned an impossible count from Read")
 )
 
-// newRecording begins the recording of a body of length bytes, -1 if that is not
-// known. With record false, and if length exceeds the limit, it is not whole from
+// newRecording begins the recording of a body of length bytes, 0 or -1 if that is
+// not known. With record false, and if length exceeds the limit, it is not whole from
 // the start.
 func newRecording(source io.Reader, trailer *http.Header, length int64, record bool, limits Limits, logger *slog.Logger) *recording {
 	r := &recording{source: source, sourceTrailer: trailer, length: length, limits: limits, logger: logger, whole: true}

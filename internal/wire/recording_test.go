@@ -79,6 +79,23 @@ func TestCursorsReadTheWholeBodyFromTheStart(t *testing.T) {
 	}
 }
 
+func TestTheEndComesWithTheLastBytes(t *testing.T) {
+	// So that the transport can say with them that they are the last.
+	for name, limits := range map[string]Limits{"memory": {MaxBody: 100}, "file": smallLimits(t, 100, 0)} {
+		t.Run(name, func(t *testing.T) {
+			body := strings.NewReader("body")
+			r := record(readerFunc(func(p []byte) (int, error) { n, _ := body.Read(p); return n, io.EOF }), -1, limits)
+			defer r.close()
+			for range 2 {
+				p := make([]byte, 10)
+				if n, err := r.restart(nil, nil).Read(p); n != 4 || err != io.EOF {
+					t.Fatal(n, err)
+				}
+			}
+		})
+	}
+}
+
 func TestLimitIsExact(t *testing.T) {
 	const limit = 100_000
 	for name, limits := range map[string]Limits{

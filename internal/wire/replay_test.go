@@ -233,7 +233,7 @@ func TestTransportsErrorsComeThroughAsTheyAre(t *testing.T) {
 	}
 }
 
-// send makes one round trip after the other for the same request of a client, as
+// retry makes one round trip after the other for the same request of a client, as
 // reverse_proxy does with lb_retries.
 func retry(t *testing.T, base http.RoundTripper, req *http.Request) (*http.Response, error) {
 	t.Helper()
@@ -277,6 +277,19 @@ func TestOneReplayOverAllRoundTrips(t *testing.T) {
 			c.expect(t, 1, test.rejected, test.accepted)
 		})
 	}
+}
+
+func TestOutcomeOfAReplayIsReportedOnce(t *testing.T) {
+	x, c := newExchange(t)
+	x.Retries = true
+	base := &script{answers: []any{401, 200, 401, 200}}
+	for _, want := range []int{200, 401, 200} {
+		res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "GET", "http://upstream.example/", nil))
+		if err != nil || res.StatusCode != want {
+			t.Fatal(res, err)
+		}
+	}
+	c.expect(t, 1, 0, 1)
 }
 
 func TestRetryNeverDeliversPartOfABody(t *testing.T) {

@@ -146,14 +146,41 @@ func TestRefusedRequestIsSentOnceMore(t *testing.T) {
 func TestReplayUsesTheSameConnection(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		u := newUpstream(t, protocol, onlyNew)
+		inner := u.Base
 		for range 3 {
-			x, _ := newExchange(t)
+			x, c := newExchange(t)
+			ended := make(chan struct{})
+			u.Base = roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				res, err := inner.RoundTrip(req)
+				if err == nil && res.StatusCode == 401 {
+					res.Body = &endingBody{ReadCloser: res.Body, ended: ended}
+				}
+				return res, err
+			})
+			c.refresh = func(context.Context, *credential.Credential) (*credential.Credential, error) {
+				<-ended // Nobody but us reads it.
+				return mustCredential(t, "new"), nil
+			}
 			expectAnswer(t, u.roundTrip(t, newRequest(t, x, "GET", u.URL, nil)), 200, "")
 		}
 		if n := u.conns.Load(); n != 1 {
 			t.Errorf("%d connections", n)
 		}
 	})
+}
+
+// endingBody tells when it has been read to its end.
+type endingBody struct {
+	io.ReadCloser
+	ended chan struct{}
+}
+
+func (b *endingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		close(b.ended)
+	}
+	return n, err
 }
 
 func TestAnswerBeforeTheUploadEnds(t *testing.T) {
@@ -365,6 +392,42 @@ func TestTrailersOfTheClientAreSentInEachAttempt(t *testing.T) {
 			values: http.Header{"X-Sum": {"1"}, "X-Api-Key": {"2"}, "Authorization": {"stolen"}, "authorization": {"stolen"}}})
 		expectAnswer(t, u.roundTrip(t, req), 200, "map[X-Api-Key:[2] X-Sum:[1]]")
 	})
+}
+
+func TestEachAttemptHasItsOwnTrailers(t *testing.T) {
+	x, _ := newExchange(t)
+	req := newRequest(t, x, "POST", "http://upstream.example/", nil)
+	req.Trailer = http.Header{"X-Sum": nil}
+	req.Body = io.NopCloser(&trailerBody{Reader: strings.NewReader("body"), trailer: req.Trailer, values: http.Header{"X-Sum": {"1"}, "X-More": {"2"}}})
+	attempts := 0
+	transport := &Transport{Base: roundTripperFunc(func(got *http.Request) (*http.Response, error) {
+		if !reflect.DeepEqual(got.Trailer, http.Header{"X-Sum": nil}) {
+			t.Errorf("announced %v", got.Trailer)
+		}
+		mustRead(t, got.Body, []byte("body"))
+		if !reflect.DeepEqual(got.Trailer, http.Header{"X-Sum": {"1"}, "X-More": {"2"}}) {
+			t.Errorf("sent %v", got.Trailer)
+		}
+		if attempts++; attempts == 1 {
+			return answer(401), nil
+		}
+		return answer(200), nil
+	})}
+	if _, err := transport.RoundTrip(req); err != nil || attempts != 2 {
+		t.Fatal(err, attempts)
+	}
+}
+
+func TestUpgradeIsNeverTakenForARefusal(t *testing.T) {
+	x, c := newExchange(t)
+	x.RefreshOn = func(int, http.Header) bool { return true }
+	upgraded := answer(101)
+	upgraded.Body = &endingBody{}
+	res, err := (&Transport{Base: &script{answers: []any{upgraded}}}).RoundTrip(newRequest(t, x, "GET", "http://upstream.example/", nil))
+	if err != nil || res.Body != upgraded.Body {
+		t.Fatal(res, err)
+	}
+	c.expect(t, 0, 0, 0)
 }
 
 func TestInformationalAnswersOfBothAttemptsPass(t *testing.T) {

@@ -1,0 +1,37 @@
+package refresh
+
+import (
+	"net/url"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+func TestCoordinatorsOfOnePlaceTakeTurns(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.Coordinator.turns = new(Turns)
+		other := New(credential.NewCache(f.store, credential.CacheOptions{}), Options{
+			Transport: f.Coordinator.endpoint.transport,
+			Turns:     f.Coordinator.turns,
+		})
+		f.answers(func(form url.Values) (int, string) { time.Sleep(time.Second); return rotate(form) })
+		cred := f.put(expiring(1, time.Hour))
+
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			fresh, err := f.refresh(cred)
+			wantToken(t, fresh, err, "canary-a2")
+		}()
+		synctest.Wait() // the token is being spent
+		fresh, err := other.Refresh(t.Context(), f.provider, tenant, cred)
+		wantToken(t, fresh, err, "canary-a2")
+		<-done
+		f.wantAsked(1)
+		if n := len(f.Coordinator.turns.taken); n != 0 {
+			t.Errorf("%d turns were not given back", n)
+		}
+	})
+}
