@@ -27,7 +27,7 @@ var (
 	errNothingNewer = fmt.Errorf("%w: there is no newer credential than the one rejected", ErrFailed)
 	errSameToken    = fmt.Errorf("%w: the token endpoint gave the same access token again", ErrFailed)
 	errRejected     = fmt.Errorf("%w: the upstream rejected the new credential", ErrFailed)
-	errTurn      = fmt.Errorf("%w: under another configuration a refresh is still under way", ErrFailed)
+	errTurn         = fmt.Errorf("%w: under another configuration a refresh is still under way", ErrFailed)
 	errBreaker      = fmt.Errorf("%w: the token endpoint has not been answering", ErrFailed)
 	errDeleted      = fmt.Errorf("%w: the credential was deleted", ErrFailed)
 )
