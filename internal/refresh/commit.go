@@ -29,7 +29,7 @@ func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, g grant
 	})
 	defer timer.Stop()
 
-	stored, err := c.put(p, key, g, base, fresh, unusable == nil)
+	stored, err := c.put(f, p, key, g, base, fresh, unusable == nil)
 	switch {
 	case err != nil:
 		return stored, err
@@ -45,7 +45,7 @@ func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, g grant
 // What somebody else wrote since base was read stays: their refresh token wins
 // over ours, with errMovedOn; other fields of theirs are kept; a document that
 // they deleted stays deleted.
-func (c *Coordinator) put(p *Provider, key credential.Key, g grant, base, fresh *credential.Credential, usable bool) (*credential.Credential, error) {
+func (c *Coordinator) put(f *flight, p *Provider, key credential.Key, g grant, base, fresh *credential.Credential, usable bool) (*credential.Credential, error) {
 	o := p.Scheme.OAuth2()
 	for attempt := 1; ; attempt++ {
 		// Read first. It tells what became of the write before, whose answer may
@@ -56,7 +56,7 @@ func (c *Coordinator) put(p *Provider, key credential.Key, g grant, base, fresh 
 		case errors.Is(err, credential.ErrNotFound), errors.Is(err, credential.ErrInvalid):
 			return nil, err
 		case err != nil:
-			c.waitForStore(p, attempt, err)
+			c.waitForStore(f, p, attempt, err)
 		case sameTokens(o, held, fresh):
 			return held, nil
 		case !holdsRefreshToken(o, held, g.spent):
@@ -76,7 +76,7 @@ func (c *Coordinator) put(p *Provider, key credential.Key, g grant, base, fresh 
 			case errors.Is(err, credential.ErrReadOnly), errors.Is(err, credential.ErrInvalid):
 				return c.lose(p, fresh, err)
 			case !errors.Is(err, credential.ErrConflict) || attempt > rounds:
-				c.waitForStore(p, attempt, err)
+				c.waitForStore(f, p, attempt, err)
 			}
 		}
 		if c.isClosed() && attempt > 1 {
@@ -99,7 +99,8 @@ func stored(fresh *credential.Credential, version uint64) (*credential.Credentia
 }
 
 // waitForStore pauses before the next attempt.
-func (c *Coordinator) waitForStore(p *Provider, attempt int, err error) {
+func (c *Coordinator) waitForStore(f *flight, p *Provider, attempt int, err error) {
+	f.settle() // nobody knows how long this takes
 	pause := backoff(minCommitPause, maxCommitPause, attempt)
 	p.logger().Error("a refreshed credential is in memory only until the store takes it",
 		"provider", p.Name, "error", err, "attempt", attempt, "pause", pause)

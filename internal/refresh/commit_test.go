@@ -329,3 +329,21 @@ func TestStoreDownBeforeTheSpendStartsNoRest(t *testing.T) {
 		wantToken(t, fresh, err, "canary-a2")
 	})
 }
+
+func TestTokenRejectedWhileItsSlowCommitIsUnderWay(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		rejected := f.stored()
+		f.store.Fault = func(op string, _ credential.Key) error {
+			if op == storetest.OpPut {
+				time.Sleep(2 * time.Second)
+			}
+			return nil
+		}
+		fresh, err := f.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		next, err := f.refresh(fresh)
+		wantToken(t, next, err, "canary-a3")
+		f.wait()
+		f.wantAsked(2)
+	})
+}

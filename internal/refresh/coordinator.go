@@ -133,6 +133,11 @@ func (c *Coordinator) Refresh(ctx context.Context, p *Provider, tenant credentia
 		case f.err != nil && f.fingerprint == p.Fingerprint:
 			return nil, f.err
 		}
+		select {
+		case <-f.settled:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrFailed, context.Cause(ctx))
+		}
 	}
 	return nil, errNothingNewer
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
@@ -15,6 +16,8 @@ type flight struct {
 	fingerprint string
 	ahead       bool // nobody rejected the credential
 	done        chan struct{}
+	settled     chan struct{} // closed when the commit is in, or has met with trouble
+	settleOnce  sync.Once
 
 	// Set before done is closed, together with released, which the coordinator's
 	// mutex guards.
@@ -28,7 +31,7 @@ var errMovedOn = errors.New("somebody else wrote the document")
 
 // start begins a flight. The mutex is held.
 func (c *Coordinator) start(s *state, p *Provider, key credential.Key, rejected *credential.Credential, ahead bool) {
-	f := &flight{fingerprint: p.Fingerprint, ahead: ahead, done: make(chan struct{})}
+	f := &flight{fingerprint: p.Fingerprint, ahead: ahead, done: make(chan struct{}), settled: make(chan struct{})}
 	s.flight = f
 	s.lookedAt = time.Now()
 	if c.active++; c.active == 1 {
@@ -40,12 +43,16 @@ func (c *Coordinator) start(s *state, p *Provider, key credential.Key, rejected 
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		f.release(cred, err)
+		f.settle()
 		c.states[key].flight = nil // at once: who comes now must not join what is over
 		if c.active--; c.active == 0 {
 			close(c.idle)
 		}
 	}()
 }
+
+// settle says that waiting for more than what f was released with is over.
+func (f *flight) settle() { f.settleOnce.Do(func() { close(f.settled) }) }
 
 // release lets go who waits for f. Only the first call has an effect. The mutex
 // is held.
