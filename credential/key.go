@@ -11,11 +11,18 @@ type Key struct {
 	Tenant   Tenant
 }
 
+// JournalKey names the document in which the journals' own key is kept. No
+// provider's credential can lie there.
+func JournalKey() Key { return Key{Provider: "_journal"} }
+
 // Check reports whether both names of k are well formed. Stores call it before
 // they build a path from k, so that a name that went round [ParseTenant] still
 // cannot leave its place. The error is [ErrTenantMissing], [ErrTenantInvalid] or
 // that of [CheckProvider].
 func (k Key) Check() error {
+	if k == JournalKey() {
+		return nil
+	}
 	if err := CheckProvider(k.Provider); err != nil {
 		return err
 	}

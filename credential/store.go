@@ -41,6 +41,19 @@ type Document struct {
 	// WrittenAt is when this version was written, by the store's clock; zero if
 	// the store does not say.
 	WrittenAt time.Time
+
+	// ReadAt is when the store answered, by the same clock; zero if it does not
+	// say. It may be as coarse as a second.
+	ReadAt time.Time
+}
+
+// Age is how old the version was when the store answered, by the store's own
+// clock; ok is false if the store does not say.
+func (d Document) Age() (age time.Duration, ok bool) {
+	if d.WrittenAt.IsZero() || d.ReadAt.IsZero() {
+		return 0, false
+	}
+	return d.ReadAt.Sub(d.WrittenAt), true
 }
 
 // Store keeps one JSON object per [Key]. All its methods are safe for concurrent
@@ -52,6 +65,11 @@ type Store interface {
 	// the returned Version is that of the deletion's mark, so that a Put against
 	// it can still tell whether anything happened in between.
 	Get(ctx context.Context, key Key) (Document, error)
+
+	// GetVersion returns one version of the document. The newest and, unless that
+	// was deleted, the one before it are kept, older ones at the store's pleasure;
+	// what is not kept is [ErrNotFound].
+	GetVersion(ctx context.Context, key Key, version uint64) (Document, error)
 
 	// Put writes data, a JSON object, if the newest version is still version,
 	// and returns the new version. Version 0 writes only where nothing was ever

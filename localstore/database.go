@@ -21,6 +21,7 @@ import (
 var (
 	bucketMeta        = []byte("meta")
 	bucketCredentials = []byte("credentials")
+	bucketPrevious    = []byte("previous") // the version before, at the same place
 
 	metaSalt  = []byte("salt")
 	metaCheck = []byte("check") // an entry that opens with the right key alone
@@ -159,8 +160,9 @@ func (db *database) initialize(key []byte, config Config) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.CreateBucket(bucketCredentials)
-		return errors.Join(err, meta.Put(metaSalt, salt), meta.Put(metaCheck, check))
+		_, credentialsErr := tx.CreateBucket(bucketCredentials)
+		_, previousErr := tx.CreateBucket(bucketPrevious)
+		return errors.Join(credentialsErr, previousErr, meta.Put(metaSalt, salt), meta.Put(metaCheck, check))
 	})
 	if err != nil {
 		return err
@@ -182,7 +184,10 @@ func (db *database) read(key credential.Key) (entry, error) {
 
 // load returns the entry at place, of version 0 if there is none.
 func (db *database) load(tx *bbolt.Tx, place []byte) (entry, error) {
-	bucket := tx.Bucket(bucketCredentials)
+	return db.loadFrom(tx.Bucket(bucketCredentials), place)
+}
+
+func (db *database) loadFrom(bucket *bbolt.Bucket, place []byte) (entry, error) {
 	if bucket == nil {
 		return entry{}, errors.New("it is damaged")
 	}
@@ -193,13 +198,38 @@ func (db *database) load(tx *bbolt.Tx, place []byte) (entry, error) {
 	return db.sealer.open(place, sealed)
 }
 
-// save puts e at place.
+// readVersion returns the entry of key with a version, one of version 0 if it is
+// not kept.
+func (db *database) readVersion(key credential.Key, version uint64) (entry, error) {
+	var e entry
+	err := guard(func() error {
+		return db.bolt.View(func(tx *bbolt.Tx) (err error) {
+			for _, name := range [][]byte{bucketCredentials, bucketPrevious} {
+				if e, err = db.loadFrom(tx.Bucket(name), place(key)); err != nil || e.version == version {
+					return err
+				}
+			}
+			e = entry{}
+			return nil
+		})
+	})
+	return e, err
+}
+
+// save puts e at place. What was there is kept as the version before, unless e
+// is the mark of its deletion.
 func (db *database) save(tx *bbolt.Tx, place []byte, e entry) error {
 	sealed, err := db.sealer.seal(place, e)
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(bucketCredentials).Put(place, sealed)
+	bucket := tx.Bucket(bucketCredentials)
+	if current := bucket.Get(place); current != nil && !e.deleted {
+		if err := tx.Bucket(bucketPrevious).Put(place, current); err != nil {
+			return err
+		}
+	}
+	return bucket.Put(place, sealed)
 }
 
 // place is where the entry of a key lies. Neither name can hold the slash, and no

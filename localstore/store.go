@@ -126,7 +126,31 @@ func (s *Store) Get(ctx context.Context, key credential.Key) (credential.Documen
 	case e.version == 0 || e.deleted:
 		return credential.Document{Version: e.version}, credential.ErrNotFound
 	}
-	return credential.Document{Data: e.data, Version: e.version, WrittenAt: e.writtenAt}, nil
+	return document(e), nil
+}
+
+// GetVersion implements [credential.Store]. It keeps the newest version and the
+// one before it.
+func (s *Store) GetVersion(ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
+	if err := key.Check(); err != nil {
+		return credential.Document{}, err
+	}
+	db, err := s.open(ctx)
+	if err != nil {
+		return credential.Document{}, err
+	}
+	e, err := db.readVersion(key, version)
+	switch {
+	case err != nil:
+		return credential.Document{}, unavailable(err)
+	case e.version == 0 || e.deleted:
+		return credential.Document{}, credential.ErrNotFound
+	}
+	return document(e), nil
+}
+
+func document(e entry) credential.Document {
+	return credential.Document{Data: e.data, Version: e.version, WrittenAt: e.writtenAt, ReadAt: time.Now()}
 }
 
 // Put implements [credential.Store]. After an error of ctx the outcome is unknown.

@@ -60,7 +60,7 @@ func parseRead(kvVersion int, a answer) (credential.Document, found) {
 	if json.Unmarshal(outer.Data, &inner) != nil || inner.Metadata.Version == 0 {
 		return credential.Document{}, unclear
 	}
-	doc := credential.Document{Version: inner.Metadata.Version, WrittenAt: inner.Metadata.CreatedTime}
+	doc := credential.Document{Version: inner.Metadata.Version, WrittenAt: inner.Metadata.CreatedTime, ReadAt: a.date}
 	switch {
 	case isNull(inner.Data):
 		return doc, deleted

@@ -34,7 +34,7 @@ func TestParseRead(t *testing.T) {
 		{1, 200, `{"data":null}`, unclear, "", 0},
 	}
 	for _, c := range cases {
-		doc, got := parseRead(c.version, answer{c.status, []byte(c.body)})
+		doc, got := parseRead(c.version, answer{status: c.status, body: []byte(c.body)})
 		if got != c.want || string(doc.Data) != c.data || doc.Version != c.number {
 			t.Errorf("version %d, %d %s: %v, %s, %d", c.version, c.status, c.body, got, doc.Data, doc.Version)
 		}
@@ -53,7 +53,7 @@ func FuzzReadResponse(f *testing.F) {
 		f.Add(1, 200, []byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, version, status int, body []byte) {
-		a := answer{status, body}
+		a := answer{status: status, body: body}
 		doc, got := parseRead(version, a)
 		switch got {
 		case present:

@@ -97,7 +97,8 @@ func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 type request struct {
 	method string
 	path   string // below /v1/
-	body   any    // JSON; nil: none
+	params url.Values
+	body   any // JSON; nil: none
 
 	// forward asks a performance standby to have the active node answer.
 	forward bool
@@ -107,6 +108,7 @@ type request struct {
 type answer struct {
 	status int
 	body   []byte
+	date   time.Time // Vault's clock, to the second; zero if it does not say
 }
 
 // send makes one request with a token, once. It is done when ctx is. The error
@@ -114,6 +116,7 @@ type answer struct {
 func send(ctx context.Context, client *api.Client, token string, r request) (answer, error) {
 	req := client.NewRequest(r.method, "/v1/"+r.path)
 	req.ClientToken = token
+	req.Params = r.params
 	if r.forward {
 		api.ForwardAlways()(req)
 	}
@@ -134,5 +137,9 @@ func send(ctx context.Context, client *api.Client, token string, r request) (ans
 	if err != nil {
 		return answer{}, withoutURL(err)
 	}
-	return answer{resp.StatusCode, body}, nil
+	a := answer{status: resp.StatusCode, body: body}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		a.date = date
+	}
+	return a, nil
 }

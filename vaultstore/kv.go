@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +21,28 @@ const writeTimeout = 5 * time.Second
 //
 // [ErrUnavailable]: credential.ErrUnavailable
 func (s *Store) Get(ctx context.Context, key credential.Key) (credential.Document, error) {
+	return s.get(ctx, key, 0)
+}
+
+// GetVersion implements [credential.Store]. What is kept is what Vault keeps, by
+// default ten versions (https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#configure-the-kv-engine).
+// KV version 1 keeps none.
+func (s *Store) GetVersion(ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
+	if err := key.Check(); err != nil {
+		return credential.Document{}, err
+	}
+	if version == 0 || s.cfg.KVVersion == 1 {
+		return credential.Document{}, credential.ErrNotFound
+	}
+	doc, err := s.get(ctx, key, version)
+	if err == nil && doc.Version != version {
+		return credential.Document{}, credential.ErrNotFound
+	}
+	return doc, err
+}
+
+// get reads one version of a document; 0 is the newest.
+func (s *Store) get(ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
 	const doing = "reading from Vault"
 	path, err := s.cfg.secretPath(key)
 	if err != nil {
@@ -30,7 +54,7 @@ func (s *Store) Get(ctx context.Context, key credential.Key) (credential.Documen
 	if err := s.enter(ctx); err != nil {
 		return credential.Document{}, unavailable(doing, err)
 	}
-	a, err := s.read(ctx, path)
+	a, err := s.read(ctx, path, version)
 	if err != nil {
 		return credential.Document{}, unavailable(doing, err)
 	}
@@ -59,8 +83,11 @@ func (s *Store) Get(ctx context.Context, key credential.Key) (credential.Documen
 // (https://developer.hashicorp.com/vault/docs/enterprise/consistency). Unless
 // Vault's configuration allows it (allow_forwarding_via_header), and always in
 // its community edition, such a request is refused with 400.
-func (s *Store) read(ctx context.Context, path string) (answer, error) {
+func (s *Store) read(ctx context.Context, path string, version uint64) (answer, error) {
 	r := request{method: http.MethodGet, path: path, forward: !s.noForward.Load()}
+	if version != 0 {
+		r.params = url.Values{"version": {strconv.FormatUint(version, 10)}}
+	}
 	a, err := s.call(ctx, r)
 	if err != nil || !r.forward || a.status != http.StatusBadRequest {
 		return a, err

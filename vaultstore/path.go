@@ -113,6 +113,9 @@ func (c *Config) secretPath(key credential.Key) (string, error) {
 	if c.KVVersion == 2 {
 		prefix += "data/"
 	}
+	if key == credential.JournalKey() {
+		return prefix + strings.Join(reserved, "/"), nil
+	}
 	segments := strings.Split(c.PathTemplate, "/")
 	provider, tenant := slices.Index(segments, providerSegment), slices.Index(segments, tenantSegment)
 	if provider < 0 || tenant < 0 {

@@ -13,6 +13,8 @@ type broken struct {
 	get    func(s credential.Store, ctx context.Context, key credential.Key) (credential.Document, error)
 	put    func(s credential.Store, ctx context.Context, key credential.Key, data []byte, version uint64) (uint64, error)
 	delete func(s credential.Store, ctx context.Context, key credential.Key) error
+
+	getVersion func(s credential.Store, ctx context.Context, key credential.Key, version uint64) (credential.Document, error)
 }
 
 func (b broken) Get(ctx context.Context, key credential.Key) (credential.Document, error) {
@@ -20,6 +22,13 @@ func (b broken) Get(ctx context.Context, key credential.Key) (credential.Documen
 		return b.get(b.Store, ctx, key)
 	}
 	return b.Store.Get(ctx, key)
+}
+
+func (b broken) GetVersion(ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
+	if b.getVersion != nil {
+		return b.getVersion(b.Store, ctx, key, version)
+	}
+	return b.Store.GetVersion(ctx, key, version)
 }
 
 func (b broken) Put(ctx context.Context, key credential.Key, data []byte, version uint64) (uint64, error) {

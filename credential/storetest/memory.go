@@ -40,6 +40,7 @@ type Memory struct {
 
 	mu        sync.Mutex
 	documents map[credential.Key]document
+	history   map[credential.Key]map[uint64]credential.Document
 	calls     map[string]int
 }
 
@@ -52,7 +53,11 @@ var _ credential.Store = (*Memory)(nil)
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{documents: make(map[credential.Key]document), calls: make(map[string]int)}
+	return &Memory{
+		documents: make(map[credential.Key]document),
+		history:   make(map[credential.Key]map[uint64]credential.Document),
+		calls:     make(map[string]int),
+	}
 }
 
 // Gets is how often Get got as far as [Memory.Fault], failures included.
@@ -74,12 +79,32 @@ func (m *Memory) Get(ctx context.Context, key credential.Key) (credential.Docume
 			return credential.ErrNotFound
 		}
 		found = d.Document
+		found.ReadAt = time.Now()
 		return nil
 	})
 	switch {
 	case errors.Is(err, credential.ErrNotFound):
 		return credential.Document{Version: found.Version}, err
 	case err != nil:
+		return credential.Document{}, err
+	}
+	return found, nil
+}
+
+// GetVersion implements [credential.Store]. It keeps all versions. For the hooks
+// and the counters it is an [OpGet].
+func (m *Memory) GetVersion(ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
+	var found credential.Document
+	err := m.do(ctx, OpGet, key, func() error {
+		d, kept := m.history[key][version]
+		if !kept {
+			return credential.ErrNotFound
+		}
+		found = d
+		found.ReadAt = time.Now()
+		return nil
+	})
+	if err != nil {
 		return credential.Document{}, err
 	}
 	return found, nil
@@ -94,9 +119,12 @@ func (m *Memory) Put(ctx context.Context, key credential.Key, data []byte, versi
 		if m.documents[key].Version != version {
 			return credential.ErrConflict
 		}
-		m.documents[key] = document{Document: credential.Document{
-			Data: bytes.Clone(data), Version: version + 1, WrittenAt: time.Now(),
-		}}
+		written := credential.Document{Data: bytes.Clone(data), Version: version + 1, WrittenAt: time.Now()}
+		m.documents[key] = document{Document: written}
+		if m.history[key] == nil {
+			m.history[key] = make(map[uint64]credential.Document)
+		}
+		m.history[key][written.Version] = written
 		return nil
 	})
 	if err != nil {
@@ -111,6 +139,7 @@ func (m *Memory) Delete(ctx context.Context, key credential.Key) error {
 		if d, ok := m.documents[key]; ok {
 			d.Data, d.deleted = nil, true
 			m.documents[key] = d
+			delete(m.history[key], d.Version)
 		}
 		return nil
 	})

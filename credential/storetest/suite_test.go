@@ -61,6 +61,21 @@ func TestSuiteFindsWhatIsBroken(t *testing.T) {
 			}
 			return s.Delete(ctx, key)
 		}}, "delete can be repeated"},
+		"the newest version stands for all": {broken{getVersion: func(s credential.Store, ctx context.Context, key credential.Key, _ uint64) (credential.Document, error) {
+			return s.Get(ctx, key)
+		}}, "the version before is kept"},
+		"a mark has a document": {broken{getVersion: func(s credential.Store, ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
+			if doc, err := s.GetVersion(ctx, key, version); err == nil {
+				return doc, nil
+			}
+			return credential.Document{Data: []byte("{}"), Version: version}, nil
+		}}, "the version before a rewritten mark is not"},
+		"the journals have no place": {broken{put: func(s credential.Store, ctx context.Context, key credential.Key, data []byte, version uint64) (uint64, error) {
+			if key == credential.JournalKey() {
+				return 0, credential.ErrUnavailable
+			}
+			return s.Put(ctx, key, data, version)
+		}}, "the journals' key has a place of its own"},
 		"delete takes all that begins alike": {broken{delete: func(s credential.Store, ctx context.Context, key credential.Key) error {
 			_ = s.Delete(ctx, credential.Key{Provider: key.Provider, Tenant: key.Tenant + ".eu"})
 			return s.Delete(ctx, key)

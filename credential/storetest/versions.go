@@ -131,3 +131,55 @@ func (s subject) mustNotFind(t testing.TB, key credential.Key, version uint64) {
 		t.Fatal("Get: ErrNotFound with a document")
 	}
 }
+
+func checkVersionBefore(t testing.TB, s subject) {
+	key := s.key("acme")
+	if _, err := s.GetVersion(t.Context(), key, 1); !errors.Is(err, credential.ErrNotFound) {
+		t.Fatalf("GetVersion of what was never written: %v, want ErrNotFound", err)
+	}
+	for n := range uint64(3) {
+		s.mustPut(t, key, fmt.Sprintf(`{"n":"%d"}`, n+1), n)
+	}
+	for _, version := range []uint64{2, 3} {
+		doc, err := s.GetVersion(t.Context(), key, version)
+		if err != nil {
+			t.Fatalf("GetVersion %d of 3: %v", version, err)
+		}
+		if want := fmt.Sprintf(`{"n":"%d"}`, version); doc.Version != version || !sameJSON(t, doc.Data, []byte(want)) {
+			t.Fatalf("GetVersion %d of 3: version %d with %s, want %s", version, doc.Version, doc.Data, want)
+		}
+	}
+	for _, version := range []uint64{0, 4, 1 << 31} {
+		if _, err := s.GetVersion(t.Context(), key, version); !errors.Is(err, credential.ErrNotFound) {
+			t.Fatalf("GetVersion %d of 3: %v, want ErrNotFound", version, err)
+		}
+	}
+	s.mustDelete(t, key)
+	if doc, err := s.GetVersion(t.Context(), key, 2); err != nil || !sameJSON(t, doc.Data, []byte(`{"n":"2"}`)) {
+		t.Fatalf("GetVersion of the version before a deleted one: %s, %v", doc.Data, err)
+	}
+	if _, err := s.GetVersion(t.Context(), key, 3); !errors.Is(err, credential.ErrNotFound) {
+		t.Fatalf("GetVersion of a deleted version: %v, want ErrNotFound", err)
+	}
+}
+
+func checkVersionBeforeMark(t testing.TB, s subject) {
+	key := s.key("acme")
+	s.mustPut(t, key, `{"n":"1"}`, 0)
+	s.mustDelete(t, key)
+	s.mustPut(t, key, `{"n":"2"}`, 1)
+	if _, err := s.GetVersion(t.Context(), key, 1); !errors.Is(err, credential.ErrNotFound) {
+		t.Fatalf("GetVersion of a deleted version: %v, want ErrNotFound", err)
+	}
+}
+
+func checkJournalKey(t testing.TB, s subject) {
+	key := credential.JournalKey()
+	doc, err := s.Get(t.Context(), key)
+	if err != nil && !errors.Is(err, credential.ErrNotFound) {
+		t.Fatalf("Get: %v", err)
+	}
+	version := s.mustPut(t, key, `{"key":"`+s.provider+`"}`, doc.Version)
+	s.mustGet(t, key, `{"key":"`+s.provider+`"}`, version)
+	s.mustConflict(t, key, version-1)
+}
