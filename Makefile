@@ -7,7 +7,7 @@ GO ?= go
 export DEVVAULT_BIN ?= $(BIN)/devvault
 export CADDY_BIN ?= $(BIN)/caddy
 
-.PHONY: test unit e2e build devvault lint vet xcaddy demo fuzz clean
+.PHONY: test unit e2e build devvault lint vet xcaddy demo fuzz soak clean
 
 test: vet lint unit e2e xcaddy
 	@echo "==> all tests passed"
@@ -45,6 +45,7 @@ $(BIN)/golangci-lint: tools/lint/go.mod
 unit: devvault
 	@echo "==> unit tests"
 	$(GO) test -race ./...
+	$(GO) test ./internal/refresh/modelcheck # its large searches go without the race detector
 	cd cmd/devvault && $(GO) test ./...
 
 # The sidecar is built with the race detector; a report in its output fails the test.
@@ -74,6 +75,10 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
+
+# A larger search of the refresh protocol: several minutes and 4 GB.
+soak:
+	MODELCHECK=soak $(GO) test -count=1 -timeout 30m -v -run MoreFaults ./internal/refresh/modelcheck
 
 clean:
 	rm -rf $(BIN)

@@ -1,0 +1,7 @@
+//go:build race
+
+package modelcheck
+
+// underRace leaves the big searches out: they run in one goroutine, and the race
+// detector makes them ten times slower.
+const underRace = true
