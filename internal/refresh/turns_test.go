@@ -11,10 +11,10 @@ import (
 
 func TestCoordinatorsOfOnePlaceTakeTurns(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
-		f.Coordinator.turns = new(Turns)
+		f.turns = new(Turns)
 		other := New(credential.NewCache(f.store, credential.CacheOptions{}), Options{
-			Transport: f.Coordinator.endpoint.transport,
-			Turns:     f.Coordinator.turns,
+			Transport: f.endpoint.transport,
+			Turns:     f.turns,
 		})
 		f.answers(func(form url.Values) (int, string) { time.Sleep(time.Second); return rotate(form) })
 		cred := f.put(expiring(1, time.Hour))
@@ -30,7 +30,7 @@ func TestCoordinatorsOfOnePlaceTakeTurns(t *testing.T) {
 		wantToken(t, fresh, err, "canary-a2")
 		<-done
 		f.wantAsked(1)
-		if n := len(f.Coordinator.turns.taken); n != 0 {
+		if n := len(f.turns.taken); n != 0 {
 			t.Errorf("%d turns were not given back", n)
 		}
 	})

@@ -28,7 +28,7 @@
 // fails. (With Vault's soft deletion that is not so, since it leaves the version
 // as it is: that race shows in the model as a late write.) The look at the clock
 // and the first byte of the token request are one step too; what a stop between
-// the two can do is the window that SECURITY.md publishes. Between all other
+// the two can do is the window that remains. Between all other
 // steps anything may happen.
 //
 // # Time
