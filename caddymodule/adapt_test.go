@@ -120,7 +120,7 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"timeout that is no duration":    {inVault("timeout soon"), "timeout: 'soon' is not a duration, at Caddyfile:4"},
 		"timeout of zero":                {inVault("timeout 0s"), "timeout must be above zero, at Caddyfile:4"},
 		"cache_ttl twice":                {inVault("cache_ttl 1m\ncache_ttl 2m"), "cache_ttl is given twice, at Caddyfile:5"},
-		"stale_if_error below zero":      {inVault("stale_if_error -1h"), "stale_if_error must be above zero, at Caddyfile:4"},
+		"stale_if_error below zero":      {inVault("stale_if_error -1h"), "stale_if_error cannot be below zero, at Caddyfile:4"},
 		"tls_ca that is not there":       {inVault("tls_ca testdata/files/absent.pem"), "tls_ca: open testdata/files/absent.pem: no such file or directory, at Caddyfile:4"},
 		"client certificate without key": {inVault("auth token_file /t\ntls_client_cert testdata/files/ca.pem"), "tls_client_cert and tls_client_key go together, at Caddyfile:6"},
 		"auth without a method":          {inVault("auth"), "wrong argument count or unexpected line ending after 'auth', at Caddyfile:4"},
@@ -210,7 +210,9 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"refresh_on an interim status": {inSite("upstream_auth billing 127.0.0.1:1 {\nrefresh_on 101\n}"), "refresh_on: '101' is not the status code of a final response, at Caddyfile:13"},
 		"refresh_on no matcher":        {inSite("upstream_auth billing 127.0.0.1:1 {\nrefresh_on @expired\n}"), "refresh_on: no response matcher @expired is defined, at Caddyfile:13"},
 		"refresh_on two matchers":      {inSite("upstream_auth billing 127.0.0.1:1 {\n@a status 401\nrefresh_on @a 403\n}"), "refresh_on takes status codes or one response matcher, at Caddyfile:14"},
-		"upstream named by credential": {inSite("upstream_auth billing {upstream_auth.credential.host}:443"), "the upstream {upstream_auth.credential.host}:443 needs allowed_hosts in the provider, at Caddyfile:12"},
+		"upstream named by a request":  {inSite("upstream_auth billing {header.X-Host}:443"), "an upstream named by {http.request.header.X-Host} needs allowed_hosts in the provider, at Caddyfile:12"},
+		"dynamic upstream named so":    {inSite("upstream_auth billing {\ndynamic a {upstream_auth.credential.host} 443\n}"), "an upstream named by {upstream_auth.credential.host} needs allowed_hosts in the provider, at Caddyfile:14"},
+		"upstream named by credential": {inSite("upstream_auth billing {upstream_auth.credential.host}:443"), "an upstream named by {upstream_auth.credential.host} needs allowed_hosts in the provider, at Caddyfile:12"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -40,6 +40,7 @@ type App struct {
 	backend   *backend
 	use       *use
 	providers map[string]*provider
+	logger    *slog.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -54,6 +55,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // opened or created: `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	logger := ctx.Slogger()
+	a.logger = logger
 	if a.StoreRaw == nil {
 		return errors.New("upstream_auth: no store: name one with 'store vault' or 'store local'")
 	}
@@ -89,15 +91,29 @@ func (a *App) Provision(ctx caddy.Context) error {
 // Start opens the store. A Vault that cannot be reached is no error: requests
 // are answered with 503 until it can be.
 func (a *App) Start() error {
+	a.backend.addLogger(a.logger)
 	if err := a.backend.store.Open(); err != nil {
+		a.backend.removeLogger(a.logger) // Caddy does not stop what did not start
 		return fmt.Errorf("upstream_auth: opening the store: %w", err)
 	}
 	return nil
 }
 
-// Stop waits, bounded, for refreshes under way when the process ends. On a
-// reload they simply go on.
+// Stop takes back the app's logger. Refreshes go on.
 func (a *App) Stop() error {
+	a.backend.removeLogger(a.logger)
+	return nil
+}
+
+// Cleanup gives the app's share of the store back, as soon as the last request
+// that came in under this configuration is done. When the process ends it waits,
+// bounded, for refreshes under way: it comes after all apps have stopped, so none
+// is started any more.
+func (a *App) Cleanup() error {
+	if a.use == nil {
+		return nil
+	}
+	defer a.use.release()
 	if !caddy.Exiting() {
 		return nil
 	}
@@ -105,15 +121,6 @@ func (a *App) Stop() error {
 	defer cancel()
 	if err := a.backend.coordinator.Wait(ctx); err != nil {
 		return fmt.Errorf("upstream_auth: a refresh was still under way: %w", err)
-	}
-	return nil
-}
-
-// Cleanup gives the app's share of the store back, as soon as the last request
-// that came in under this configuration is done.
-func (a *App) Cleanup() error {
-	if a.use != nil {
-		a.use.release()
 	}
 	return nil
 }
@@ -128,6 +135,10 @@ type storeModule interface {
 
 	// readOnly reports whether the store takes no writes.
 	readOnly() bool
+
+	// settings are what of the store's configuration cannot change while it is
+	// shared.
+	settings() string
 
 	// poolKey names the store between configurations: two with the same key
 	// share one.

@@ -2,7 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -34,6 +37,10 @@ type backend struct {
 	store       openStore
 	cache       *credential.Cache
 	coordinator *refresh.Coordinator
+	settings    string
+
+	mu      sync.Mutex
+	loggers []*slog.Logger // of the configurations that run, the newest last
 }
 
 // acquireBackend returns the backend for store, a new one if no configuration
@@ -52,6 +59,7 @@ func acquireBackend(module storeModule, logger *slog.Logger) (*backend, error) {
 			key:         key,
 			place:       place,
 			store:       store,
+			settings:    module.settings(),
 			cache:       cache,
 			coordinator: refresh.New(cache, refresh.Options{Turns: &shared.(*sharedTurns).Turns}),
 		}, nil
@@ -60,8 +68,37 @@ func acquireBackend(module storeModule, logger *slog.Logger) (*backend, error) {
 		return nil, err
 	}
 	b := value.(*backend)
-	b.store.SetLogger(logger) // the one before belongs to a configuration that may be gone
+	if b.settings != module.settings() {
+		b.release()
+		return nil, errSettings
+	}
 	return b, nil
+}
+
+// errSettings refuses what would take another opening of the same store.
+var errSettings = errors.New("the running configuration has the same file open with another key_file: " +
+	"stop Caddy and start it again to change that")
+
+// addLogger makes the store log as a configuration that starts does. The store
+// outlives it and must not hold on to its logger.
+func (b *backend) addLogger(logger *slog.Logger) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.loggers = append(b.loggers, logger)
+	b.store.SetLogger(logger)
+}
+
+// removeLogger takes back the logger of a configuration that stops: one that was
+// replaced, or one that failed to start and leaves the store to the one before.
+func (b *backend) removeLogger(logger *slog.Logger) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := slices.Index(b.loggers, logger); i >= 0 {
+		b.loggers = slices.Delete(b.loggers, i, i+1)
+	}
+	if n := len(b.loggers); n > 0 {
+		b.store.SetLogger(b.loggers[n-1])
+	}
 }
 
 // release gives one use back.

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -116,6 +118,11 @@ func (s *sidecar) do(t *testing.T, method, path string, header http.Header, body
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	res, err := transport.RoundTrip(req)
+	for errors.Is(err, syscall.ECONNRESET) && body == nil {
+		// After a reload, a connection that the listener of the configuration
+		// before has not accepted yet is reset when that is closed.
+		res, err = transport.RoundTrip(req)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
 		return nil, err
 	}
-	if err := checkUpstreams(proxy.Upstreams, provider.AllowedHosts); err != nil {
+	if err := checkUpstreams(proxy, provider.AllowedHosts); err != nil {
 		return nil, h.WrapErr(err)
 	}
 	handler.ProxyRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)

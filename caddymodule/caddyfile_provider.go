@@ -147,7 +147,13 @@ func (config *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 	case "response_field":
 		return unmarshalNamed(d, &config.ResponseFields)
 	case "refresh_ahead":
-		return durationArg(d, &config.RefreshAhead)
+		if err := durationOrZeroArg(d, &config.RefreshAhead); err != nil {
+			return err
+		}
+		if config.RefreshAhead == 0 {
+			config.RefreshAhead = -1 // 0 in JSON is the default
+		}
+		return nil
 	case "rotation":
 		return config.unmarshalRotation(d)
 	case "takeover":

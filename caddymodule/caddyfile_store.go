@@ -45,7 +45,7 @@ func (s *VaultStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "cache_ttl":
 			err = durationArg(d, &s.CacheTTL)
 		case "stale_if_error":
-			err = durationArg(d, &s.StaleIfError)
+			err = durationOrZeroArg(d, &s.StaleIfError)
 		default:
 			err = d.Errf("unrecognized subdirective '%s' of store vault", name)
 		}

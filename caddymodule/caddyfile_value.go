@@ -43,6 +43,18 @@ func fileArg(d *caddyfile.Dispenser, target *string) error {
 // durationArg reads the only argument of a subdirective, a duration above zero.
 func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
 	name := d.Val()
+	if err := durationOrZeroArg(d, target); err != nil {
+		return err
+	}
+	if *target == 0 {
+		return d.Errf("%s must be above zero", name)
+	}
+	return nil
+}
+
+// durationOrZeroArg reads the only argument of a subdirective, a duration.
+func durationOrZeroArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
+	name := d.Val()
 	var text string
 	if *target != 0 {
 		return d.Errf("%s is given twice", name)
@@ -54,8 +66,8 @@ func durationArg(d *caddyfile.Dispenser, target *caddy.Duration) error {
 	if err != nil {
 		return d.Errf("%s: '%s' is not a duration", name, text)
 	}
-	if duration <= 0 {
-		return d.Errf("%s must be above zero", name)
+	if duration < 0 {
+		return d.Errf("%s cannot be below zero", name)
 	}
 	*target = caddy.Duration(duration)
 	return nil

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -52,8 +52,8 @@ type Handler struct {
 	// temporary file. Default: 64 KiB.
 	ReplayMemory *int64 `json:"replay_memory,omitempty"`
 
-	// The directory for temporary files, or `off` to record in memory alone.
-	// Default: the system's.
+	// The directory for temporary files, made when one is needed, or `off` to
+	// record in memory alone. Default: the system's.
 	ReplayDir string `json:"replay_dir,omitempty"`
 
 	// The responses that reject a credential. Default: status 401.
@@ -114,7 +114,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.proxy = proxy.(caddyhttp.MiddlewareHandler)
 	if proxy, ok := proxy.(*reverseproxy.Handler); ok {
 		h.retries = proxy.LoadBalancing != nil && len(proxy.LoadBalancing.RetryMatch) > 0
-		if err := checkUpstreams(proxy.Upstreams, h.app.Providers[h.Provider].AllowedHosts); err != nil {
+		if err := checkUpstreams(proxy, h.app.Providers[h.Provider].AllowedHosts); err != nil {
 			return fmt.Errorf("upstream_auth: %w", err)
 		}
 	}
@@ -138,9 +138,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
 		return fail(w, wire.CodeTenantUnknown, credential.ErrNotFound)
 	}
-	cred, ready, err := h.credential(r, tenant)
+	cred, fresh, err := h.credential(r, tenant)
 	if err != nil {
 		return failStore(w, err)
+	}
+	ready := h.provider.prepare(cred)
+	if ready.err != nil {
+		return failStore(w, ready.err)
 	}
 	for i, path := range h.provider.expose {
 		repl.Set(exposedPrefix+path, ready.exposed[i])
@@ -152,6 +156,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		Coordinator: h.app.backend.coordinator,
 		Credential:  cred,
 		Values:      ready.values,
+		Prepare:     h.provider.values,
+		Fresh:       fresh,
 		Hosts:       h.provider.hosts,
 		RefreshOn:   h.RefreshOn.Match,
 		Limits:      h.limits,
@@ -165,13 +171,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.proxy.ServeHTTP(w, r, next)
 }
 
-// credential returns the tenant's credential and what the provider makes of it.
-// One that has expired is refreshed first, if that can be done in time.
-func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (*credential.Credential, *prepared, error) {
+// credential returns the tenant's credential. One that has expired is refreshed
+// first, if that can be done in time; fresh says that it was.
+func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (cred *credential.Credential, fresh bool, err error) {
 	backend := h.app.backend
-	cred, err := backend.cache.Get(r.Context(), credential.Key{Provider: h.provider.name, Tenant: tenant})
+	cred, err = backend.cache.Get(r.Context(), credential.Key{Provider: h.provider.name, Tenant: tenant})
 	if err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
 	if oauth2 := h.provider.scheme.OAuth2(); oauth2 != nil {
 		if expires, known, _ := oauth2.ExpiresAt(cred); known {
@@ -179,16 +185,15 @@ func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (*creden
 			case left <= 0:
 				// The upstream has the last word: without a fresh token it is
 				// asked with the old one.
-				if fresh, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, tenant, cred); err == nil {
-					cred = fresh
+				if refreshed, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, tenant, cred); err == nil {
+					cred, fresh = refreshed, true
 				}
 			case left <= oauth2.RefreshAhead:
 				backend.coordinator.Ahead(h.provider.refresh, tenant, cred)
 			}
 		}
 	}
-	ready := h.provider.prepare(cred)
-	return cred, ready, ready.err
+	return cred, fresh, nil
 }
 
 func (h *Handler) parseLimits() (wire.Limits, error) {
@@ -234,12 +239,24 @@ func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {
 // exposedPrefix starts the placeholders of exposed fields.
 const exposedPrefix = "upstream_auth.credential."
 
-// checkUpstreams guards an upstream that the credential names: who can write a
-// credential must not be able to send it anywhere.
-func checkUpstreams(upstreams reverseproxy.UpstreamPool, allowedHosts []string) error {
-	for _, upstream := range upstreams {
-		if strings.Contains(upstream.Dial, "{"+exposedPrefix) && len(allowedHosts) == 0 {
-			return fmt.Errorf("the upstream %s needs allowed_hosts in the provider", upstream.Dial)
+// placeholderName finds the placeholders in a text.
+var placeholderName = regexp.MustCompile(`\{([^{}\s"]+)\}`)
+
+// checkUpstreams guards upstreams that a request or a credential names: who can
+// write either must not be able to have the credential sent anywhere.
+func checkUpstreams(proxy *reverseproxy.Handler, allowedHosts []string) error {
+	if len(allowedHosts) > 0 {
+		return nil
+	}
+	places := []string{string(proxy.DynamicUpstreamsRaw)}
+	for _, upstream := range proxy.Upstreams {
+		places = append(places, upstream.Dial)
+	}
+	for _, place := range places {
+		for _, name := range placeholderName.FindAllStringSubmatch(place, -1) {
+			if checkRuntimePlaceholder(name[1]) != nil {
+				return fmt.Errorf("an upstream named by {%s} needs allowed_hosts in the provider", name[1])
+			}
 		}
 	}
 	return nil

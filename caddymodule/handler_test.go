@@ -1,9 +1,12 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -319,5 +322,66 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 				t.Errorf("got error %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestReloadWithAnotherKeyFileIsRefused(t *testing.T) {
+	echo := newEcho(t)
+	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
+	s.start(t, apiKey, "upstream_auth billing "+echo.URL)
+	text := strings.Replace(s.caddyfile(apiKey, "upstream_auth billing "+echo.URL), "key_file "+s.path("key"), "key_file "+s.path("other"), 1)
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err == nil || !strings.Contains(err.Error(), errSettings.Error()) {
+		t.Errorf("got error %v, want %v", err, errSettings)
+	}
+	if res, _ := s.get(t, "/", as("acme")); res.StatusCode != 200 {
+		t.Errorf("the configuration before: got %s", res.Status)
+	}
+}
+
+func TestFastCGIIsRefused(t *testing.T) {
+	s := &sidecar{dir: t.TempDir(), url: "http://127.0.0.1:1"}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
+		[]byte(s.caddyfile(apiKey, "upstream_auth billing 127.0.0.1:1 {\ntransport fastcgi\n}")), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed caddy.Config
+	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err == nil || !strings.Contains(err.Error(), "fastcgi") {
+		t.Errorf("got error %v", err)
+	}
+}
+
+// A token that had expired is refreshed before the request is sent. If the
+// upstream rejects the new one, that must not cost another.
+func TestOneRequestSpendsOneRefreshToken(t *testing.T) {
+	var spent atomic.Int64
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := spent.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token":"a%d","refresh_token":"r%d","expires_in":3600}`, n, n)
+	}))
+	t.Cleanup(endpoint.Close)
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(upstream.Close)
+	s := newSidecar(t, map[credential.Key]string{
+		key("acme"): `{"access_token":"a0","refresh_token":"r0","expires_at":"2020-01-01T00:00:00Z"}`,
+	})
+	s.start(t, "provider billing {\noauth2 {\ntoken_url "+endpoint.URL+"\nclient_id app\nclient_auth none\n}\n}",
+		"upstream_auth billing "+upstream.URL)
+	res, _ := s.get(t, "/", as("acme"))
+	if res.StatusCode != 401 || res.Header.Get(wire.HeaderError) != string(wire.CodeRefreshFailed) {
+		t.Errorf("got %s %q, want the upstream's 401 and refresh_failed", res.Status, res.Header.Get(wire.HeaderError))
+	}
+	if n := spent.Load(); n != 1 {
+		t.Errorf("%d refresh tokens were spent", n)
 	}
 }

@@ -54,7 +54,8 @@ type OAuth2 struct {
 	ResponseFields map[string]string `json:"response_fields,omitempty"`
 
 	// How long before its expiry a token is refreshed, in the background, by the
-	// first request that finds it so. Default: 60s.
+	// first request that finds it so. A negative value means never, as 0s does in a
+	// Caddyfile. Default: 60s.
 	RefreshAhead caddy.Duration `json:"refresh_ahead,omitempty"`
 
 	// What becomes of a refresh token that was used: `single_use`, it is worth
@@ -195,9 +196,6 @@ func (config *OAuth2) checkRotation() error {
 		}
 	default:
 		return fmt.Errorf("rotation %q is none of single_use, grace, none", config.Rotation)
-	}
-	if config.RefreshAhead < 0 {
-		return errors.New("refresh_ahead cannot be negative")
 	}
 	return nil
 }

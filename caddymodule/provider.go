@@ -107,6 +107,12 @@ func (p *provider) prepare(cred *credential.Credential) *prepared {
 	}).(*prepared)
 }
 
+// values is prepare for a credential that replaces another in mid-request.
+func (p *provider) values(cred *credential.Credential) (*scheme.Values, error) {
+	ready := p.prepare(cred)
+	return ready.values, ready.err
+}
+
 // provision checks the configuration and makes it ready.
 func (config *Provider) provision(name string, logger *slog.Logger) (*provider, error) {
 	if err := credential.CheckProvider(name); err != nil {

@@ -68,8 +68,10 @@ func (s *LocalStore) Provision(caddy.Context) error {
 func (s *LocalStore) readOnly() bool { return false }
 
 func (s *LocalStore) poolKey() string {
-	return "local " + s.config.Path + "\x00" + s.config.KeyFile
+	return s.place() // the file can be opened once
 }
+
+func (s *LocalStore) settings() string { return s.config.KeyFile }
 
 func (s *LocalStore) place() string { return "local " + s.config.Path }
 

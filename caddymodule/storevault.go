@@ -142,6 +142,17 @@ func (s *VaultStore) Provision(caddy.Context) error {
 	if s.CacheTTL < 0 || s.StaleIfError < 0 || s.Timeout < 0 {
 		return errors.New("timeout, cache_ttl and stale_if_error cannot be negative")
 	}
+	// The token_file may appear later, and so may the pod's own token.
+	for name, file := range map[string]string{
+		"role_id_file": s.config.Auth.RoleIDFile, "secret_id_file": s.config.Auth.SecretIDFile, "file": s.config.Auth.JWTFile,
+	} {
+		if file == "" {
+			continue
+		}
+		if err := checkReadable(file); err != nil {
+			return fmt.Errorf("auth %s: %s: %w", auth.Method, name, err)
+		}
+	}
 	return s.config.Validate()
 }
 
@@ -159,6 +170,8 @@ func (s *VaultStore) poolKey() string {
 	}
 	return "vault " + string(key)
 }
+
+func (s *VaultStore) settings() string { return "" } // all are in poolKey
 
 func (s *VaultStore) place() string {
 	c := s.config.WithDefaults()

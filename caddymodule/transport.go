@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
 )
@@ -49,6 +50,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	module, err := ctx.LoadModule(t, "TransportRaw")
 	if err != nil {
 		return fmt.Errorf("loading transport: %w", err)
+	}
+	if _, ok := module.(*fastcgi.Transport); ok {
+		return errors.New("transport fastcgi logs what it sends, the credential included: it cannot be used here")
 	}
 	base, ok := module.(http.RoundTripper)
 	if !ok {

@@ -30,8 +30,10 @@ func readKey(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("%s is accessible to group or others (mode %04o): make it 0600", path, mode)
+	// Containers mount secrets readable for all in the container; who may write
+	// the key can make us seal with one of his own.
+	if mode := info.Mode().Perm(); mode&0o022 != 0 && runtime.GOOS != "windows" {
+		return nil, fmt.Errorf("%s can be written by group or others (mode %04o): make it 0600", path, mode)
 	}
 	file, err := os.Open(path)
 	if err != nil {

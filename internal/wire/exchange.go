@@ -41,6 +41,14 @@ type Exchange struct {
 	Credential *credential.Credential
 	Values     *scheme.Values
 
+	// Prepare is how Values come from a credential; nil: by the provider's scheme
+	// alone. Its error says that the credential is of no use.
+	Prepare func(*credential.Credential) (*scheme.Values, error)
+
+	// Fresh says that Credential comes from a refresh just made, so that its
+	// rejection is one of a fresh token.
+	Fresh bool
+
 	// Hosts says where the credential may be sent; nil: anywhere.
 	Hosts HostList
 
@@ -95,7 +103,7 @@ func (x *Exchange) begin(req *http.Request) {
 	if x.begun {
 		return
 	}
-	x.begun = true
+	x.begun, x.onTrial = true, x.Fresh
 	x.trailer = req.Trailer.Clone()
 	if req.Body == nil || req.Body == http.NoBody {
 		return

@@ -19,7 +19,7 @@ type Limits struct {
 	// after them goes to a file.
 	Memory int64
 
-	// Dir is the directory of those files; it must exist when one is needed. With
+	// Dir is the directory of those files, made when one is needed. With
 	// "" there are none, and up to MaxBody bytes are held in memory.
 	Dir string
 }

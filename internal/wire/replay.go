@@ -45,7 +45,11 @@ func (t *Transport) refresh(req *http.Request, first *http.Response, x *Exchange
 
 // adopt makes fresh the credential of the exchange.
 func (x *Exchange) adopt(fresh *credential.Credential) error {
-	values, err := x.Provider.Scheme.Resolve(fresh)
+	prepare := x.Prepare
+	if prepare == nil {
+		prepare = x.Provider.Scheme.Resolve
+	}
+	values, err := prepare(fresh)
 	if err != nil {
 		return err
 	}
@@ -61,8 +65,6 @@ func codeOf(err error) Code {
 		return ""
 	case errors.Is(err, refresh.ErrReauthorizationRequired):
 		return CodeReauthorizationRequired
-	case errors.Is(err, credential.ErrInvalid) && !errors.Is(err, refresh.ErrFailed):
-		return CodeCredentialInvalid
 	default:
 		return CodeRefreshFailed
 	}

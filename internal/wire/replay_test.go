@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -113,7 +115,7 @@ func TestWhatTheClientIsToldOfAFailedRefresh(t *testing.T) {
 		{"nothing new", nil, fmt.Errorf("no refresh: %w", refresh.ErrUnchanged), ""},
 		{"store down", nil, credential.ErrUnavailable, "refresh_failed"},
 		{"caller waited too long", nil, context.DeadlineExceeded, "refresh_failed"},
-		{"credential lacks a field", withoutToken, nil, "credential_invalid"},
+		{"credential lacks a field", withoutToken, nil, "refresh_failed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			x, c := newExchange(t)
@@ -183,11 +185,28 @@ func TestBodyAboveTheLimitIsStreamedAndNotReplayed(t *testing.T) {
 
 func TestFailedRecordingIsNotReplayed(t *testing.T) {
 	x, _ := newExchange(t)
-	x.Limits = Limits{MaxBody: 1 << 20, Dir: t.TempDir() + "/missing"}
+	noDirectory := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(noDirectory, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.Limits = Limits{MaxBody: 1 << 20, Dir: noDirectory}
 	base := &script{answers: []any{401}}
 	res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", strings.NewReader("body")))
 	if err != nil || res.Header.Get(HeaderReplay) != "skipped; reason=recording-failed" || base.bodies[0] != "body" {
 		t.Fatal(res, err)
+	}
+}
+
+func TestDirectoryOfRecordingsIsMade(t *testing.T) {
+	x, _ := newExchange(t)
+	x.Limits = Limits{MaxBody: 1 << 20, Dir: filepath.Join(t.TempDir(), "made", "too")}
+	base := &script{answers: []any{401, 200}}
+	res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", strings.NewReader("body")))
+	if err != nil || res.StatusCode != 200 || base.bodies[1] != "body" {
+		t.Fatal(res, err)
+	}
+	if info, err := os.Stat(x.Limits.Dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory: %v, %v", info, err)
 	}
 }
 

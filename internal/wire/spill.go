@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"runtime"
 )
@@ -8,9 +10,17 @@ import (
 // createSpill makes the file that takes what a recording does not hold in memory.
 // It is readable by this user alone and has no name any more once it is returned:
 // when it is closed, or the process dies, it is gone. (A system that does not
-// unlink open files keeps the name; closeSpill removes it there.)
+// unlink open files keeps the name; closeSpill removes it there.) A directory that
+// is not there is made, for this user alone.
 func createSpill(dir string) (*os.File, error) {
-	file, err := os.CreateTemp(dir, ".upstream-auth-*")
+	const pattern = ".upstream-auth-*"
+	file, err := os.CreateTemp(dir, pattern)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Below /run it is gone after each start of the machine.
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			file, err = os.CreateTemp(dir, pattern)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
