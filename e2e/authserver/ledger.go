@@ -1,0 +1,161 @@
+package authserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/ory/fosite"
+)
+
+// Outcome is what became of one token request.
+type Outcome string
+
+const (
+	Pending Outcome = "pending" // not answered yet
+	Rotated Outcome = "rotated" // answered with new tokens
+	Lost    Outcome = "lost"    // rotated, but the client was not told
+	Invalid Outcome = "invalid" // invalid_grant
+	Reused  Outcome = "reused"  // invalid_grant for a spent or revoked token; its family is revoked
+	Refused Outcome = "refused" // anything else; the token is as it was
+)
+
+// Entry is one token request.
+type Entry struct {
+	Tenant  string // whose refresh token it was; empty if nobody's
+	Token   string // SHA-256 of the refresh token presented, in hex
+	Outcome Outcome
+}
+
+// Behaviour is what the server does with one token request.
+type Behaviour struct {
+	// Before, if not nil, runs before anything else: a delay, or a gate.
+	Before func()
+
+	// Instead, if not nil, answers, and nothing is spent.
+	Instead http.HandlerFunc
+
+	// After is what follows a successful rotation.
+	After After
+}
+
+// After is how the server ends a request whose token it has rotated.
+type After int
+
+const (
+	Answer   After = iota // send the new tokens
+	Drop                  // close the connection without an answer
+	Error500              // answer 500
+)
+
+// Unavailable answers 503 with a Retry-After header.
+func Unavailable(retryAfter string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", retryAfter)
+		http.Error(w, "try later", http.StatusServiceUnavailable)
+	}
+}
+
+// Script decides on each token request, in the order of their arrival. It is
+// called under a lock: it must not block, nor call the server. Its argument has
+// the outcome Pending.
+type Script func(e Entry) Behaviour
+
+// Play sets the script for all token requests from now on; nil behaves well.
+func (s *Server) Play(script Script) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.script = script
+}
+
+// Ledger returns all token requests so far, in the order of their arrival.
+func (s *Server) Ledger() []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.ledger)
+}
+
+// Of returns the token requests of one tenant.
+func (s *Server) Of(tenant string) []Entry {
+	return slices.DeleteFunc(s.Ledger(), func(e Entry) bool { return e.Tenant != tenant })
+}
+
+// PresentedTwice returns the entries whose refresh token came before.
+func (s *Server) PresentedTwice() []Entry {
+	var twice []Entry
+	seen := make(map[string]bool)
+	for _, e := range s.Ledger() {
+		if seen[e.Token] {
+			twice = append(twice, e)
+		}
+		seen[e.Token] = true
+	}
+	return twice
+}
+
+// Await returns once ready holds of the ledger, or ctx is done.
+func (s *Server) Await(ctx context.Context, ready func([]Entry) bool) error {
+	for {
+		s.mu.Lock()
+		ledger, changed := slices.Clone(s.ledger), s.changed
+		s.mu.Unlock()
+		if ready(ledger) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// present notes a request and returns its number and what to do with it.
+func (s *Server) present(r *http.Request) (number int, b Behaviour) {
+	token := r.PostForm.Get("refresh_token")
+	hash := sha256.Sum256([]byte(token))
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := Entry{Tenant: s.ownerOf(token), Token: hex.EncodeToString(hash[:]), Outcome: Pending}
+	s.ledger = append(s.ledger, e)
+	s.wake()
+	if s.script != nil {
+		b = s.script(e)
+	}
+	return len(s.ledger) - 1, b
+}
+
+func (s *Server) settle(number int, outcome Outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger[number].Outcome = outcome
+	s.wake()
+}
+
+func (s *Server) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Server) ownerOf(refreshToken string) string {
+	signature := s.strategy.RefreshTokenSignature(context.Background(), refreshToken)
+	if session, ok := s.store.RefreshTokens[signature]; ok {
+		return session.GetSession().GetSubject()
+	}
+	return ""
+}
+
+func outcomeOf(err error) Outcome {
+	switch {
+	case errors.Is(err, fosite.ErrInactiveToken):
+		return Reused
+	case errors.Is(err, fosite.ErrInvalidGrant):
+		return Invalid
+	default:
+		return Refused
+	}
+}

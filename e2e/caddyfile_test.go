@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// configuration is what differs between the Caddyfiles of the tests. The blocks
+// are lines for the place that their name says.
+type configuration struct {
+	global   string
+	store    string
+	provider string
+	oauth2   string
+	public   bool   // the client has no secret
+	sites    []site // default: one site with all defaults
+}
+
+// site is a virtual host that has upstream_auth.
+type site struct {
+	name     string // default: "app"
+	upstream string // default: the API over HTTP/1.1
+	handler  string // lines of the directive
+	around   string // lines of the site, with %s for the directive; default: that alone
+	log      bool   // the access log is on
+}
+
+// caddyfile writes a configuration for this world.
+func (w *world) caddyfile(c configuration) string {
+	secret := "client_secret_file " + filepath.Join(w.files, "client-secret")
+	if c.public {
+		secret = "client_auth none"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `{
+	admin %s
+	debug
+	grace_period 30s
+	metrics
+	servers {
+		protocols h1 h2c
+	}
+	%s
+	upstream_auth {
+		store vault {
+			address %s
+			auth approle {
+				role_id_file %s
+				secret_id_file %s
+			}
+			%s
+		}
+		provider api {
+			%s
+			oauth2 {
+				token_url %s/token
+				client_id sidecar
+				%s
+				%s
+			}
+		}
+	}
+}
+`, w.caddy.Admin, c.global, w.tap.URL, filepath.Join(w.files, "role-id"), filepath.Join(w.files, "secret-id"),
+		c.store, c.provider, w.authURL, secret, c.oauth2)
+
+	if c.sites == nil {
+		c.sites = []site{{}}
+	}
+	for _, s := range c.sites {
+		b.WriteString(w.site(s))
+	}
+	return b.String()
+}
+
+func (w *world) site(s site) string {
+	if s.name == "" {
+		s.name = defaultSite
+	}
+	if s.upstream == "" {
+		s.upstream = w.apiURL
+	}
+	if s.around == "" {
+		s.around = "%s"
+	}
+	directive := fmt.Sprintf("upstream_auth api %s {\n%s\n}", s.upstream, s.handler)
+	access := ""
+	if s.log {
+		access = fmt.Sprintf("log {\noutput file %s\n}\n", filepath.Join(w.caddy.Dir, s.name+"-access.log"))
+	}
+	return fmt.Sprintf("http://%s {\nbind fd/3\n%s%s\n}\n", s.name, access, strings.ReplaceAll(s.around, "%s", directive))
+}
+
+// defaultSite is the host name of a site that has no other.
+const defaultSite = "app"

@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/websocket"
+
+	"github.com/upstreamauth/caddy-upstream-auth/e2e/upstream"
+)
+
+// bothWays are two sites that differ in how Caddy talks to the upstream.
+var bothWays = []site{
+	{name: "over-h1"},
+	{name: "over-h2c", handler: "transport http {\nversions h2c\n}"},
+}
+
+// way is one combination of protocols: the app's and the upstream's.
+type way struct{ proto, site string }
+
+func (y way) String() string { return y.proto + " " + y.site }
+
+var allWays = []way{{"HTTP/1.1", "over-h1"}, {"HTTP/1.1", "over-h2c"}, {"h2c", "over-h1"}, {"h2c", "over-h2c"}}
+
+// What HTTP can do works also where the first answer is a 401.
+func TestHTTPThroughARefresh(t *testing.T) {
+	w := newWorld(t)
+	w.start(configuration{sites: bothWays})
+	for _, feature := range []struct {
+		name string
+		ways []way
+		try  func(*world, way, string)
+	}{
+		{"chunked 401", allWays, chunked401},
+		{"chunked 401 to stay", allWays, chunked401ToStay},
+		{"early hints", allWays, earlyHints},
+		{"trailers", allWays, trailers},
+		{"server-sent events", allWays, serverSentEvents},
+		{"early 401", allWays, early401},
+		{"expect-continue", allWays[:2], expectContinue}, // its client speaks HTTP/1.1
+		{"websocket", allWays[:1], webSocket},            // an upgrade, which HTTP/2 has not
+	} {
+		for _, y := range feature.ways {
+			t.Run(feature.name+" "+y.String(), func(t *testing.T) {
+				tenant := strings.NewReplacer(" ", "-", "/", "-").Replace(feature.name + " " + y.String())
+				w := w.within(t)
+				w.seedExpired(tenant)
+				feature.try(w, y, tenant)
+			})
+		}
+	}
+}
+
+func chunked401(w *world, y way, tenant string) {
+	r := request{proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/chunked", body: []byte("question"), chunked: true}
+	res := w.expect(r, 200)
+	if string(res.body) != strings.Join(upstream.Chunks, "") {
+		w.Errorf("answer %q", res.body)
+	}
+	w.check(w.deliveredOnce(r))
+	w.settled(tenant)
+}
+
+// The 401 of an upstream whose tenant cannot be refreshed reaches the app as it is.
+func chunked401ToStay(w *world, y way, tenant string) {
+	w.check(w.auth.Revoke(tenant))
+	res := w.expect(request{proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/chunked"}, 401)
+	if string(res.body) != strings.Join(upstream.Chunks, "") || res.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
+		w.Errorf("answer %v %q", res.Header, res.body)
+	}
+	if code := res.Header.Get("Upstream-Auth-Error"); code != "reauthorization_required" {
+		w.Errorf("code %q", code)
+	}
+}
+
+func earlyHints(w *world, y way, tenant string) {
+	var hints []string
+	ctx := httptrace.WithClientTrace(w.ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			hints = append(hints, fmt.Sprint(code, header.Get("Link")))
+			return nil
+		},
+	})
+	r := request{proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/hints"}
+	res, err := w.send(ctx, r)
+	w.check(err)
+	w.check(w.delivered(r, res))
+	if len(hints) == 0 || hints[len(hints)-1] != fmt.Sprint(103, upstream.Hint) {
+		w.Errorf("hints: %q", hints)
+	}
+}
+
+func trailers(w *world, y way, tenant string) {
+	r := request{
+		proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/trailers",
+		body: randomBytes(300 * kib), chunked: true, trailer: http.Header{"X-Sum": {"a sum"}},
+	}
+	res := w.expect(r, 200)
+	if got := res.Trailer.Get("X-Length"); got != fmt.Sprint(len(r.body)) {
+		w.Errorf("trailer of the response: %q", res.Trailer)
+	}
+	w.check(w.deliveredOnce(r))
+	for _, attempt := range w.api.Attempts(r.id) {
+		if got := attempt.Trailer["X-Sum"]; len(got) != 1 || got[0] != "a sum" {
+			w.Errorf("trailer of request %d: %q", attempt.Number, attempt.Trailer)
+		}
+	}
+}
+
+// serverSentEvents reads the first event while the upstream waits to send the
+// second: nothing on the way may hold it back.
+func serverSentEvents(w *world, y way, tenant string) {
+	req, err := request{site: y.site, tenant: tenant, id: tenant, path: "/events"}.build(w.ctx)
+	w.check(err)
+	res, err := w.clients[y.proto].transport.RoundTrip(req)
+	w.check(err)
+	defer res.Body.Close()
+	events := bufio.NewReader(res.Body)
+	if line, err := events.ReadString('\n'); err != nil || line != "data: one\n" {
+		w.Fatalf("first event %q, %v", line, err)
+	}
+	w.api.Release(tenant)
+	if rest, err := io.ReadAll(events); err != nil || string(rest) != "\ndata: two\n\n" {
+		w.Errorf("the rest %q, %v", rest, err)
+	}
+}
+
+// early401 has the upstream answer 401 before it reads the body, and end that
+// answer only once the replay has arrived. The upload goes on only when the replay
+// has begun, or when half of it has been replayed.
+func early401(w *world, y way, tenant string) {
+	for _, half := range []int{0, 2 * mib} {
+		r := request{
+			proto: y.proto, site: y.site, tenant: tenant, id: fmt.Sprint(tenant, half), path: "/early",
+			body: randomBytes(5 * mib), chunked: true,
+		}
+		w.check(w.delivered(r, w.sendHalfway(r, 2, half)))
+		if got := len(w.api.Attempts(r.id)); got != 2 {
+			w.Errorf("%d attempts", got)
+		}
+		w.settled(tenant)
+		w.check(w.auth.Expire(tenant))
+	}
+}
+
+// expectContinue sends the body only when it is asked for.
+func expectContinue(w *world, y way, tenant string) {
+	for _, path := range []string{"/echo", "/early"} {
+		w.check(w.auth.Expire(tenant))
+		r := request{site: y.site, tenant: tenant, id: tenant + path, path: path, body: randomBytes(64 * kib)}
+		conn := dial(w)
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nX-Tenant-ID: %s\r\nX-Request-Id: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+			path, y.site, tenant, r.id, len(r.body))
+		reader := bufio.NewReader(conn)
+		res, err := http.ReadResponse(reader, nil)
+		w.check(err)
+		if res.StatusCode != http.StatusContinue {
+			w.Fatalf("%s: status %d before the body", path, res.StatusCode)
+		}
+		_, err = conn.Write(r.body)
+		w.check(err)
+		for res.StatusCode == http.StatusContinue { // the upstream's own may follow Caddy's
+			res, err = http.ReadResponse(reader, nil)
+			w.check(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		w.check(err)
+		w.check(w.delivered(r, response{res, body}))
+	}
+}
+
+func dial(w *world) net.Conn {
+	w.Helper()
+	conn, err := new(net.Dialer).DialContext(w.ctx, "tcp", w.caddy.Address)
+	w.check(err)
+	w.Cleanup(func() { conn.Close() })
+	deadline, _ := w.ctx.Deadline()
+	w.check(conn.SetDeadline(deadline))
+	return conn
+}
+
+func webSocket(w *world, y way, tenant string) {
+	config, err := websocket.NewConfig("ws://"+y.site+"/socket", "http://"+y.site)
+	w.check(err)
+	config.Header.Set("X-Tenant-ID", tenant)
+	config.Header.Set(upstream.RequestID, tenant)
+	ws, err := websocket.NewClient(config, dial(w))
+	w.check(err)
+	for _, message := range []string{"ping", strings.Repeat("long ", 20_000)} {
+		w.check(websocket.Message.Send(ws, message))
+		var back string
+		if err := websocket.Message.Receive(ws, &back); err != nil || back != message {
+			w.Fatalf("%d bytes back, %v", len(back), err)
+		}
+	}
+	w.check(ws.Close())
+	if got := w.api.Attempts(tenant); len(got) != 2 || got[1].Tenant != tenant {
+		w.Errorf("attempts: %+v", got)
+	}
+	w.settled(tenant)
+}

@@ -1,0 +1,78 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, script string) *Process {
+	t.Helper()
+	p, err := Start(Command{Path: "/bin/sh", Args: []string{"-c", script}, Dir: t.TempDir(), Env: []string{"WORD=ready"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p
+}
+
+func says(p *Process, word string) func(context.Context) error {
+	return func(context.Context) error {
+		if !strings.Contains(string(p.Output()), word) {
+			return errors.New("not yet")
+		}
+		return nil
+	}
+}
+
+func TestAwaitReadinessAndStop(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	p := start(t, `trap 'echo ended; exit 0' TERM; echo $WORD; while :; do sleep 0.01; done`)
+	if err := p.Await(ctx, says(p, "ready")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(ctx); err != nil || !strings.Contains(string(p.Output()), "ended") {
+		t.Errorf("%v, %q", err, p.Output())
+	}
+}
+
+func TestAwaitSeesTheEnd(t *testing.T) {
+	p := start(t, `echo gone >&2; exit 3`)
+	if err := p.Await(t.Context(), says(p, "ready")); err == nil || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("%v", err)
+	}
+	if err := p.Stop(t.Context()); err == nil {
+		t.Error("a failed process ended well")
+	}
+}
+
+func TestStopKillsInTheEnd(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	p := start(t, `trap '' TERM; echo ready; while :; do sleep 0.01; done`)
+	if err := p.Await(t.Context(), says(p, "ready")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	<-p.Exited()
+}
+
+func TestFreeAddressesDiffer(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 20 {
+		address, err := FreeAddress()
+		if err != nil || seen[address] {
+			t.Fatal(address, err)
+		}
+		seen[address] = true
+	}
+}
