@@ -65,25 +65,29 @@ func TestDirectivesAround(t *testing.T) {
 // checks that it is one, with the status that the app saw.
 func (w *world) logged(siteName, id string, status int) {
 	w.Helper()
-	file := filepath.Join(w.caddy.Dir, siteName+"-access.log")
 	w.eventually(func() error {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		var found []int
-		for line := range bytes.Lines(text) {
-			var entry struct {
-				Status  int
-				Request struct{ Headers map[string][]string }
-			}
-			if json.Unmarshal(line, &entry) == nil && strings.Join(entry.Request.Headers["X-Request-Id"], ",") == id {
-				found = append(found, entry.Status)
-			}
-		}
-		if len(found) != 1 || found[0] != status {
+		if found := w.accessLog(siteName)[id]; len(found) != 1 || found[0] != status {
 			return fmt.Errorf("%s is in the access log with %v, not once with %d", id, found, status)
 		}
 		return nil
 	})
+}
+
+// accessLog returns the status codes in the access log of a site, by the ID of the
+// request.
+func (w *world) accessLog(siteName string) map[string][]int {
+	w.Helper()
+	text, err := os.ReadFile(filepath.Join(w.caddy.Dir, siteName+"-access.log"))
+	w.check(err)
+	statuses := make(map[string][]int)
+	for line := range bytes.Lines(text) {
+		var entry struct {
+			Status  int
+			Request struct{ Headers map[string][]string }
+		}
+		w.check(json.Unmarshal(line, &entry))
+		id := strings.Join(entry.Request.Headers["X-Request-Id"], ",")
+		statuses[id] = append(statuses[id], entry.Status)
+	}
+	return statuses
 }
