@@ -118,9 +118,9 @@ func (s *sidecar) do(t *testing.T, method, path string, header http.Header, body
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	res, err := transport.RoundTrip(req)
-	for errors.Is(err, syscall.ECONNRESET) && body == nil {
-		// After a reload, a connection that the listener of the configuration
-		// before has not accepted yet is reset when that is closed.
+	for (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && body == nil {
+		// After a reload Caddy closes connections that the configuration before has
+		// accepted, or is about to, and not read from: with any handler.
 		res, err = transport.RoundTrip(req)
 	}
 	if err != nil {
