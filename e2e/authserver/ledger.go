@@ -14,6 +14,7 @@ import (
 // Outcome is what became of one token request.
 type Outcome string
 
+// The outcomes.
 const (
 	Pending Outcome = "pending" // not answered yet
 	Rotated Outcome = "rotated" // answered with new tokens
@@ -45,6 +46,7 @@ type Behaviour struct {
 // After is how the server ends a request whose token it has rotated.
 type After int
 
+// What may follow.
 const (
 	Answer   After = iota // send the new tokens
 	Drop                  // close the connection without an answer

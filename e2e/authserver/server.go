@@ -23,6 +23,7 @@ import (
 // section 2.3), named as in the configuration of upstream_auth.
 type ClientAuth string
 
+// The ways to authenticate.
 const (
 	Basic ClientAuth = "basic" // Authorization header
 	Post  ClientAuth = "post"  // request body

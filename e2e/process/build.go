@@ -3,6 +3,7 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,7 +34,7 @@ func (p *Program) Path(dir string) (string, error) {
 		}
 		p.path = filepath.Join(dir, filepath.Base(p.Package))
 		args := append([]string{"build", "-o", p.path}, p.Flags...)
-		build := exec.Command("go", append(args, "./"+p.Package)...)
+		build := exec.CommandContext(context.Background(), "go", append(args, "./"+p.Package)...)
 		build.Dir = p.Module
 		if output, err := build.CombinedOutput(); err != nil {
 			p.err = fmt.Errorf("building %s: %w\n%s", p.Package, err, strings.TrimSpace(string(output)))

@@ -46,7 +46,7 @@ func (c *Caddy) Start(ctx context.Context, caddyfile string, env ...string) erro
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	socket, err := listener.File()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -26,7 +27,7 @@ func FreeAddress() (string, error) {
 	for range portCount {
 		port := firstPort + nextPort.Add(1)%portCount
 		address := net.JoinHostPort("127.0.0.1", strconv.FormatInt(port, 10))
-		listener, err := net.Listen("tcp", address)
+		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 		if err != nil {
 			continue
 		}

@@ -31,7 +31,7 @@ type Command struct {
 
 // Start starts a program.
 func Start(c Command) (*Process, error) {
-	p := &Process{cmd: exec.Command(c.Path, c.Args...), exited: make(chan struct{})}
+	p := &Process{cmd: exec.CommandContext(context.Background(), c.Path, c.Args...), exited: make(chan struct{})}
 	p.cmd.Dir = c.Dir
 	p.cmd.Env = append(os.Environ(), c.Env...)
 	p.cmd.ExtraFiles = c.Files

@@ -42,10 +42,10 @@ func sendTrailer(w http.ResponseWriter, attempt *Attempt) {
 func (a *API) sendEvents(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
-	fmt.Fprint(w, "data: one\n\n")
+	_, _ = fmt.Fprint(w, "data: one\n\n")
 	_ = control.Flush()
 	a.awaitRelease(r)
-	fmt.Fprint(w, "data: two\n\n")
+	_, _ = fmt.Fprint(w, "data: two\n\n")
 }
 
 func sendBytes(w http.ResponseWriter, count string) {
