@@ -29,8 +29,8 @@ type App struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=upstream_auth.stores inline_key=type"`
 
 	// The directory for what has to survive a crash between a token endpoint's
-	// answer and its arrival in the store. The default lies below Caddy's data
-	// directory.
+	// answer and its arrival in the store. Default: below Caddy's data directory.
+	// It is reserved: nothing is written there yet.
 	Journal string `json:"journal,omitempty"`
 
 	// The upstream APIs and how to authenticate to each, by name. A name matches

@@ -60,14 +60,17 @@ type OAuth2 struct {
 
 	// What becomes of a refresh token that was used: `single_use`, it is worth
 	// nothing any more; `grace`, it still counts for rotation_grace; `none`, it
-	// does not change. Default: `single_use`.
+	// does not change. Default: `single_use`. It is checked and kept; refreshes do
+	// not depend on it yet.
 	Rotation string `json:"rotation,omitempty"`
 
-	// With rotation `grace`: how long the previous refresh token still counts.
+	// With rotation `grace`: how long the previous refresh token still counts. Like
+	// rotation it is checked and kept.
 	RotationGrace caddy.Duration `json:"rotation_grace,omitempty"`
 
-	// How long another process waits before it takes over a refresh whose owner
-	// fell silent. A negative value means never. Default: 10m.
+	// How long another process is to wait before it takes over a refresh whose
+	// owner fell silent. A negative value means never. Default: 10m. It is kept;
+	// processes do not coordinate their refreshes yet.
 	Takeover caddy.Duration `json:"takeover,omitempty"`
 }
 
