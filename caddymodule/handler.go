@@ -179,19 +179,19 @@ func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (cred *c
 	if err != nil {
 		return nil, false, err
 	}
-	if oauth2 := h.provider.scheme.OAuth2(); oauth2 != nil {
-		if expires, known, _ := oauth2.ExpiresAt(cred); known {
-			switch left := time.Until(expires); {
-			case left <= 0:
-				// The upstream has the last word: without a fresh token it is
-				// asked with the old one.
-				if refreshed, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, tenant, cred); err == nil {
-					cred, fresh = refreshed, true
-				}
-			case left <= oauth2.RefreshAhead:
-				backend.coordinator.Ahead(h.provider.refresh, tenant, cred)
-			}
+	ready := h.provider.prepare(cred)
+	if !ready.expiresKnown {
+		return cred, false, nil
+	}
+	switch left := time.Until(ready.expires); {
+	case left <= 0:
+		// The upstream has the last word: without a fresh token it is asked with
+		// the old one.
+		if refreshed, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, tenant, cred); err == nil {
+			cred, fresh = refreshed, true
 		}
+	case left <= h.provider.scheme.OAuth2().RefreshAhead:
+		backend.coordinator.Ahead(h.provider.refresh, tenant, cred)
 	}
 	return cred, fresh, nil
 }

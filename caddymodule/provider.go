@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
@@ -80,13 +81,21 @@ type provider struct {
 type prepared struct {
 	values  *scheme.Values
 	exposed []string // values of provider.expose, in its order
-	err     error    // is credential.ErrInvalid
+	err     error    // is credential.ErrInvalid; values and exposed are of no use
+
+	// When the access token expires, if that is known.
+	expires      time.Time
+	expiresKnown bool
 }
 
 // prepare checks cred and fills in the templates, once for each version.
 func (p *provider) prepare(cred *credential.Credential) *prepared {
 	return cred.Memo(p, func() any {
 		result := new(prepared)
+		if oauth2 := p.scheme.OAuth2(); oauth2 != nil {
+			// A malformed time is one that is not known.
+			result.expires, result.expiresKnown, _ = oauth2.ExpiresAt(cred)
+		}
 		if p.schema != nil {
 			if result.err = p.schema.Check(cred); result.err != nil {
 				return result
