@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -29,8 +30,11 @@ type App struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=upstream_auth.stores inline_key=type"`
 
 	// The directory for what has to survive a crash between a token endpoint's
-	// answer and its arrival in the store. Default: below Caddy's data directory.
-	// It is reserved: nothing is written there yet.
+	// answer and its arrival in Vault: one file for each process, sealed with a key
+	// that is kept in Vault. Processes on one machine that share it take over from
+	// each other when one dies. It has to be on a file system of the machine's own,
+	// and to outlive a restart. The local store needs none. Default:
+	// `upstream-auth/journal` below Caddy's data directory.
 	Journal string `json:"journal,omitempty"`
 
 	// The upstream APIs and how to authenticate to each, by name. A name matches
@@ -80,7 +84,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.providers[name] = p
 	}
 
-	a.backend, err = acquireBackend(store, logger)
+	journalDir, err := a.journalDir()
+	if err != nil {
+		return fmt.Errorf("upstream_auth: journal: %w", err)
+	}
+	a.backend, err = acquireBackend(store, journalDir, logger)
 	if err != nil {
 		return fmt.Errorf("upstream_auth: store: %w", err)
 	}
@@ -88,20 +96,35 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start opens the store. A Vault that cannot be reached is no error: requests
-// are answered with 503 until it can be.
+// journalDir returns the directory of the journals, an absolute path.
+func (a *App) journalDir() (string, error) {
+	if a.Journal == "" {
+		return filepath.Join(caddy.AppDataDir(), "upstream-auth", "journal"), nil
+	}
+	resolve := newResolver()
+	dir := resolve.text("journal", a.Journal)
+	if resolve.err != nil {
+		return "", resolve.err
+	}
+	return filepath.Abs(dir)
+}
+
+// Start opens the store and looks for what dead processes left unfinished. A
+// Vault that cannot be reached is no error: requests are answered with 503 until
+// it can be.
 func (a *App) Start() error {
-	a.backend.addLogger(a.logger)
+	a.backend.add(a)
 	if err := a.backend.store.Open(); err != nil {
-		a.backend.removeLogger(a.logger) // Caddy does not stop what did not start
+		a.backend.remove(a) // Caddy does not stop what did not start
 		return fmt.Errorf("upstream_auth: opening the store: %w", err)
 	}
+	a.backend.coordinator.Start()
 	return nil
 }
 
-// Stop takes back the app's logger. Refreshes go on.
+// Stop takes back the app's logger and providers. Refreshes go on.
 func (a *App) Stop() error {
-	a.backend.removeLogger(a.logger)
+	a.backend.remove(a)
 	return nil
 }
 
@@ -144,8 +167,8 @@ type storeModule interface {
 	// share one.
 	poolKey() string
 
-	// place names where the credentials lie, whatever way leads there.
-	place() string
+	// exclusive reports whether no other process can have the store open.
+	exclusive() bool
 
 	// newStore builds the store and dials, opens and creates nothing.
 	newStore(logger *slog.Logger) (openStore, credential.CacheOptions, error)

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
 )
 
@@ -20,49 +22,37 @@ import (
 // once.
 var backends = caddy.NewUsagePool()
 
-// turns are shared by the backends whose stores are the same place, however
-// they get there: of two configurations that log in differently, too, one
-// refreshes a credential at a time.
-var turns = caddy.NewUsagePool()
-
-// sharedTurns is what the pool holds.
-type sharedTurns struct{ refresh.Turns }
-
-// Destruct implements [caddy.Destructor].
-func (*sharedTurns) Destruct() error { return nil }
-
 // backend is a store with all that is remembered of it.
 type backend struct {
-	key, place  string
+	key         string
 	store       openStore
 	cache       *credential.Cache
 	coordinator *refresh.Coordinator
 	settings    string
 
-	mu      sync.Mutex
-	loggers []*slog.Logger // of the configurations that run, the newest last
+	mu   sync.Mutex
+	apps []*App // that run, the newest last
 }
 
 // acquireBackend returns the backend for store, a new one if no configuration
-// uses it yet. Each call is paired with one of release.
-func acquireBackend(module storeModule, logger *slog.Logger) (*backend, error) {
+// uses it yet with that journal directory. Each call is paired with one of release.
+func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) (*backend, error) {
 	key := module.poolKey()
+	if !module.exclusive() {
+		key += " journal " + journalDir
+	}
 	value, _, err := backends.LoadOrNew(key, func() (caddy.Destructor, error) {
 		store, options, err := module.newStore(logger)
 		if err != nil {
 			return nil, err
 		}
-		cache := credential.NewCache(store, options)
-		place := module.place()
-		shared, _ := turns.LoadOrStore(place, new(sharedTurns))
-		return &backend{
-			key:         key,
-			place:       place,
-			store:       store,
-			settings:    module.settings(),
-			cache:       cache,
-			coordinator: refresh.New(cache, refresh.Options{Turns: &shared.(*sharedTurns).Turns}),
-		}, nil
+		b := &backend{key: key, store: store, settings: module.settings(), cache: credential.NewCache(store, options)}
+		coordination := refresh.Options{Provider: b.provider, Exclusive: module.exclusive()}
+		if !module.exclusive() {
+			coordination.Journals = func(key []byte) (journal.Directory, error) { return journal.NewDisk(journalDir, key) }
+		}
+		b.coordinator = refresh.New(b.cache, coordination)
+		return b, nil
 	})
 	if err != nil {
 		return nil, err
@@ -79,40 +69,63 @@ func acquireBackend(module storeModule, logger *slog.Logger) (*backend, error) {
 var errSettings = errors.New("the running configuration has the same file open with another key_file: " +
 	"stop Caddy and start it again to change that")
 
-// addLogger makes the store log as a configuration that starts does. The store
-// outlives it and must not hold on to its logger.
-func (b *backend) addLogger(logger *slog.Logger) {
+// add makes a configuration that starts the one that the store logs for, and whose
+// providers what a dead process left is finished with. The store outlives it and
+// must not hold on to its logger.
+func (b *backend) add(a *App) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.loggers = append(b.loggers, logger)
-	b.store.SetLogger(logger)
+	b.apps = append(b.apps, a)
+	b.setLogger(a.logger)
 }
 
-// removeLogger takes back the logger of a configuration that stops: one that was
-// replaced, or one that failed to start and leaves the store to the one before.
-func (b *backend) removeLogger(logger *slog.Logger) {
+// remove takes back a configuration that stops: one that was replaced, or one that
+// failed to start and leaves the store to the one before.
+func (b *backend) remove(a *App) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if i := slices.Index(b.loggers, logger); i >= 0 {
-		b.loggers = slices.Delete(b.loggers, i, i+1)
+	if i := slices.Index(b.apps, a); i >= 0 {
+		b.apps = slices.Delete(b.apps, i, i+1)
 	}
-	if n := len(b.loggers); n > 0 {
-		b.store.SetLogger(b.loggers[n-1])
+	if n := len(b.apps); n > 0 {
+		b.setLogger(b.apps[n-1].logger)
 	}
+}
+
+func (b *backend) setLogger(logger *slog.Logger) {
+	b.store.SetLogger(logger)
+	b.coordinator.SetLogger(logger)
+}
+
+// provider returns a provider of the newest configuration that has it.
+func (b *backend) provider(name string) *refresh.Provider {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, a := range slices.Backward(b.apps) {
+		if p := a.providers[name]; p != nil {
+			return p.refresh
+		}
+	}
+	return nil
 }
 
 // release gives one use back.
 func (b *backend) release() { _, _ = backends.Delete(b.key) }
 
-// Destruct closes the store once nothing is under way any more: tokens that are
-// still to be stored keep it open. It does not keep the caller waiting, which is a
-// reload.
+// drainTimeout is how long a store that is not used any more is kept open for
+// tokens that are still to be stored. After that they are left to the journal.
+const drainTimeout = 2 * time.Minute
+
+// Destruct closes the store once nothing is under way any more. It does not keep
+// the caller waiting, which is a reload.
 func (b *backend) Destruct() error {
 	go func() {
-		_ = b.coordinator.Wait(context.Background())
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		_ = b.coordinator.Wait(ctx)
 		b.coordinator.Close()
+		_ = b.coordinator.Wait(context.Background()) // what is under way ends by itself now
 		_ = b.store.Close()
-		_, _ = turns.Delete(b.place)
 	}()
 	return nil
 }

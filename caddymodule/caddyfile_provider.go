@@ -172,7 +172,7 @@ func (config *OAuth2) unmarshalRotation(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	config.Rotation = d.Val()
-	if config.Rotation == rotationGrace {
+	if config.Rotation == string(scheme.RotationGrace) {
 		return durationArg(d, &config.RotationGrace)
 	}
 	if d.NextArg() {
@@ -194,7 +194,13 @@ func (config *OAuth2) unmarshalTakeover(d *caddyfile.Dispenser) error {
 		}
 		d.Prev()
 	}
-	return durationArg(d, &config.Takeover)
+	if err := durationArg(d, &config.Takeover); err != nil {
+		return err
+	}
+	if config.Takeover == 0 {
+		return d.Errf("takeover cannot be below %v", scheme.MinTakeover)
+	}
+	return wrapErr(d, "", config.checkRotation())
 }
 
 // unmarshalNamed reads a name and a value into a map, each name once.

@@ -60,26 +60,24 @@ type OAuth2 struct {
 
 	// What becomes of a refresh token that was used: `single_use`, it is worth
 	// nothing any more; `grace`, it still counts for rotation_grace; `none`, it
-	// does not change. Default: `single_use`. It is checked and kept; refreshes do
-	// not depend on it yet.
+	// does not change, and needs no claim in the store before it is used. Default:
+	// `single_use`; an endpoint that is seen to return no new refresh token, or the
+	// same one, is treated like `none` from then on.
 	Rotation string `json:"rotation,omitempty"`
 
-	// With rotation `grace`: how long the previous refresh token still counts. Like
-	// rotation it is checked and kept.
+	// With rotation `grace`: how long the previous refresh token still counts. From
+	// 11s to 10s before its end, by the store's clock, another process may use the
+	// token of one that has not answered; so it has an effect above 21s.
 	RotationGrace caddy.Duration `json:"rotation_grace,omitempty"`
 
-	// How long another process is to wait before it takes over a refresh whose
-	// owner fell silent. A negative value means never. Default: 10m. It is kept;
-	// processes do not coordinate their refreshes yet.
+	// How long another process waits before it takes over a refresh whose owner
+	// fell silent, and sends its refresh token again: since it first saw it, by its
+	// own clock. It does not wait for a dead process whose journal it has. At least
+	// 15s, since a refresh may take 10s. A negative value means never: then no
+	// refresh token is ever sent twice, and after a crash in mid-refresh somebody has
+	// to authorize anew. Default: 10m.
 	Takeover caddy.Duration `json:"takeover,omitempty"`
 }
-
-// Values of [OAuth2.Rotation].
-const (
-	rotationSingleUse = "single_use"
-	rotationGrace     = "grace"
-	rotationNone      = "none"
-)
 
 // unknownURL stands for a token_url whose placeholders are yet to be filled in.
 const unknownURL = "https://unknown.invalid/"
@@ -103,6 +101,9 @@ func (config *OAuth2) scheme(lookup func(string) (string, error)) (*scheme.OAuth
 		Scopes:           config.Scopes,
 		Params:           maps.Clone(config.Params),
 		RefreshAhead:     time.Duration(config.RefreshAhead),
+		Rotation:         scheme.Rotation(config.Rotation),
+		RotationGrace:    time.Duration(config.RotationGrace),
+		Takeover:         time.Duration(config.Takeover),
 	}
 	var err error
 	if config.ClientID == "" {
@@ -187,20 +188,13 @@ func (config *OAuth2) checkClientAuth() error {
 	return nil
 }
 
+// checkRotation checks what a Caddyfile's line can get wrong alone.
 func (config *OAuth2) checkRotation() error {
-	switch config.Rotation {
-	case "", rotationSingleUse, rotationNone:
-		if config.RotationGrace != 0 {
-			return errors.New("rotation_grace goes with rotation grace")
-		}
-	case rotationGrace:
-		if config.RotationGrace <= 0 {
-			return errors.New("rotation grace needs a duration above zero")
-		}
-	default:
-		return fmt.Errorf("rotation %q is none of single_use, grace, none", config.Rotation)
-	}
-	return nil
+	return (&scheme.OAuth2{
+		Rotation:      scheme.Rotation(config.Rotation),
+		RotationGrace: time.Duration(config.RotationGrace),
+		Takeover:      time.Duration(config.Takeover),
+	}).CheckRotation()
 }
 
 // setFields copies the paths of config to where they belong.

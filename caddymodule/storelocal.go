@@ -68,12 +68,12 @@ func (s *LocalStore) Provision(caddy.Context) error {
 func (s *LocalStore) readOnly() bool { return false }
 
 func (s *LocalStore) poolKey() string {
-	return s.place() // the file can be opened once
+	return "local " + s.config.Path // the file can be opened once
 }
 
 func (s *LocalStore) settings() string { return s.config.KeyFile }
 
-func (s *LocalStore) place() string { return "local " + s.config.Path }
+func (s *LocalStore) exclusive() bool { return true }
 
 func (s *LocalStore) newStore(*slog.Logger) (openStore, credential.CacheOptions, error) {
 	store, err := localstore.New(s.config)

@@ -173,10 +173,7 @@ func (s *VaultStore) poolKey() string {
 
 func (s *VaultStore) settings() string { return "" } // all are in poolKey
 
-func (s *VaultStore) place() string {
-	c := s.config.WithDefaults()
-	return fmt.Sprintf("vault %q %q %q %q", c.Address, c.Namespace, c.Mount, c.PathTemplate)
-}
+func (s *VaultStore) exclusive() bool { return false }
 
 func (s *VaultStore) newStore(logger *slog.Logger) (openStore, credential.CacheOptions, error) {
 	store, err := vaultstore.New(s.config, logger)

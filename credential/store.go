@@ -42,6 +42,10 @@ type Document struct {
 	// the store does not say.
 	WrittenAt time.Time
 
+	// DeletedAt is when this version was deleted, by the same clock; zero if it was
+	// not, or if the store does not say.
+	DeletedAt time.Time
+
 	// ReadAt is when the store answered, by the same clock; zero if it does not
 	// say. It may be as coarse as a second.
 	ReadAt time.Time
@@ -68,7 +72,9 @@ type Store interface {
 
 	// GetVersion returns one version of the document. The newest and, unless that
 	// was deleted, the one before it are kept, older ones at the store's pleasure;
-	// what is not kept is [ErrNotFound].
+	// what is not kept is [ErrNotFound]. Where the store still knows that there was
+	// such a version and that it was deleted, the error comes with a Document that
+	// has its Version and no Data; otherwise with the zero Document.
 	GetVersion(ctx context.Context, key Key, version uint64) (Document, error)
 
 	// Put writes data, a JSON object, if the newest version is still version,

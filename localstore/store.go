@@ -144,7 +144,7 @@ func (s *Store) GetVersion(ctx context.Context, key credential.Key, version uint
 	case err != nil:
 		return credential.Document{}, unavailable(err)
 	case e.version == 0 || e.deleted:
-		return credential.Document{}, credential.ErrNotFound
+		return credential.Document{Version: e.version}, credential.ErrNotFound
 	}
 	return document(e), nil
 }

@@ -53,8 +53,9 @@ func parseRead(kvVersion int, a answer) (credential.Document, found) {
 	var inner struct {
 		Data     json.RawMessage `json:"data"`
 		Metadata struct {
-			CreatedTime time.Time `json:"created_time"`
-			Version     uint64    `json:"version"`
+			CreatedTime  time.Time `json:"created_time"`
+			DeletionTime string    `json:"deletion_time"` // empty, or a time
+			Version      uint64    `json:"version"`
 		} `json:"metadata"`
 	}
 	if json.Unmarshal(outer.Data, &inner) != nil || inner.Metadata.Version == 0 {
@@ -63,6 +64,8 @@ func parseRead(kvVersion int, a answer) (credential.Document, found) {
 	doc := credential.Document{Version: inner.Metadata.Version, WrittenAt: inner.Metadata.CreatedTime, ReadAt: a.date}
 	switch {
 	case isNull(inner.Data):
+		// A destroyed version has no time; it stays zero.
+		doc.DeletedAt, _ = time.Parse(time.RFC3339, inner.Metadata.DeletionTime)
 		return doc, deleted
 	case a.status != http.StatusOK:
 		return credential.Document{}, unclear

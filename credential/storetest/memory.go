@@ -102,9 +102,16 @@ func (m *Memory) GetVersion(ctx context.Context, key credential.Key, version uin
 		}
 		found = d
 		found.ReadAt = time.Now()
+		if !d.DeletedAt.IsZero() {
+			found.Data = nil
+			return credential.ErrNotFound
+		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, credential.ErrNotFound):
+		return found, err
+	case err != nil:
 		return credential.Document{}, err
 	}
 	return found, nil
@@ -139,10 +146,24 @@ func (m *Memory) Delete(ctx context.Context, key credential.Key) error {
 		if d, ok := m.documents[key]; ok {
 			d.Data, d.deleted = nil, true
 			m.documents[key] = d
-			delete(m.history[key], d.Version)
+			gone := m.history[key][d.Version]
+			gone.DeletedAt = time.Now()
+			m.history[key][d.Version] = gone
 		}
 		return nil
 	})
+}
+
+// Undelete brings the newest version back, as `vault kv undelete` does. It is for
+// tests that play an operator, and calls no hook.
+func (m *Memory) Undelete(key credential.Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.documents[key]; d.deleted {
+		d.Document, d.deleted = m.history[key][d.Version], false
+		d.DeletedAt = time.Time{}
+		m.documents[key], m.history[key][d.Version] = d, d.Document
+	}
 }
 
 // do applies one operation between its hooks.

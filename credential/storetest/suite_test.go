@@ -70,6 +70,13 @@ func TestSuiteFindsWhatIsBroken(t *testing.T) {
 			}
 			return credential.Document{Data: []byte("{}"), Version: version}, nil
 		}}, "the version before a rewritten mark is not"},
+		"a deleted version leaves no trace": {broken{getVersion: func(s credential.Store, ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
+			doc, err := s.GetVersion(ctx, key, version)
+			if err != nil {
+				return credential.Document{}, err
+			}
+			return doc, nil
+		}}, "the version before a rewritten mark is not"},
 		"the journals have no place": {broken{put: func(s credential.Store, ctx context.Context, key credential.Key, data []byte, version uint64) (uint64, error) {
 			if key == credential.JournalKey() {
 				return 0, credential.ErrUnavailable

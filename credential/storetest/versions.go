@@ -168,8 +168,12 @@ func checkVersionBeforeMark(t testing.TB, s subject) {
 	s.mustPut(t, key, `{"n":"1"}`, 0)
 	s.mustDelete(t, key)
 	s.mustPut(t, key, `{"n":"2"}`, 1)
-	if _, err := s.GetVersion(t.Context(), key, 1); !errors.Is(err, credential.ErrNotFound) {
+	doc, err := s.GetVersion(t.Context(), key, 1)
+	if !errors.Is(err, credential.ErrNotFound) {
 		t.Fatalf("GetVersion of a deleted version: %v, want ErrNotFound", err)
+	}
+	if doc.Version != 1 || len(doc.Data) != 0 {
+		t.Fatalf("GetVersion of a deleted version: ErrNotFound with version %d and %q, want version 1 and no data", doc.Version, doc.Data)
 	}
 }
 

@@ -38,6 +38,15 @@ func (b *breakers) allow(url string, now time.Time) bool {
 	return true
 }
 
+// cancel takes back an allow that came to nothing.
+func (b *breakers) cancel(url string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.byURL[url]; e != nil {
+		e.probing = false
+	}
+}
+
 // report notes an answer of the endpoint at url, or its silence.
 func (b *breakers) report(url string, silent bool, now time.Time) {
 	b.mu.Lock()

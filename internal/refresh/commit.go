@@ -1,128 +1,163 @@
 package refresh
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
-const (
-	minCommitPause = 100 * time.Millisecond
-	maxCommitPause = 5 * time.Second
-)
-
-// commit brings fresh, which g made of base, into the store. Who waits for f gets
-// it when it is there, or after releaseAfter if that takes longer. If it is of no
-// use to requests, unusable says why, and is returned in the end.
-func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, g grant, base, fresh *credential.Credential, unusable error) (*credential.Credential, error) {
-	if unusable == nil {
-		c.succeeded(p, key, fresh)
-		c.cache.Set(key, fresh)
+// commit brings what g granted into the store. fresh is g over the document that
+// was claimed, nil if that is not known. Who waits for f gets it when it is
+// stored, or after releaseAfter if that takes longer. If it is of no use to
+// requests, unusable says why, and is returned in the end.
+func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, e *entry, g *grant, fresh *credential.Credential, unusable error) (*credential.Credential, error) {
+	if fresh != nil {
+		if unusable == nil {
+			c.succeeded(p, key, g, fresh)
+			c.cache.Set(key, fresh)
+		}
+		timer := time.AfterFunc(releaseAfter, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			f.release(fresh, unusable)
+		})
+		defer timer.Stop()
 	}
-	timer := time.AfterFunc(releaseAfter, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		f.release(fresh, unusable)
-	})
-	defer timer.Stop()
-
-	stored, err := c.put(f, p, key, g, base, fresh, unusable == nil)
+	r := c.revisionFor(p, key, e, g)
+	r.waiting = func(attempt int, pause time.Duration, err error) {
+		if fresh != nil && unusable == nil {
+			c.cache.Set(key, fresh) // it may have been read anew from the store
+		}
+		c.writeDown(p, e)
+		p.logger().Error("a refreshed credential waits for the store to take it",
+			"provider", p.Name, "error", err, "in_journal", e.noted, "attempt", attempt, "pause", pause)
+	}
+	stored, err := c.revise(f, p, key, r)
 	switch {
+	case errors.Is(err, errMovedOn), errors.Is(err, errDeleted):
+		return nil, err
 	case err != nil:
-		return stored, err
+		p.logger().Error("a refreshed credential was not stored", "provider", p.Name, "error", err, "in_journal", e.noted)
+		if fresh == nil {
+			return nil, err
+		}
+		return fresh, unusable
 	case unusable != nil:
 		return nil, c.fail(p, key, stored, unusable, 0)
 	}
+	if fresh == nil {
+		c.succeeded(p, key, g, stored)
+	}
 	c.cache.Set(key, stored)
-	p.logger().Info("credential refreshed", "provider", p.Name, "duration", time.Since(g.at))
+	p.logger().Info("credential refreshed", "provider", p.Name, "duration", time.Since(g.at), "from_journal", e.adopted)
 	return stored, nil
 }
 
-// put writes fresh by check-and-set until it is in, and returns it as stored.
-// What somebody else wrote since base was read stays: their refresh token wins
-// over ours, with errMovedOn; other fields of theirs are kept; a document that
-// they deleted stays deleted.
-func (c *Coordinator) put(f *flight, p *Provider, key credential.Key, g grant, base, fresh *credential.Credential, usable bool) (*credential.Credential, error) {
+// revisionFor merges g over the newest version, whatever it is. What somebody else
+// wrote meanwhile stays: their refresh token wins over ours, with errMovedOn; other
+// fields of theirs are kept.
+func (c *Coordinator) revisionFor(p *Provider, key credential.Key, e *entry, g *grant) revision {
 	o := p.Scheme.OAuth2()
-	for attempt := 1; ; attempt++ {
-		// Read first. It tells what became of the write before, whose answer may
-		// be lost, and that nobody deleted the document, which a check-and-set
-		// does not tell: a deletion leaves the version as it was.
-		held, err := c.read(key)
+	return revision{entry: e, decide: func(held version, known record, again bool) (document []byte, verdict, err error) {
+		fresh, unusable := g.over(o, held.Credential)
+		claimed := e.Nonce != "" && known.Nonce == e.Nonce
 		switch {
-		case errors.Is(err, credential.ErrNotFound), errors.Is(err, credential.ErrInvalid):
-			return nil, err
-		case err != nil:
-			c.waitForStore(f, p, attempt, err)
-		case sameTokens(o, held, fresh):
-			return held, nil
-		case !holdsRefreshToken(o, held, g.spent):
-			return held, errMovedOn
-		default:
-			if held.Version() != base.Version() {
-				base = held
-				if fresh, err = g.over(o, held); fresh == nil {
-					return nil, err
-				}
+		case fresh != nil && sameTokens(o, held.Credential, fresh) && !claimed:
+			return nil, nil, nil // it is in
+		case !holdsRefreshToken(o, held.Credential, g.spent):
+			if fresh != nil && sameRefreshToken(o, held.Credential, fresh) {
+				return nil, nil, nil // it is in, and somebody changed the rest
 			}
-			var version uint64
-			version, err = c.write(key, fresh, base.Version())
-			switch {
-			case err == nil:
-				return stored(fresh, version)
-			case errors.Is(err, credential.ErrReadOnly), errors.Is(err, credential.ErrInvalid):
-				return c.lose(p, fresh, err)
-			case !errors.Is(err, credential.ErrConflict) || attempt > rounds:
-				c.waitForStore(f, p, attempt, err)
+			return nil, errMovedOn, nil
+		case fresh == nil:
+			return nil, unusable, nil
+		}
+		token, err := o.RefreshToken(fresh)
+		if err != nil {
+			return nil, nil, err
+		}
+		print := fingerprint(token)
+		if token != g.spent && (again || e.adopted) {
+			in, err := c.spoke(key, e.BaseVersion, held.Version(), print)
+			if err != nil {
+				return nil, nil, err
+			}
+			if in {
+				return nil, errMovedOn, nil // somebody went back after it was in
 			}
 		}
-		if c.isClosed() && attempt > 1 {
-			return c.lose(p, fresh, err)
+		r := record{Status: statusReady, Fingerprint: print}
+		if token == g.spent && !g.whole && o.Takeover < 0 {
+			// Its successor is lost, and nobody may send it again.
+			r.Status = statusReauthorize
 		}
-		if usable {
-			c.cache.Set(key, fresh) // it may have been read anew from the store
+		if e.Nonce == "" && recordOf(held.Credential) == (record{}) {
+			return fresh.Stored(), nil, nil // no claim was made
 		}
+		document, err = r.keeping(recordOf(held.Credential)).in(fresh)
+		return document, nil, err
+	}}
+}
+
+// writeDown puts the answer of e into the journal, if it is not there yet.
+func (c *Coordinator) writeDown(p *Provider, e *entry) {
+	if e.noted || e.answer == nil || e.Nonce == "" {
+		return
+	}
+	err := c.notes.answer(e.Nonce, *e.answer)
+	if e.noted = err == nil; !e.noted {
+		p.logger().Error("new tokens are in memory only: the journal cannot be written", "provider", p.Name, "error", err)
 	}
 }
 
-func (c *Coordinator) write(key credential.Key, fresh *credential.Credential, version uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
-	return c.store.Put(ctx, key, fresh.Stored(), version)
-}
-
-func stored(fresh *credential.Credential, version uint64) (*credential.Credential, error) {
-	return credential.New(credential.Document{Data: fresh.Stored(), Version: version, WrittenAt: time.Now()})
-}
-
-// waitForStore pauses before the next attempt.
-func (c *Coordinator) waitForStore(f *flight, p *Provider, attempt int, err error) {
-	f.settle() // nobody knows how long this takes
-	pause := backoff(minCommitPause, maxCommitPause, attempt)
-	p.logger().Error("a refreshed credential is in memory only until the store takes it",
-		"provider", p.Name, "error", err, "attempt", attempt, "pause", pause)
-	select {
-	case <-time.After(pause):
-	case <-c.closed:
+// commitAnswered takes up the commits that were not made: of dead processes, and
+// this one's own. It returns errMovedOn if it changed anything.
+func (c *Coordinator) commitAnswered(f *flight, p *Provider, key credential.Key) error {
+	var moved error
+	for _, e := range c.entries(key, true) {
+		a, err := readAnswer(e.answer.Response)
+		if err != nil {
+			p.logger().Error("a journal has an answer that cannot be read", "provider", p.Name, "error", err)
+			c.settle(e)
+			continue
+		}
+		g, _ := newGrant(a, e.answer.SpentToken, e.answer.At)
+		if g == nil {
+			// Nothing in it to commit. The claim is as one without an answer.
+			c.setAnswer(e, nil)
+			continue
+		}
+		if _, err := c.commit(f, p, key, e, g, nil, nil); errors.Is(err, errPending) {
+			return err
+		}
+		moved = errMovedOn
 	}
+	return moved
 }
 
-// lose gives up: fresh serves as long as it is in memory.
-func (c *Coordinator) lose(p *Provider, fresh *credential.Credential, err error) (*credential.Credential, error) {
-	p.logger().Error("a refreshed credential was not stored and is lost when the process ends", "provider", p.Name, "error", err)
-	return fresh, nil
+// setAnswer notes in memory what the endpoint answered to e; nil if there are no
+// tokens in it.
+func (c *Coordinator) setAnswer(e *entry, a *journal.Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.answer = a
+}
+
+// newAnswer is what the journal gets.
+func newAnswer(a *answer, g *grant) *journal.Answer {
+	return &journal.Answer{SpentToken: g.spent, Response: a.raw(), At: g.at}
 }
 
 // succeeded notes that fresh came from the token endpoint.
-func (c *Coordinator) succeeded(p *Provider, key credential.Key, fresh *credential.Credential) {
+func (c *Coordinator) succeeded(p *Provider, key credential.Key, g *grant, fresh *credential.Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	s := c.state(key, now)
-	s.failures, s.rest = 0, nil
+	s.failures, s.rest, s.postponed = 0, nil, 0
 	s.setOwn(p, fresh)
 	s.aheadAfter = now.Add(lookInterval)
 	o := p.Scheme.OAuth2()
@@ -130,6 +165,10 @@ func (c *Coordinator) succeeded(p *Provider, key credential.Key, fresh *credenti
 		if at := nextAhead(o, now, expiresAt); at.After(s.aheadAfter) {
 			s.aheadAfter = at
 		}
+	}
+	if g.whole {
+		// A provider that gives no new refresh token, or the same one, does not rotate.
+		c.lasting[p.Fingerprint] = holdsRefreshToken(o, fresh, g.spent)
 	}
 }
 
@@ -141,6 +180,12 @@ func sameTokens(o *scheme.OAuth2, held, fresh *credential.Credential) bool {
 		}
 	}
 	return true
+}
+
+// sameRefreshToken reports whether both have one, and the same.
+func sameRefreshToken(o *scheme.OAuth2, a, b *credential.Credential) bool {
+	token, err := o.RefreshToken(b)
+	return err == nil && holdsRefreshToken(o, a, token)
 }
 
 func holdsRefreshToken(o *scheme.OAuth2, c *credential.Credential, token string) bool {

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
@@ -21,12 +23,13 @@ const (
 	// for the store to take the new tokens.
 	releaseAfter = 250 * time.Millisecond
 
-	// storeTimeout bounds one read or write of the store.
+	// storeTimeout bounds one read of the store, writeTimeout one write.
 	storeTimeout = 5 * time.Second
+	writeTimeout = 3 * time.Second
 
 	// rounds is how often one call deals with a document that somebody else
 	// wrote meanwhile.
-	rounds = 3
+	rounds = 5
 )
 
 // Provider is what the coordinator needs to know of an upstream API. It lives as
@@ -53,50 +56,72 @@ func (p *Provider) logger() *slog.Logger {
 
 // Options are the settings of a [Coordinator].
 type Options struct {
-	// Transport sends the token requests, each once. Default: HTTP/1.1 on a fresh
-	// connection each, through the proxy that the environment names.
-	Transport http.RoundTripper
+	// Journals returns the directory of the journals that are sealed under a key.
+	// Default: there are none, and what is not in the store yet is lost with the
+	// process.
+	Journals func(key []byte) (journal.Directory, error)
 
-	// Turns is shared by the coordinators whose stores are the same place.
-	// Default: this one has none to share with.
-	Turns *Turns
+	// Exclusive says that no other process has the store open. A claim that is not
+	// this coordinator's own is then a dead process's.
+	Exclusive bool
+
+	// Provider returns a provider of the present configuration by its name, nil if
+	// there is none, for what a dead process left unfinished. Default: none.
+	Provider func(name string) *Provider
+
+	// Transport sends the token requests, each once. It calls GotConn of the
+	// request's [httptrace.ClientTrace] when its connection is up, and sends nothing
+	// before that returns, or if the request's context has ended then. Default:
+	// HTTP/1.1 on a fresh connection each, through the proxy that the environment
+	// names.
+	Transport http.RoundTripper
 }
 
 // Coordinator refreshes the credentials of one store. It outlives configurations
 // and is safe for concurrent use.
 type Coordinator struct {
-	cache    *credential.Cache
-	store    credential.Store
-	turns    *Turns
-	endpoint *endpoint
-	breakers breakers
-	closed   chan struct{}
-	close    sync.Once
+	cache     *credential.Cache
+	store     credential.Store
+	exclusive bool
+	provider  func(name string) *Provider
+	notes     *notes
+	endpoint  *endpoint
+	breakers  breakers
+	log       atomic.Pointer[slog.Logger]
 
-	mu     sync.Mutex
-	states map[credential.Key]*state
-	sweep  int           // number of states at which the idle ones are dropped
-	active int           // flights
-	idle   chan struct{} // closed when active gets 0 again
+	start      sync.Once
+	recovering sync.WaitGroup
+	closed     chan struct{}
+	close      sync.Once
+
+	mu        sync.Mutex
+	states    map[credential.Key]*state
+	sweep     int                         // number of states at which the idle ones are dropped
+	unsettled map[credential.Key]struct{} // those with entries
+	lasting   map[string]bool             // by a provider's fingerprint: its refresh tokens were seen to stay as they are
+	again     int                         // tokens sent again
+	active    int                         // flights
+	idle      chan struct{}               // closed when active gets 0 again
 }
 
 // New makes a coordinator for the store behind cache, and notes new credentials
 // in cache.
 func New(cache *credential.Cache, o Options) *Coordinator {
-	if o.Transport == nil {
-		o.Transport = newTransport()
-	}
-	if o.Turns == nil {
-		o.Turns = new(Turns)
+	if o.Provider == nil {
+		o.Provider = func(string) *Provider { return nil }
 	}
 	return &Coordinator{
-		cache:    cache,
-		store:    cache.Store(),
-		turns:    o.Turns,
-		endpoint: &endpoint{transport: o.Transport},
-		closed:   make(chan struct{}),
-		states:   make(map[credential.Key]*state),
-		sweep:    minSweep,
+		cache:     cache,
+		store:     cache.Store(),
+		exclusive: o.Exclusive,
+		provider:  o.Provider,
+		notes:     &notes{store: cache.Store(), directory: o.Journals, id: newNonce()},
+		endpoint:  &endpoint{transport: o.Transport},
+		closed:    make(chan struct{}),
+		states:    make(map[credential.Key]*state),
+		sweep:     minSweep,
+		unsettled: make(map[credential.Key]struct{}),
+		lasting:   make(map[string]bool),
 	}
 }
 
@@ -142,6 +167,24 @@ func (c *Coordinator) Refresh(ctx context.Context, p *Provider, tenant credentia
 	return nil, errNothingNewer
 }
 
+// RefreshNow obtains new tokens for tenant even if a failed refresh rests, for
+// somebody who knows that its cause is gone. It goes by the same protocol: a token
+// that somebody else is spending, or that was refused for good, is not sent.
+// Errors are those of Refresh.
+func (c *Coordinator) RefreshNow(ctx context.Context, p *Provider, tenant credential.Tenant) (*credential.Credential, error) {
+	key := credential.Key{Provider: p.Name, Tenant: tenant}
+	newest, err := c.read(key)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	if s := c.state(key, time.Now()); s.flight == nil {
+		s.rest = nil
+	}
+	c.mu.Unlock()
+	return c.Refresh(ctx, p, tenant, newest.Credential)
+}
+
 // join returns the flight to wait for, or, without one, what there is to say.
 func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential.Credential) (*flight, *credential.Credential, error) {
 	c.mu.Lock()
@@ -163,7 +206,7 @@ func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential
 		if c.isClosed() {
 			return nil, nil, errClosed
 		}
-		c.start(s, p, key, rejected, false)
+		c.begin(s, p, key, rejected, false)
 	}
 	return s.flight, nil, nil
 }
@@ -184,7 +227,7 @@ func (c *Coordinator) Ahead(p *Provider, tenant credential.Tenant, cred *credent
 	if s.flight != nil || now.Before(s.aheadAfter) || s.rest.active(p, now) && s.rest.concerns(cred) || c.isClosed() {
 		return
 	}
-	c.start(s, p, key, cred, true)
+	c.begin(s, p, key, cred, true)
 }
 
 // Rejected notes that the upstream rejected cred, a credential that Refresh
@@ -244,10 +287,20 @@ func (c *Coordinator) Wait(ctx context.Context) error {
 	}
 }
 
-// Close makes c start no refresh any more, and gives up commits that the store
-// does not take now; the log says which provider lost tokens. Call
-// [Coordinator.Wait] before it.
-func (c *Coordinator) Close() { c.close.Do(func() { close(c.closed) }) }
+// Close makes c start no refresh any more, and leaves commits that the store does
+// not take now to whoever adopts the journal. Call [Coordinator.Wait] before it:
+// without a journal such tokens are lost, and the log says of which provider.
+func (c *Coordinator) Close() {
+	c.close.Do(func() {
+		c.mu.Lock()
+		close(c.closed)
+		if c.active == 0 {
+			c.notes.close() // otherwise the last flight does
+		}
+		c.mu.Unlock()
+		c.recovering.Wait()
+	})
+}
 
 func (c *Coordinator) isClosed() bool {
 	select {

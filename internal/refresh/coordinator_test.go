@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
@@ -30,8 +31,8 @@ func TestRefreshRotatesAndCommits(t *testing.T) {
 		f.wait()
 		wantDocument(t, f.stored(), `{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`)
 		wantToken(t, f.cached(), nil, "canary-a2")
-		if fresh.Version() != 2 || f.cached().Version() != 2 {
-			t.Errorf("versions %d and %d, want 2", fresh.Version(), f.cached().Version())
+		if fresh.Version() != 3 || f.cached().Version() != 3 { // 2 is the claim
+			t.Errorf("versions %d and %d, want 3", fresh.Version(), f.cached().Version())
 		}
 		if form.Get("grant_type") != "refresh_token" || form.Get("refresh_token") != "canary-r1" || len(form) != 2 {
 			t.Errorf("form %v", form)
@@ -124,9 +125,16 @@ func TestACallWaitsForFifteenSeconds(t *testing.T) {
 			t.Errorf("a store that hangs took %v", took)
 		}
 		// One that is slow, around an endpoint that is slow, takes longer.
-		f.store.Fault = func(string, credential.Key) error { time.Sleep(4900 * time.Millisecond); return nil }
+		f.store.Fault = func(op string, _ credential.Key) error {
+			if op == storetest.OpPut {
+				time.Sleep(2900 * time.Millisecond)
+			} else {
+				time.Sleep(4900 * time.Millisecond)
+			}
+			return nil
+		}
 		f.answers(func(url.Values) (int, string) {
-			time.Sleep(9900 * time.Millisecond)
+			time.Sleep(6900 * time.Millisecond)
 			return 400, `{"error":"invalid_grant"}`
 		})
 		start = time.Now()

@@ -365,7 +365,7 @@ func TestDefaultTransportIsHTTP1OnFreshConnections(t *testing.T) {
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	defer s.Close()
-	transport := newTransport()
+	transport := newTransport(new(gate))
 	transport.TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	response, err := (&http.Client{Transport: transport}).Get(s.URL)
 	if err != nil {
@@ -379,18 +379,19 @@ func TestDefaultTransportIsHTTP1OnFreshConnections(t *testing.T) {
 
 func TestNoMoreThanTheBoundIsRead(t *testing.T) {
 	var body endless
-	r := &recorder{transport: roundTripper(func(*http.Request) (*http.Response, error) {
+	w := newWire(t, "https://as.example", nil)
+	w.endpoint.transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+		connected(req)
 		return &http.Response{StatusCode: 200, Body: &body}, nil
-	})}
-	req, err := http.NewRequestWithContext(context.Background(), "POST", "https://as.example", nil)
-	if err != nil {
-		t.Fatal(err)
+	})
+	r, trouble := w.endpoint.connect(w.provider.Scheme.OAuth2(), "client", clientSecret, "canary-r1")
+	if trouble != nil {
+		t.Fatal(trouble)
 	}
-	if _, err := r.RoundTrip(req); err != nil {
-		t.Fatal(err)
-	}
-	if !r.answer.cut || len(r.answer.body) != maxAnswer || int(body) > maxAnswer+1 {
-		t.Errorf("read %d bytes, kept %d", body, len(r.answer.body))
+	defer r.abandon()
+	got, trouble := r.send(deadline{start: time.Now(), after: spendDeadline})
+	if trouble != nil || !got.cut || len(got.body) != maxAnswer || int(body) > maxAnswer+1 {
+		t.Errorf("%v: read %d bytes of at most %d", trouble, body, maxAnswer)
 	}
 }
 
@@ -406,15 +407,18 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func (e *endless) Close() error { return nil }
 
-func TestRecorderSendsOnce(t *testing.T) {
+func TestATokenRequestIsSentOnce(t *testing.T) {
 	sent := 0
-	r := &recorder{transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-		sent++
-		if req.GetBody != nil {
-			t.Error("the request could be sent again")
-		}
-		return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
-	})}
+	r := &request{
+		connected: make(chan struct{}), proceed: make(chan struct{}),
+		transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			sent++
+			if req.GetBody != nil {
+				t.Error("the request could be sent again")
+			}
+			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+		}),
+	}
 	req, err := http.NewRequestWithContext(context.Background(), "POST", "https://as.example", strings.NewReader("x"))
 	if err != nil {
 		t.Fatal(err)
@@ -440,8 +444,8 @@ func FuzzAnswer(f *testing.F) {
 	}
 	base := parse(f, credential.Document{Data: []byte(`{"access_token":"a","refresh_token":"r","other":1}`)})
 	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte, cut bool) {
-		a := &answer{status: status, header: http.Header{"Content-Type": {contentType}}, body: body, cut: cut}
-		object, problem := a.classify(time.Now())
+		a := &answer{status: status, contentType: contentType, body: body, cut: cut}
+		object, problem := a.classify()
 		if object == nil && problem == nil {
 			t.Fatal("neither object nor problem")
 		}

@@ -1,9 +1,7 @@
 package refresh
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -29,8 +27,8 @@ type flight struct {
 // errMovedOn comes with the document that somebody else wrote meanwhile.
 var errMovedOn = errors.New("somebody else wrote the document")
 
-// start begins a flight. The mutex is held.
-func (c *Coordinator) start(s *state, p *Provider, key credential.Key, rejected *credential.Credential, ahead bool) {
+// begin starts a flight. The mutex is held.
+func (c *Coordinator) begin(s *state, p *Provider, key credential.Key, rejected *credential.Credential, ahead bool) {
 	f := &flight{fingerprint: p.Fingerprint, ahead: ahead, done: make(chan struct{}), settled: make(chan struct{})}
 	s.flight = f
 	s.lookedAt = time.Now()
@@ -38,16 +36,21 @@ func (c *Coordinator) start(s *state, p *Provider, key credential.Key, rejected 
 		c.idle = make(chan struct{})
 	}
 	go func() {
-		cred, err := c.flyInTurn(f, p, key, rejected)
+		cred, err := c.fly(f, p, key, rejected)
 
 		c.mu.Lock()
-		defer c.mu.Unlock()
 		f.release(cred, err)
 		f.settle()
 		c.states[key].flight = nil // at once: who comes now must not join what is over
-		if c.active--; c.active == 0 {
+		c.active--
+		last := c.active == 0
+		if last && c.isClosed() {
+			c.notes.close()
+		}
+		if last {
 			close(c.idle)
 		}
+		c.mu.Unlock()
 	}()
 }
 
@@ -64,63 +67,46 @@ func (f *flight) release(cred *credential.Credential, err error) {
 	close(f.done)
 }
 
-// flyInTurn is fly while no other coordinator of the same place refreshes key.
-func (c *Coordinator) flyInTurn(f *flight, p *Provider, key credential.Key, rejected *credential.Credential) (*credential.Credential, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
-	defer cancel()
-	giveBack, err := c.turns.take(ctx, key)
-	if err != nil {
-		p.logger().Warn("refresh failed", "provider", p.Name, "error", errTurn)
-		return nil, errTurn
-	}
-	defer giveBack()
-	return c.fly(f, p, key, rejected)
+// letGo lets go who waits for f, with an error, while f goes on.
+func (c *Coordinator) letGo(f *flight, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.release(nil, err)
 }
 
-// fly finds another credential than rejected.
+// fly finds another credential than rejected. Before that it takes up what is not
+// settled for key. Without a rejected one that is all it does.
 func (c *Coordinator) fly(f *flight, p *Provider, key credential.Key, rejected *credential.Credential) (*credential.Credential, error) {
-	cred, err := c.read(key)
 	for range rounds {
-		if err != nil {
-			p.logger().Warn("refresh failed", "provider", p.Name, "error", err)
+		if err := c.commitAnswered(f, p, key); err != nil && !errors.Is(err, errMovedOn) {
 			return nil, err
 		}
-		if held, err := c.evaluate(p, key, cred, rejected); held || err != nil {
-			return cred, err
+		newest, err := c.read(key)
+		if err != nil {
+			p.logger().Warn("refresh failed", "provider", p.Name, "error", err)
+			if len(c.entries(key, false)) > 0 {
+				c.postpone(key)
+			}
+			return nil, err
 		}
-		cred, err = c.spend(f, p, key, cred)
-		if !errors.Is(err, errMovedOn) {
-			break
+		if rejected != nil {
+			if held, err := c.evaluate(p, key, newest.Credential, rejected); held || err != nil {
+				return newest.Credential, err
+			}
 		}
-		err = nil
+		cred, err := c.move(f, p, key, newest, rejected)
+		switch {
+		case errors.Is(err, errMovedOn):
+			continue
+		case err != nil:
+			return nil, err
+		case rejected != nil && !f.ahead && !differ(p, cred, rejected):
+			// Otherwise each request would ask for it again.
+			return nil, c.fail(p, key, cred, errSameToken, 0)
+		}
+		return cred, nil
 	}
-	switch {
-	case err != nil:
-		return nil, err
-	case !f.ahead && !differ(p, cred, rejected):
-		// Otherwise each request would ask for it again.
-		return nil, c.fail(p, key, cred, errSameToken, 0)
-	}
-	return cred, nil
-}
-
-// read reads the store, past the cache.
-func (c *Coordinator) read(key credential.Key) (*credential.Credential, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
-	doc, err := c.store.Get(ctx, key)
-	if errors.Is(err, credential.ErrNotFound) {
-		c.cache.Forget(key)
-		return nil, fmt.Errorf("%w: %w", errDeleted, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: read the credential: %w", ErrFailed, err)
-	}
-	cred, err := credential.New(doc)
-	if err != nil {
-		return nil, fmt.Errorf("%w: read the credential: %w", ErrFailed, err)
-	}
-	return cred, nil
+	return nil, errNothingNewer
 }
 
 // evaluate reports whether cred, which the store holds, is already what is wanted
@@ -145,53 +131,6 @@ func (c *Coordinator) evaluate(p *Provider, key credential.Key, cred, rejected *
 		return false, s.rest.err
 	}
 	return false, nil
-}
-
-// spend asks the token endpoint for new tokens and commits them. With errMovedOn
-// it returns the document that is in the store instead.
-func (c *Coordinator) spend(f *flight, p *Provider, key credential.Key, cred *credential.Credential) (*credential.Credential, error) {
-	o := p.Scheme.OAuth2()
-	refreshToken, err := o.RefreshToken(cred)
-	if err != nil {
-		return nil, c.giveUp(p, key, cred, fmt.Errorf("%w: %w", ErrReauthorizationRequired, err))
-	}
-	id, secret, err := o.Client(cred)
-	if err != nil {
-		return nil, c.fail(p, key, cred, fmt.Errorf("%w: %w", ErrFailed, err), 0)
-	}
-	if !c.breakers.allow(o.TokenURL, time.Now()) {
-		return nil, c.hold(p, key, cred, errBreaker)
-	}
-
-	g := grant{spent: refreshToken, at: time.Now()}
-	var problem *problem
-	g.response, problem = c.endpoint.ask(o, id, secret, refreshToken)
-	c.breakers.report(o.TokenURL, problem != nil && problem.silent, time.Now())
-	if g.response != nil {
-		g.refusal = problem
-		fresh, err := g.over(o, cred)
-		if fresh != nil {
-			return c.commit(f, p, key, g, cred, fresh, err)
-		}
-		if problem == nil {
-			return nil, c.fail(p, key, cred, err, 0)
-		}
-	}
-	if !problem.permanent {
-		return nil, c.fail(p, key, cred, fmt.Errorf("%w: %w", ErrFailed, problem), problem.retryAfter)
-	}
-	// Somebody else may have spent the token before us and stored its successor.
-	if newest, err := c.read(key); err == nil && changedTokens(p, newest, cred) {
-		return newest, errMovedOn
-	}
-	return nil, c.giveUp(p, key, cred, fmt.Errorf("%w: %w", ErrReauthorizationRequired, problem))
-}
-
-// changedTokens reports whether a has another access or refresh token than b.
-func changedTokens(p *Provider, a, b *credential.Credential) bool {
-	tokenA, _ := p.Scheme.OAuth2().RefreshToken(a)
-	tokenB, _ := p.Scheme.OAuth2().RefreshToken(b)
-	return tokenA != tokenB || differ(p, a, b)
 }
 
 // fail notes a failure that may pass, and returns err. The rest is at least

@@ -12,8 +12,20 @@ import (
 type grant struct {
 	spent    string    // the refresh token
 	response []byte    // a JSON object
+	whole    bool      // nothing of the answer is missing
 	at       time.Time // when the endpoint was asked: lifetimes start no later
 	refusal  *problem  // an error in the answer in spite of its status
+}
+
+// newGrant makes a grant of an answer with a successful status. Without one the
+// problem says why.
+func newGrant(a *answer, spent string, at time.Time) (*grant, *problem) {
+	object, problem := a.classify()
+	if object == nil {
+		return nil, problem
+	}
+	_, whole := a.object()
+	return &grant{spent: spent, response: object, whole: whole, at: at, refusal: problem}, problem
 }
 
 // over returns base with the tokens of g merged over it, as the store will have

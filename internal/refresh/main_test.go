@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
@@ -114,6 +115,10 @@ func (f *fixture) answers(answer func(url.Values) (int, string)) {
 
 // RoundTrip is the token endpoint.
 func (f *fixture) RoundTrip(req *http.Request) (*http.Response, error) {
+	connected(req)
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
 	f.asked.Add(1)
 	f.most.Store(max(f.most.Load(), f.inFlight.Add(1)))
 	defer f.inFlight.Add(-1)
@@ -138,6 +143,12 @@ func (f *fixture) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(text))}, nil
 }
 
+// connected is what a transport does when its connection is up. It returns when
+// the request may be sent, or its context has ended.
+func connected(req *http.Request) {
+	httptrace.ContextClientTrace(req.Context()).GotConn(httptrace.GotConnInfo{})
+}
+
 // put writes the document as somebody from outside.
 func (f *fixture) put(document string) *credential.Credential {
 	f.t.Helper()
@@ -150,6 +161,9 @@ func (f *fixture) put(document string) *credential.Credential {
 	}
 	return f.stored()
 }
+
+// commits reports whether op of the store is a write that follows a token request.
+func (f *fixture) commits(op string) bool { return op == storetest.OpPut && f.asked.Load() > 0 }
 
 func (f *fixture) stored() *credential.Credential {
 	f.t.Helper()
@@ -223,7 +237,7 @@ func wantError(t testing.TB, c *credential.Credential, err, want error) {
 func wantDocument(t testing.TB, c *credential.Credential, want string) {
 	t.Helper()
 	var a, b any
-	if err := errors.Join(json.Unmarshal(c.Stored(), &a), json.Unmarshal([]byte(want), &b)); err != nil {
+	if err := errors.Join(json.Unmarshal(c.JSON(), &a), json.Unmarshal([]byte(want), &b)); err != nil {
 		t.Fatal(err)
 	}
 	if x, y := fmt.Sprint(a), fmt.Sprint(b); x != y {

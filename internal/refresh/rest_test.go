@@ -238,16 +238,19 @@ func TestWhatCountsAsSilence(t *testing.T) {
 		want   bool
 	}{
 		{200, "", true, true}, {200, "", false, false}, {200, "<html>", false, false}, {400, "", true, false},
-		{500, "", false, true}, {501, "", false, false}, {502, "", false, true}, {503, "", false, false}, {504, "", false, true},
+		{500, "", false, true}, {501, "", false, true}, {502, "", false, true}, {503, "", false, false}, {504, "", false, true},
 		{200, `{"error":"server_error"}`, false, false},
 	} {
-		a := &answer{status: test.status, header: http.Header{}, body: []byte(test.body), cut: test.cut}
-		if _, p := a.classify(time.Now()); p == nil || p.silent != test.want {
+		a := &answer{status: test.status, body: []byte(test.body), cut: test.cut}
+		if _, p := a.classify(); p == nil || p.silent != test.want {
 			t.Errorf("%+v: got %+v", test, p)
 		}
 	}
-	if !noAnswer(io.EOF).silent {
-		t.Error("no answer is not silence")
+	if p := noAnswer(io.EOF, true); !p.silent || p.unspent {
+		t.Errorf("no answer: %+v", p)
+	}
+	if p := noAnswer(errGate, false); p.silent || !p.unspent {
+		t.Errorf("not sent: %+v", p)
 	}
 }
 
@@ -270,6 +273,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fixture) {
 				rejected := f.stored()
 				f.Coordinator = New(f.cache, Options{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+					connected(req)
 					f.asked.Add(1)
 					return &http.Response{StatusCode: test.status, Header: http.Header{"Retry-After": {test.value}}, Body: http.NoBody}, nil
 				})})
@@ -428,10 +432,12 @@ func (b slowBody) Close() error             { return nil }
 func TestTokenRequestHasADeadline(t *testing.T) {
 	for name, transport := range map[string]roundTripper{
 		"no header": func(req *http.Request) (*http.Response, error) {
+			connected(req)
 			<-req.Context().Done()
 			return nil, req.Context().Err()
 		},
 		"no end of the body": func(req *http.Request) (*http.Response, error) {
+			connected(req)
 			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: slowBody{req.Context().Done()}}, nil
 		},
 	} {

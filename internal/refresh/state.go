@@ -35,7 +35,13 @@ type state struct {
 	own        [sha256.Size]byte
 	aheadAfter time.Time // no refresh ahead of expiry before
 	lookedAt   time.Time // when the store was last read
-	usedAt     time.Time
+
+	entries   []*entry  // claims that are not settled
+	recoverAt time.Time // they are not taken up before
+	postponed int       // times in a row that they were put off
+	seenNonce string    // claim of somebody else that was seen last
+	seenAt    time.Time // when it was first seen
+	usedAt    time.Time
 }
 
 // rest holds back further attempts after a failed one.
@@ -51,8 +57,12 @@ func (r *rest) active(p *Provider, now time.Time) bool {
 	return r != nil && r.fingerprint == p.Fingerprint && (r.until.IsZero() || now.Before(r.until))
 }
 
-// concerns reports whether cred is the document that r is about.
+// concerns reports whether cred is the document that r is about. What ends a rest
+// for good may be a change of our own record alone, in a newer version.
 func (r *rest) concerns(cred *credential.Credential) bool {
+	if r.until.IsZero() && cred.Version() > r.credential.Version() {
+		return false
+	}
 	return r.credential == cred || bytes.Equal(r.credential.JSON(), cred.JSON())
 }
 
@@ -73,6 +83,9 @@ func backoff(lowest, highest time.Duration, attempt int) time.Duration {
 	d = min(d, highest)
 	return d + rand.N(d/4) //nolint:gosec // spreads load, guards nothing
 }
+
+// idle reports whether nothing depends on s but how soon something is tried again.
+func (s *state) idle() bool { return s.flight == nil && len(s.entries) == 0 && s.seenNonce == "" }
 
 // setOwn notes cred as obtained by this process.
 func (s *state) setOwn(p *Provider, cred *credential.Credential) {
@@ -95,7 +108,7 @@ func (c *Coordinator) state(key credential.Key, now time.Time) *state {
 	if s == nil {
 		if len(c.states) >= c.sweep {
 			for k, old := range c.states {
-				if old.flight == nil && now.Sub(old.usedAt) > forgetAfter {
+				if old.idle() && now.Sub(old.usedAt) > forgetAfter {
 					delete(c.states, k)
 				}
 			}

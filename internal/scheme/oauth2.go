@@ -62,6 +62,17 @@ type OAuth2 struct {
 	// RefreshAhead is how long before its expiry a token is refreshed. Default:
 	// 60 s; negative: not ahead of its expiry.
 	RefreshAhead time.Duration
+
+	// Rotation is what becomes of a used refresh token. Default: RotationSingleUse.
+	Rotation Rotation
+
+	// RotationGrace is how long, with RotationGrace, the previous one still counts.
+	RotationGrace time.Duration
+
+	// Takeover is how long another process waits before it takes over a claim whose
+	// owner fell silent. Default: DefaultTakeover; at least MinTakeover, as its owner
+	// has 10 s to send the token and to hear the answer; negative: never.
+	Takeover time.Duration
 }
 
 // Fields are paths in the credential document: keys, and indexes of arrays,
@@ -92,6 +103,8 @@ func (o *OAuth2) checked() (*OAuth2, error) {
 	c.Params = maps.Clone(o.Params)
 	setDefault(&c.ClientAuth, ClientAuthBasic)
 	setDefault(&c.RefreshAhead, DefaultRefreshAhead)
+	setDefault(&c.Rotation, RotationSingleUse)
+	setDefault(&c.Takeover, DefaultTakeover)
 
 	setDefault(&c.Fields.AccessToken, "access_token")
 	setDefault(&c.Fields.RefreshToken, "refresh_token")
@@ -105,7 +118,7 @@ func (o *OAuth2) checked() (*OAuth2, error) {
 	setDefault(&c.ResponseFields.ExpiresIn, "expires_in")
 	setDefault(&c.ResponseFields.Scope, "scope")
 
-	for _, check := range []func() error{c.checkURL, c.checkClient, c.checkParams, c.Fields.check} {
+	for _, check := range []func() error{c.checkURL, c.checkClient, c.checkParams, c.CheckRotation, c.Fields.check} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("oauth2: %w", err)
 		}

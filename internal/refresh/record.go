@@ -1,0 +1,105 @@
+package refresh
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// Values of a record's status.
+const (
+	statusReady       = "ready"
+	statusSpending    = "spending"
+	statusReauthorize = "reauthorization_required"
+	statusDisabled    = "disabled" // set by operators only
+)
+
+// record is what a document says under [credential.ReservedField]: what is known
+// of one refresh token. The zero value says nothing, which means ready. All its
+// fields are strings, since Vault mangles large numbers.
+type record struct {
+	Status      string `json:"status,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"` // of the refresh token it speaks of
+	Nonce       string `json:"nonce,omitempty"`       // of the claim, if there is one
+	Owner       string `json:"owner,omitempty"`       // id of the claim's journal
+	Since       string `json:"since,omitempty"`       // RFC 3339, the store's clock: when the token was first claimed
+	Over        string `json:"over,omitempty"`        // nonce of the claim that this one was made over within the grace
+	Disabled    string `json:"disabled,omitempty"`    // "true"; operators' own
+}
+
+// recordOf reads the record of a document. What is no record says nothing.
+func recordOf(cred *credential.Credential) record {
+	object := gjson.GetBytes(cred.Stored(), credential.ReservedField)
+	text := func(name string) string {
+		if value := object.Get(name); value.Type == gjson.String || value.Type == gjson.True {
+			return value.String()
+		}
+		return ""
+	}
+	if !object.IsObject() {
+		return record{}
+	}
+	return record{
+		Status: text("status"), Fingerprint: text("fingerprint"), Nonce: text("nonce"), Owner: text("owner"),
+		Since: text("since"), Over: text("over"), Disabled: text("disabled"),
+	}
+}
+
+// claimed reports whether there is a claim. An operator who disables a document
+// by its status does not end one.
+func (r record) claimed() bool { return r.Nonce != "" || r.Status == statusSpending }
+
+// refused reports whether the token was refused for good.
+func (r record) refused() bool { return !r.claimed() && r.Status == statusReauthorize }
+
+// disabled reports whether operators want no refresh.
+func (r record) disabled() bool { return r.Disabled == "true" || r.Status == statusDisabled }
+
+// since is when the token was first claimed, by the store's clock.
+func (r record) since() (time.Time, bool) {
+	at, err := time.Parse(time.RFC3339Nano, r.Since)
+	return at, err == nil
+}
+
+// keeping returns r with what operators said in old.
+func (r record) keeping(old record) record {
+	r.Disabled = old.Disabled
+	if old.Status == statusDisabled {
+		r.Status = statusDisabled
+	}
+	return r
+}
+
+// in returns a document with r as its record, and everything else as in cred.
+func (r record) in(cred *credential.Credential) ([]byte, error) {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	document, err := sjson.SetRawBytes(cred.JSON(), credential.ReservedField, raw)
+	if err != nil || !json.Valid(document) {
+		return nil, fmt.Errorf("%w: no place for %s", credential.ErrInvalid, credential.ReservedField)
+	}
+	return document, nil
+}
+
+// fingerprint names a refresh token without telling it: 128 bits of its SHA-256.
+func fingerprint(refreshToken string) string {
+	sum := sha256.Sum256([]byte(refreshToken))
+	return hex.EncodeToString(sum[:16])
+}
+
+// newNonce returns 128 random bits.
+func newNonce() string {
+	nonce := make([]byte, 16)
+	_, _ = rand.Read(nonce) // never fails
+	return hex.EncodeToString(nonce)
+}
