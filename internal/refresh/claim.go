@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,9 @@ const (
 // else's who may still use it. The error is errMovedOn if somebody else was
 // faster. An entry that is returned with an error owes a release.
 func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token string, over record, graced bool) (*entry, version, error) {
+	if over.disabled() {
+		return nil, base, errDisabled
+	}
 	began := deadline{start: time.Now(), after: claimDeadline}
 	e := &entry{graced: graced, Note: journal.Note{
 		Provider: key.Provider, Tenant: string(key.Tenant), Nonce: newNonce(),
@@ -36,13 +40,12 @@ func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token
 	if err != nil {
 		return nil, base, err
 	}
-	r := record{Status: statusSpending, Fingerprint: e.Fingerprint, Nonce: e.Nonce, Owner: owner, Disabled: over.Disabled}
-	switch _, known := over.since(); {
-	case known && over.claimed():
-		r.Since = over.Since
-	case !base.readAt.IsZero():
-		r.Since = base.readAt.UTC().Format(time.RFC3339Nano)
+	r := record{Status: statusSpending, Fingerprint: e.Fingerprint, Nonce: e.Nonce, Owner: owner}
+	if !base.readAt.IsZero() {
+		r.At = base.readAt.UTC().Format(time.RFC3339Nano)
 	}
+	// Somebody who had no answer may have used the token, though it is ready again.
+	r.Since = cmp.Or(over.Since, r.At)
 	if graced {
 		r.Over = over.Nonce
 	}
@@ -66,8 +69,10 @@ func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token
 		}
 		// A conflict is not clear either: a proxy on the way may have repeated what
 		// was applied.
-		held, won, clear := c.readBack(p, key, e)
+		held, won, clear, readErr := c.readBack(p, key, e)
 		switch {
+		case errors.Is(readErr, credential.ErrNotFound):
+			return e, base, readErr // to write again would undo the deletion
 		case won:
 			e.won = true
 			return e, held, nil
@@ -85,20 +90,21 @@ func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token
 }
 
 // readBack reports whether the document has the claim, and whether it is clear
-// that it never will have it.
-func (c *Coordinator) readBack(p *Provider, key credential.Key, e *entry) (held version, won, clear bool) {
-	held, err := c.read(key)
+// that it never will have it. After an error neither is.
+func (c *Coordinator) readBack(p *Provider, key credential.Key, e *entry) (held version, won, clear bool, err error) {
+	held, err = c.read(key)
 	if err != nil {
-		return held, false, false
+		return held, false, false, err
 	}
 	known, err := c.standing(key, p.Scheme.OAuth2(), held)
 	switch {
-	case err != nil && !errors.Is(err, credential.ErrInvalid):
-		return held, false, false
-	case err == nil && known.Nonce == e.Nonce:
-		return held, true, true
+	case errors.Is(err, credential.ErrInvalid): // no refresh token
+		return held, false, held.Version() != e.BaseVersion, nil
+	case err != nil:
+		return held, false, false, err
 	}
-	return held, false, held.Version() != e.BaseVersion
+	won = known.Nonce == e.Nonce
+	return held, won, won || held.Version() != e.BaseVersion, nil
 }
 
 // write makes one check-and-set.
@@ -119,7 +125,7 @@ func (c *Coordinator) release(f *flight, p *Provider, key credential.Key, e *ent
 	_, err := c.revise(f, p, key, revision{entry: e, waiting: c.owing(p), decide: func(held version, known record, _ bool) (document []byte, verdict, err error) {
 		switch {
 		case known.Nonce == e.Nonce && known.Over == "":
-			document, err = record{Status: statusReady, Fingerprint: e.Fingerprint}.keeping(known).in(held.Credential)
+			document, err = record{Status: statusReady, Fingerprint: e.Fingerprint, Since: known.Since}.keeping(known).in(held.Credential)
 		case known.Nonce != e.Nonce && held.Version() == e.BaseVersion:
 			document = held.Stored() // the same once more: the late write is against an old version then
 		}

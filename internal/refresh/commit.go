@@ -89,6 +89,10 @@ func (c *Coordinator) revisionFor(p *Provider, key credential.Key, e *entry, g *
 				return nil, errMovedOn, nil // somebody went back after it was in
 			}
 		}
+		if token == g.spent && known.claimed() && (!claimed || known.Over != "") {
+			// The token goes on, and so does the other's claim on it.
+			return fresh.Stored(), nil, nil
+		}
 		r := record{Status: statusReady, Fingerprint: print}
 		if token == g.spent && !g.whole && o.Takeover < 0 {
 			// Its successor is lost, and nobody may send it again.

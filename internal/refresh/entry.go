@@ -40,6 +40,7 @@ func (c *Coordinator) settle(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.state(e.key(), time.Now())
+	s.postponed, s.recoverAt = 0, time.Time{}
 	s.entries = slices.DeleteFunc(s.entries, func(known *entry) bool { return known.Nonce == e.Nonce })
 	if len(s.entries) == 0 {
 		delete(c.unsettled, e.key())
@@ -55,4 +56,12 @@ func (c *Coordinator) entries(key credential.Key, answered bool) []*entry {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(s.entries), func(e *entry) bool { return (e.answer != nil) != answered })
+}
+
+// tracks reports whether a claim is among what is not settled.
+func (c *Coordinator) tracks(key credential.Key, nonce string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.states[key]
+	return s != nil && slices.ContainsFunc(s.entries, func(e *entry) bool { return e.Nonce == nonce })
 }

@@ -84,9 +84,7 @@ func (c *Coordinator) fly(f *flight, p *Provider, key credential.Key, rejected *
 		newest, err := c.read(key)
 		if err != nil {
 			p.logger().Warn("refresh failed", "provider", p.Name, "error", err)
-			if len(c.entries(key, false)) > 0 {
-				c.postpone(key)
-			}
+			c.postpone(key, maxCommitPause)
 			return nil, err
 		}
 		if rejected != nil {

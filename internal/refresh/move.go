@@ -29,6 +29,7 @@ func (c *Coordinator) move(f *flight, p *Provider, key credential.Key, newest ve
 	o := p.Scheme.OAuth2()
 	known, err := c.standing(key, o, newest)
 	if err != nil && !errors.Is(err, credential.ErrInvalid) {
+		c.postpone(key, maxCommitPause)
 		p.logger().Warn("refresh failed", "provider", p.Name, "error", err)
 		return nil, err
 	}
@@ -37,10 +38,10 @@ func (c *Coordinator) move(f *flight, p *Provider, key credential.Key, newest ve
 	case err != nil:
 		return nil, err
 	case own != nil && known.disabled():
-		c.postpone(key)
+		c.postpone(key, maxPostponed)
 		return nil, c.hold(p, key, newest.Credential, errDisabled)
 	case own != nil && o.Takeover < 0:
-		c.postpone(key)
+		c.postpone(key, maxPostponed)
 		return nil, c.giveUp(p, key, newest.Credential, errPersonNeeded)
 	case own != nil:
 		return c.attempt(f, p, key, newest, manner{known: known, over: own, again: true})
@@ -97,11 +98,15 @@ func (c *Coordinator) await(f *flight, p *Provider, key credential.Key, newest v
 	for attempt := 1; ; attempt++ {
 		age := time.Since(seenAt)
 		switch {
+		case c.tracks(key, nonce):
+			return nil, errMovedOn // found meanwhile in the journal of its dead owner
+		case known.disabled():
+			return nil, c.hold(p, key, newest.Credential, errDisabled)
 		case o.Takeover >= 0 && age >= o.Takeover:
 			p.logger().Warn("a claim is taken over: its owner has not been heard of", "provider", p.Name, "after", age)
 			return c.attempt(f, p, key, newest, manner{known: known, again: true})
 		case c.lasts(p) && age >= ownerDeadline:
-			return c.attempt(f, p, key, newest, manner{unclaimed: true})
+			return c.attempt(f, p, key, newest, manner{known: known, again: true})
 		case withinGrace(o, newest, known):
 			return c.attempt(f, p, key, newest, manner{known: known, graced: true, again: true})
 		case age >= patience:
@@ -133,15 +138,11 @@ func (c *Coordinator) await(f *flight, p *Provider, key credential.Key, newest v
 }
 
 // withinGrace reports whether the provider surely takes a claimed token once more:
-// its claim is older than its owner's deadline, and so young that the grace lasts
-// for longer than a deadline of ours. All by the store's clock.
+// its claim is older than its owner's deadline, and its first claim so young that
+// the grace lasts for longer than a deadline of ours. All by the store's clock.
 func withinGrace(o *scheme.OAuth2, newest version, known record) bool {
-	since, ok := known.since()
-	if o.Rotation != scheme.RotationGrace || !ok || newest.readAt.IsZero() {
-		return false
-	}
-	age := newest.readAt.Sub(since)
-	return age > ownerDeadline && age+ownerDeadline < o.RotationGrace
+	age, total, ok := known.age(newest.readAt)
+	return o.Rotation == scheme.RotationGrace && ok && age > ownerDeadline && total+ownerDeadline < o.RotationGrace
 }
 
 // firstSeen returns when a claim was first seen by this process.

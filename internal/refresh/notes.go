@@ -50,11 +50,10 @@ func (n *notes) claim(note journal.Note) (owner string, err error) {
 	}
 	err = own.Claim(note)
 	if errors.Is(err, journal.ErrBroken) {
-		if own, err = n.replace(own); err == nil {
-			err = own.Claim(note)
-		}
+		own, err = n.replace(own, func(own journal.Journal) error { return own.Claim(note) })
 	}
 	if err != nil {
+		n.settle(note.Nonce) // it may be there or not
 		return "", noteFailed(err)
 	}
 	return own.ID(), nil
@@ -71,9 +70,7 @@ func (n *notes) answer(nonce string, a journal.Answer) error {
 	}
 	err = own.Answer(nonce, a)
 	if errors.Is(err, journal.ErrBroken) {
-		if own, err = n.replace(own); err == nil {
-			err = own.Answer(nonce, a)
-		}
+		_, err = n.replace(own, func(own journal.Journal) error { return own.Answer(nonce, a) })
 	}
 	if err != nil {
 		return noteFailed(err)
@@ -189,10 +186,21 @@ func (n *notes) open() (journal.Journal, error) {
 	return own, nil
 }
 
-// replace goes over to another file after the one in use has failed for good.
-// Until all is in the new one, the old one keeps its lock and what it has in
-// memory.
-func (n *notes) replace(broken journal.Journal) (journal.Journal, error) {
+// replace goes over to another file after the one in use has failed for good, and
+// does there what failed. Until all is in the new one, the old one keeps its lock
+// and what it has in memory.
+func (n *notes) replace(broken journal.Journal, failed func(journal.Journal) error) (journal.Journal, error) {
+	own, err := n.reopen(broken)
+	if err != nil {
+		return nil, err
+	}
+	if err := failed(own); err != nil && !errors.Is(err, journal.ErrNonce) {
+		return nil, err
+	}
+	return own, nil // with ErrNonce it came over with the rest
+}
+
+func (n *notes) reopen(broken journal.Journal) (journal.Journal, error) {
 	directory, err := n.load(true)
 	if err != nil {
 		return nil, err

@@ -30,7 +30,8 @@ type record struct {
 	Fingerprint string `json:"fingerprint,omitempty"` // of the refresh token it speaks of
 	Nonce       string `json:"nonce,omitempty"`       // of the claim, if there is one
 	Owner       string `json:"owner,omitempty"`       // id of the claim's journal
-	Since       string `json:"since,omitempty"`       // RFC 3339, the store's clock: when the token was first claimed
+	At          string `json:"at,omitempty"`          // RFC 3339, the store's clock: when the claim was made
+	Since       string `json:"since,omitempty"`       // the same: when the token was first claimed
 	Over        string `json:"over,omitempty"`        // nonce of the claim that this one was made over within the grace
 	Disabled    string `json:"disabled,omitempty"`    // "true"; operators' own
 }
@@ -49,7 +50,7 @@ func recordOf(cred *credential.Credential) record {
 	}
 	return record{
 		Status: text("status"), Fingerprint: text("fingerprint"), Nonce: text("nonce"), Owner: text("owner"),
-		Since: text("since"), Over: text("over"), Disabled: text("disabled"),
+		At: text("at"), Since: text("since"), Over: text("over"), Disabled: text("disabled"),
 	}
 }
 
@@ -63,10 +64,12 @@ func (r record) refused() bool { return !r.claimed() && r.Status == statusReauth
 // disabled reports whether operators want no refresh.
 func (r record) disabled() bool { return r.Disabled == "true" || r.Status == statusDisabled }
 
-// since is when the token was first claimed, by the store's clock.
-func (r record) since() (time.Time, bool) {
-	at, err := time.Parse(time.RFC3339Nano, r.Since)
-	return at, err == nil
+// age is how old the claim is, and total how old the first claim of the token, at
+// a time by the store's clock.
+func (r record) age(now time.Time) (age, total time.Duration, ok bool) {
+	at, err := time.Parse(time.RFC3339Nano, r.At)
+	since, sinceErr := time.Parse(time.RFC3339Nano, r.Since)
+	return now.Sub(at), now.Sub(since), err == nil && sinceErr == nil && !now.IsZero()
 }
 
 // keeping returns r with what operators said in old.

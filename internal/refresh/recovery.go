@@ -11,10 +11,9 @@ const (
 	recoverInterval = time.Second
 	adoptEvery      = 3
 
-	// minPostponed and maxPostponed are how long a document is left alone that
-	// cannot be written now.
-	minPostponed = 2 * time.Second
-	maxPostponed = time.Minute
+	// maxPostponed is how long at most a document is left alone that waits for a
+	// person.
+	maxPostponed = 30 * time.Second
 )
 
 // Start begins to look for what is not settled: journals of processes that died,

@@ -41,7 +41,7 @@ func (c *Coordinator) revise(f *flight, p *Provider, key credential.Key, r revis
 		// does not tell: a deletion leaves the version as it was.
 		held, err := c.read(key)
 		if errors.Is(err, credential.ErrNotFound) || errors.Is(err, credential.ErrInvalid) {
-			c.postpone(key)
+			c.postpone(key, maxPostponed)
 			return nil, errors.Join(errPending, err)
 		}
 		var known record
@@ -96,12 +96,17 @@ func (c *Coordinator) pause(f *flight, attempt int, err error, waiting func(int,
 	}
 }
 
-// postpone says when to look again at a document that cannot be written now.
-func (c *Coordinator) postpone(key credential.Key) {
+// postpone says when to look again at a document that cannot be written now. That
+// depends on whom it waits for: on a person for up to maxPostponed, on the store for
+// up to maxCommitPause.
+func (c *Coordinator) postpone(key credential.Key, longest time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	s := c.state(key, now)
+	if now.Before(s.recoverAt) {
+		return // it was not this one's turn: a request came
+	}
 	s.postponed++
-	s.recoverAt = now.Add(backoff(minPostponed, maxPostponed, s.postponed))
+	s.recoverAt = now.Add(backoff(recoverInterval, longest, s.postponed))
 }
