@@ -76,9 +76,11 @@ fuzz:
 		done; \
 	done
 
-# A larger search of the refresh protocol: several minutes and 4 GB.
+# A larger search of the refresh protocol, which takes several minutes and 4 GB,
+# and more runs of its simulation.
 soak:
 	MODELCHECK=soak $(GO) test -count=1 -timeout 30m -v -run MoreFaults ./internal/refresh/modelcheck
+	SIMULATION=soak $(GO) test -count=1 -timeout 60m -v -run Seeds ./internal/refresh/simulation
 
 clean:
 	rm -rf $(BIN)

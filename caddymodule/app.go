@@ -109,6 +109,16 @@ func (a *App) journalDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
+// refreshes reports whether any provider's credentials are refreshed.
+func (a *App) refreshes() bool {
+	for _, p := range a.providers {
+		if p.scheme.OAuth2() != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Start opens the store and looks for what dead processes left unfinished. A
 // Vault that cannot be reached is no error: requests are answered with 503 until
 // it can be.
@@ -118,7 +128,9 @@ func (a *App) Start() error {
 		a.backend.remove(a) // Caddy does not stop what did not start
 		return fmt.Errorf("upstream_auth: opening the store: %w", err)
 	}
-	a.backend.coordinator.Start()
+	if a.refreshes() {
+		a.backend.coordinator.Start()
+	}
 	return nil
 }
 

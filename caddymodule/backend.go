@@ -116,18 +116,26 @@ func (b *backend) release() { _, _ = backends.Delete(b.key) }
 // tokens that are still to be stored. After that they are left to the journal.
 const drainTimeout = 2 * time.Minute
 
-// Destruct closes the store once nothing is under way any more. It does not keep
-// the caller waiting, which is a reload.
+// Destruct closes the store once nothing is under way any more. It does not keep a
+// reload waiting. At the process's end the app has waited already.
 func (b *backend) Destruct() error {
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-		defer cancel()
-		_ = b.coordinator.Wait(ctx)
-		b.coordinator.Close()
-		_ = b.coordinator.Wait(context.Background()) // what is under way ends by itself now
-		_ = b.store.Close()
-	}()
+	if caddy.Exiting() {
+		b.drain(0)
+		return nil
+	}
+	go b.drain(drainTimeout)
 	return nil
+}
+
+func (b *backend) drain(timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	_ = b.coordinator.Wait(ctx)
+	b.coordinator.Close()
+	if timeout > 0 {
+		_ = b.coordinator.Wait(context.Background()) // what is under way ends by itself now
+	}
+	_ = b.store.Close()
 }
 
 // use counts who uses a configuration: the configuration itself, and every

@@ -159,9 +159,13 @@ func (c *Coordinator) hold(p *Provider, key credential.Key, cred *credential.Cre
 func (c *Coordinator) giveUp(p *Provider, key credential.Key, cred *credential.Credential, err error) error {
 	c.mu.Lock()
 	s := c.state(key, time.Now())
+	known := s.rest != nil && s.rest.concerns(cred) && s.rest.err.Error() == err.Error()
 	s.failures++
 	s.setRest(p, cred, err, time.Time{})
 	c.mu.Unlock()
+	if known {
+		return err // it is looked at again and again
+	}
 	p.logger().Warn("refresh failed for good", "provider", p.Name, "error", err)
 	return err
 }

@@ -95,8 +95,9 @@ func (c *Coordinator) await(f *flight, p *Provider, key credential.Key, newest v
 	o := p.Scheme.OAuth2()
 	nonce := known.Nonce
 	seenAt := c.firstSeen(key, nonce)
+	start := seenAt
 	for attempt := 1; ; attempt++ {
-		age := time.Since(seenAt)
+		age, waited := time.Since(seenAt), time.Since(start)
 		switch {
 		case c.tracks(key, nonce):
 			return nil, errMovedOn // found meanwhile in the journal of its dead owner
@@ -109,11 +110,11 @@ func (c *Coordinator) await(f *flight, p *Provider, key credential.Key, newest v
 			return c.attempt(f, p, key, newest, manner{known: known, again: true})
 		case withinGrace(o, newest, known):
 			return c.attempt(f, p, key, newest, manner{known: known, graced: true, again: true})
-		case age >= patience:
+		case waited >= patience:
 			return nil, c.hold(p, key, newest.Credential, errClaimed)
 		}
 		select {
-		case <-time.After(min(backoff(minPoll, maxPoll, attempt), patience-age)):
+		case <-time.After(min(backoff(minPoll, maxPoll, attempt), patience-waited)):
 		case <-c.closed:
 			return nil, errClosed
 		}
@@ -122,9 +123,10 @@ func (c *Coordinator) await(f *flight, p *Provider, key credential.Key, newest v
 		case errors.Is(err, credential.ErrNotFound):
 			return nil, err
 		case err != nil:
+			seenAt = time.Now() // the owner could not end it either
 			continue
 		case read.Version() == newest.Version():
-			newest = read
+			newest, seenAt = read, c.firstSeen(key, nonce)
 			continue
 		}
 		newest = read
@@ -155,6 +157,15 @@ func (c *Coordinator) firstSeen(key credential.Key, nonce string) time.Time {
 		s.seenNonce, s.seenAt = nonce, now
 	}
 	return s.seenAt
+}
+
+// unsee forgets when a claim was first seen.
+func (c *Coordinator) unsee(key credential.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.states[key]; s != nil {
+		s.seenNonce = ""
+	}
 }
 
 // lasts reports whether the provider was seen to leave a refresh token as it is.

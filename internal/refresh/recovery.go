@@ -13,7 +13,7 @@ const (
 
 	// maxPostponed is how long at most a document is left alone that waits for a
 	// person.
-	maxPostponed = 30 * time.Second
+	maxPostponed = 10 * time.Second
 )
 
 // Start begins to look for what is not settled: journals of processes that died,

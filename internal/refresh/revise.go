@@ -41,7 +41,7 @@ func (c *Coordinator) revise(f *flight, p *Provider, key credential.Key, r revis
 		// does not tell: a deletion leaves the version as it was.
 		held, err := c.read(key)
 		if errors.Is(err, credential.ErrNotFound) || errors.Is(err, credential.ErrInvalid) {
-			c.postpone(key, maxPostponed)
+			c.postpone(key, maxCommitPause)
 			return nil, errors.Join(errPending, err)
 		}
 		var known record
@@ -96,9 +96,9 @@ func (c *Coordinator) pause(f *flight, attempt int, err error, waiting func(int,
 	}
 }
 
-// postpone says when to look again at a document that cannot be written now. That
-// depends on whom it waits for: on a person for up to maxPostponed, on the store for
-// up to maxCommitPause.
+// postpone says when to look again at a document that cannot be written now, after
+// longest at most. One that is deleted is looked at as often as a store that is
+// down: when it is back, others may only wait for so long for what this process has.
 func (c *Coordinator) postpone(key credential.Key, longest time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

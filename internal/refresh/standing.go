@@ -19,11 +19,15 @@ type version struct {
 	readAt time.Time // by the store's clock; zero if it does not say
 }
 
-// read reads the newest version, past the cache.
+// read reads the newest version, past the cache. If there is none to read, a claim
+// in it has to be waited for anew: its owner could not end it either.
 func (c *Coordinator) read(key credential.Key) (version, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
 	doc, err := c.store.Get(ctx, key)
+	if err != nil {
+		c.unsee(key)
+	}
 	if errors.Is(err, credential.ErrNotFound) {
 		c.cache.Forget(key)
 		return version{}, fmt.Errorf("%w: %w", errDeleted, err)

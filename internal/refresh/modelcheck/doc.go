@@ -41,6 +41,8 @@
 //
 // # What is not modelled
 //
+// A deleted version in the history always counts as a claim; the code passes over
+// one that cannot have been a claim on the token, as its base has another one.
 // Versions are not numbered, so the deletion of a document's metadata, after
 // which the numbers start again, cannot be told; nor can a history that is
 // longer than the store keeps. Disks do not fail, other clients do not share the
