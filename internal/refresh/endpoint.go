@@ -32,9 +32,11 @@ const (
 func newTransport(g *gate) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	dialer := new(net.Dialer)
+	// Connecting goes on without the request that it is for, so it has its own bounds.
+	dialer := &net.Dialer{Timeout: connectTimeout}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		TLSHandshakeTimeout:    connectTimeout,
 		DisableKeepAlives:      true,
 		Protocols:              protocols,
 		MaxResponseHeaderBytes: 64 << 10,
