@@ -36,7 +36,7 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 	}
 	request, trouble := c.endpoint.connect(o, id, secret, token)
 	if trouble != nil {
-		c.breakers.report(o.TokenURL, true, time.Now())
+		c.breakers.report(o.TokenURL, trouble, time.Now())
 		return nil, c.fail(p, key, base.Credential, fmt.Errorf("%w: %w", ErrFailed, trouble), 0)
 	}
 	defer request.abandon()
@@ -74,7 +74,7 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 	} else if answer != nil {
 		_, trouble = answer.classify()
 	}
-	c.breakers.report(o.TokenURL, trouble != nil && trouble.silent, time.Now())
+	c.breakers.report(o.TokenURL, trouble, time.Now())
 	if fresh != nil {
 		c.noteUnclaimed(p, key, base.Credential, e, fresh, token)
 		return c.commit(f, p, key, e, g, fresh, unusable)

@@ -5,8 +5,14 @@ import (
 	"time"
 )
 
-// silentAnswers in a row open the breaker of a token endpoint.
-const silentAnswers = 3
+const (
+	// silentAnswers in a row open the breaker of a token endpoint.
+	silentAnswers = 3
+
+	// maxUnconnected is how long an open breaker waits at most after an attempt to
+	// connect that failed: it costs nothing.
+	maxUnconnected = 5 * time.Second
+)
 
 // breakers keep token endpoints that do not answer from being asked by everybody:
 // after three silent answers in a row (none, 500, 502, 504) an endpoint is asked
@@ -47,11 +53,11 @@ func (b *breakers) cancel(url string) {
 	}
 }
 
-// report notes an answer of the endpoint at url, or its silence.
-func (b *breakers) report(url string, silent bool, now time.Time) {
+// report notes an answer of the endpoint at url, or what was wrong with it.
+func (b *breakers) report(url string, trouble *problem, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !silent {
+	if trouble == nil || !trouble.silent {
 		delete(b.byURL, url)
 		return
 	}
@@ -65,5 +71,9 @@ func (b *breakers) report(url string, silent bool, now time.Time) {
 	}
 	e.silent++
 	e.probing = false
-	e.until = now.Add(backoff(minRest, maxRest, e.silent-silentAnswers+1))
+	longest := maxRest // each request may cost a token that was spent without an answer
+	if trouble.unspent {
+		longest = maxUnconnected
+	}
+	e.until = now.Add(backoff(minRest, longest, e.silent-silentAnswers+1))
 }

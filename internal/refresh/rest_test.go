@@ -349,17 +349,17 @@ func TestSilentEndpointIsAskedByOneAtATime(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	var b breakers
-	now := time.Now()
+	now, silence := time.Now(), &problem{silent: true}
 	silent := func(n int) {
 		for range n {
 			if !b.allow("u", now) {
 				t.Fatal("closed breaker refuses")
 			}
-			b.report("u", true, now)
+			b.report("u", silence, now)
 		}
 	}
 	silent(2)
-	b.report("u", false, now) // an answer starts the count anew
+	b.report("u", nil, now) // an answer starts the count anew
 	silent(3)
 	if b.allow("u", now) || b.allow("u", now.Add(minRest-1)) {
 		t.Error("open breaker allows")
@@ -374,7 +374,7 @@ func TestBreaker(t *testing.T) {
 	if b.allow("u", now.Add(time.Hour)) {
 		t.Error("two probes at once")
 	}
-	b.report("u", true, now)
+	b.report("u", silence, now)
 	if b.allow("u", now.Add(minRest+minRest/2)) {
 		t.Error("the delay does not grow")
 	}
@@ -382,9 +382,21 @@ func TestBreaker(t *testing.T) {
 	if !b.allow("u", now) {
 		t.Error("no second probe")
 	}
-	b.report("u", false, now)
+	b.report("u", nil, now)
 	if first, second := b.allow("u", now), b.allow("u", now); !first || !second || len(b.byURL) != 0 {
 		t.Error("an answer does not close the breaker")
+	}
+}
+
+func TestBreakerOfAnEndpointWithoutConnectionsTriesEveryFewSeconds(t *testing.T) {
+	var b breakers
+	now := time.Now()
+	for range 20 {
+		b.allow("u", now)
+		b.report("u", &problem{silent: true, unspent: true}, now)
+	}
+	if b.allow("u", now.Add(maxUnconnected-1)) || !b.allow("u", now.Add(maxUnconnected+maxUnconnected/4)) {
+		t.Error("it does not try again after 5 to 6.25 s")
 	}
 }
 
