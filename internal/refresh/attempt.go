@@ -15,7 +15,7 @@ type manner struct {
 	unclaimed bool   // it lasts: nobody has to be kept from it
 	graced    bool   // over somebody's claim who may still use it
 	over      *entry // over a claim of our own, or of a dead process
-	again     bool   // it may have been sent before
+	again     bool   // it may have been sent before, and nobody has the answer
 }
 
 // attempt spends the refresh token of base once: first all that can fail, then the

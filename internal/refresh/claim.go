@@ -32,7 +32,7 @@ func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token
 		return nil, base, errDisabled
 	}
 	began := deadline{start: time.Now(), after: claimDeadline}
-	e := &entry{graced: graced, Note: journal.Note{
+	e := &entry{graced: graced, again: over.claimed() || over.Since != "", Note: journal.Note{
 		Provider: key.Provider, Tenant: string(key.Tenant), Nonce: newNonce(),
 		Fingerprint: fingerprint(token), BaseVersion: base.Version(),
 	}}
@@ -125,13 +125,23 @@ func (c *Coordinator) release(f *flight, p *Provider, key credential.Key, e *ent
 	_, err := c.revise(f, p, key, revision{entry: e, waiting: c.owing(p), decide: func(held version, known record, _ bool) (document []byte, verdict, err error) {
 		switch {
 		case known.Nonce == e.Nonce && known.Over == "":
-			document, err = record{Status: statusReady, Fingerprint: e.Fingerprint, Since: known.Since}.keeping(known).in(held.Credential)
+			document, err = e.released(known).in(held.Credential)
 		case known.Nonce != e.Nonce && held.Version() == e.BaseVersion:
 			document = held.Stored() // the same once more: the late write is against an old version then
 		}
 		return document, nil, err
 	}})
 	return err
+}
+
+// released is the record of a token that was not sent under e. If it may have been
+// sent before, it says since when: see [manner].
+func (e *entry) released(known record) record {
+	r := record{Status: statusReady, Fingerprint: e.Fingerprint}
+	if e.again {
+		r.Since = known.Since
+	}
+	return r.keeping(known)
 }
 
 // refuse writes down that the refresh token was refused for good, unless somebody

@@ -17,6 +17,7 @@ type entry struct {
 	adopted bool            // of a dead process
 	graced  bool            // made over another's claim, within the grace
 	won     bool            // seen in the document
+	again   bool            // the token may have been sent before
 }
 
 func (e *entry) key() credential.Key {
@@ -56,6 +57,11 @@ func (c *Coordinator) entries(key credential.Key, answered bool) []*entry {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(s.entries), func(e *entry) bool { return (e.answer != nil) != answered })
+}
+
+// hasAnswer reports whether an answer to a claim is among what is not settled.
+func (c *Coordinator) hasAnswer(key credential.Key, nonce string) bool {
+	return slices.ContainsFunc(c.entries(key, true), func(e *entry) bool { return e.Nonce == nonce })
 }
 
 // tracks reports whether a claim is among what is not settled.

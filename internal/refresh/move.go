@@ -54,7 +54,7 @@ func (c *Coordinator) move(f *flight, p *Provider, key credential.Key, newest ve
 	case known.refused():
 		return nil, c.giveUp(p, key, newest.Credential, fmt.Errorf("%w: the refresh token was refused before", ErrReauthorizationRequired))
 	case !known.claimed():
-		return c.attempt(f, p, key, newest, manner{known: known, unclaimed: c.lasts(p)})
+		return c.attempt(f, p, key, newest, manner{known: known, unclaimed: c.lasts(p), again: known.Since != ""})
 	case c.exclusive && known.Owner != c.notes.id && o.Takeover < 0:
 		return nil, c.giveUp(p, key, newest.Credential, errPersonNeeded)
 	case c.exclusive && known.Owner != c.notes.id:
@@ -72,6 +72,8 @@ func (c *Coordinator) bare(f *flight, p *Provider, key credential.Key, known rec
 	var own *entry
 	for _, e := range c.entries(key, false) {
 		switch {
+		case c.hasAnswer(key, e.Nonce):
+			return nil, errMovedOn // its twin from another journal is committed first
 		case known.Nonce == e.Nonce && known.Over == "":
 			own = e
 		case known.Nonce == e.Nonce:

@@ -1,0 +1,6 @@
+//go:build !race
+
+package simulation
+
+// defaultSeeds take less than a minute.
+const defaultSeeds = 2000
