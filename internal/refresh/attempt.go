@@ -31,12 +31,13 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 	if err != nil {
 		return nil, c.fail(p, key, base.Credential, fmt.Errorf("%w: %w", ErrFailed, err), 0)
 	}
-	if !c.breakers.allow(o.TokenURL, time.Now()) {
+	allowed, probe := c.breakers.allow(o.TokenURL, time.Now())
+	if !allowed {
 		return nil, c.hold(p, key, base.Credential, errBreaker)
 	}
 	request, trouble := c.endpoint.connect(o, id, secret, token)
 	if trouble != nil {
-		c.breakers.report(o.TokenURL, trouble, time.Now())
+		c.breakers.report(o.TokenURL, trouble, probe, time.Now())
 		return nil, c.fail(p, key, base.Credential, fmt.Errorf("%w: %w", ErrFailed, trouble), 0)
 	}
 	defer request.abandon()
@@ -47,7 +48,7 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 		var claimed version
 		e, claimed, err = c.claim(key, p, base, token, m.known, m.graced)
 		if err != nil {
-			c.breakers.cancel(o.TokenURL)
+			c.breakers.cancel(o.TokenURL, probe)
 			request.abandon()
 			return nil, c.notClaimed(f, p, key, base.Credential, e, err)
 		}
@@ -55,6 +56,10 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 		if m.over != nil {
 			c.settle(m.over) // its nonce is not in the document any more
 		}
+	}
+	if !probe && c.breakers.opened(o.TokenURL) {
+		// Many were rejected at the same time, and the first of them had no answer.
+		return nil, c.withdraw(f, p, key, base.Credential, e, request)
 	}
 	if m.again {
 		c.sentAgain(p)
@@ -74,7 +79,7 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 	} else if answer != nil {
 		_, trouble = answer.classify()
 	}
-	c.breakers.report(o.TokenURL, trouble, time.Now())
+	c.breakers.report(o.TokenURL, trouble, probe, time.Now())
 	if fresh != nil {
 		c.noteUnclaimed(p, key, base.Credential, e, fresh, token)
 		return c.commit(f, p, key, e, g, fresh, unusable)
@@ -86,6 +91,17 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 		return nil, c.fail(p, key, base.Credential, unusable, 0) // the claim stays
 	}
 	return c.refusedOrSilent(f, p, key, base.Credential, e, trouble)
+}
+
+// withdraw ends an attempt whose token is not to be sent after all.
+func (c *Coordinator) withdraw(f *flight, p *Provider, key credential.Key, cred *credential.Credential, e *entry, r *request) error {
+	r.abandon()
+	err := c.hold(p, key, cred, errBreaker)
+	if e.Nonce != "" {
+		c.letGo(f, err)
+		_ = c.release(f, p, key, e)
+	}
+	return err
 }
 
 // notClaimed ends an attempt that did not get as far as the token request. A

@@ -28,33 +28,44 @@ type breaker struct {
 	probing bool // one request is under way though the breaker is open
 }
 
-// allow reports whether the endpoint at url may be asked now. If so, the caller
-// reports what came of it.
-func (b *breakers) allow(url string, now time.Time) bool {
+// allow reports whether the endpoint at url may be asked now, and whether that is
+// the one request that tries an open breaker. If so, the caller calls report or
+// cancel.
+func (b *breakers) allow(url string, now time.Time) (allowed, probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.byURL[url]
 	if e == nil || e.silent < silentAnswers {
-		return true
+		return true, false
 	}
 	if e.probing || now.Before(e.until) {
-		return false
+		return false, false
 	}
 	e.probing = true
-	return true
+	return true, true
+}
+
+// opened reports whether the breaker of url is open now: a request that was allowed
+// before that, and is not the probe, is better not sent.
+func (b *breakers) opened(url string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.byURL[url]
+	return e != nil && e.silent >= silentAnswers
 }
 
 // cancel takes back an allow that came to nothing.
-func (b *breakers) cancel(url string) {
+func (b *breakers) cancel(url string, probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if e := b.byURL[url]; e != nil {
+	if e := b.byURL[url]; e != nil && probe {
 		e.probing = false
 	}
 }
 
-// report notes an answer of the endpoint at url, or what was wrong with it.
-func (b *breakers) report(url string, trouble *problem, now time.Time) {
+// report notes an answer of the endpoint at url, or what was wrong with it. What was
+// on its way when the breaker opened does not make it wait longer.
+func (b *breakers) report(url string, trouble *problem, probe bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if trouble == nil || !trouble.silent {
@@ -68,6 +79,9 @@ func (b *breakers) report(url string, trouble *problem, now time.Time) {
 			b.byURL = make(map[string]*breaker)
 		}
 		b.byURL[url] = e
+	}
+	if e.silent >= silentAnswers && !probe {
+		return
 	}
 	e.silent++
 	e.probing = false

@@ -21,7 +21,8 @@ import (
 // fleet is a fixture whose store and token endpoint several replicas share.
 type fleet struct {
 	*fixture
-	journals *journaltest.Directory
+	journals    *journaltest.Directory
+	connections atomic.Int64 // to the token endpoint
 }
 
 // inFleet runs a test on synthetic time with a new fleet of no replicas.
@@ -86,6 +87,7 @@ func (f *fleet) replica(change func(*Options)) *replica {
 	r := &replica{fleet: f, store: &link{Store: f.store}, process: f.journals.Start()}
 	o := Options{
 		Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			f.connections.Add(1)
 			connected(req)
 			if r.store.dead.Load() {
 				return nil, context.Canceled

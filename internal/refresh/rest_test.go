@@ -8,10 +8,12 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
@@ -350,40 +352,51 @@ func TestSilentEndpointIsAskedByOneAtATime(t *testing.T) {
 func TestBreaker(t *testing.T) {
 	var b breakers
 	now, silence := time.Now(), &problem{silent: true}
+	allow := func(at time.Time, want bool) (probe bool) {
+		t.Helper()
+		allowed, probe := b.allow("u", at)
+		if allowed != want {
+			t.Fatalf("allowed: %v, want %v", allowed, want)
+		}
+		return probe
+	}
 	silent := func(n int) {
 		for range n {
-			if !b.allow("u", now) {
-				t.Fatal("closed breaker refuses")
-			}
-			b.report("u", silence, now)
+			b.report("u", silence, allow(now, true), now)
 		}
 	}
 	silent(2)
-	b.report("u", nil, now) // an answer starts the count anew
-	silent(3)
-	if b.allow("u", now) || b.allow("u", now.Add(minRest-1)) {
-		t.Error("open breaker allows")
+	b.report("u", nil, false, now) // an answer starts the count anew
+	silent(2)
+	if b.opened("u") {
+		t.Error("open after two")
 	}
-	if !b.allow("other", now) {
+	silent(1)
+	if !b.opened("u") || b.opened("other") {
+		t.Error("not open after three, or another is")
+	}
+	for range 20 {
+		b.report("u", silence, false, now) // was on its way
+	}
+	allow(now, false)
+	allow(now.Add(minRest-1), false)
+	if allowed, _ := b.allow("other", now); !allowed {
 		t.Error("another endpoint is refused")
 	}
 	now = now.Add(2 * minRest)
-	if !b.allow("u", now) {
+	if !allow(now, true) {
 		t.Error("no probe")
 	}
-	if b.allow("u", now.Add(time.Hour)) {
-		t.Error("two probes at once")
-	}
-	b.report("u", silence, now)
-	if b.allow("u", now.Add(minRest+minRest/2)) {
-		t.Error("the delay does not grow")
-	}
+	allow(now.Add(time.Hour), false) // one at a time
+	b.cancel("u", true)
+	b.report("u", silence, allow(now, true), now)
+	allow(now.Add(minRest+minRest/2), false) // the delay grows
 	now = now.Add(3 * minRest)
-	if !b.allow("u", now) {
+	if !allow(now, true) {
 		t.Error("no second probe")
 	}
-	b.report("u", nil, now)
-	if first, second := b.allow("u", now), b.allow("u", now); !first || !second || len(b.byURL) != 0 {
+	b.report("u", nil, true, now)
+	if allow(now, true) || allow(now, true) || len(b.byURL) != 0 {
 		t.Error("an answer does not close the breaker")
 	}
 }
@@ -392,12 +405,62 @@ func TestBreakerOfAnEndpointWithoutConnectionsTriesEveryFewSeconds(t *testing.T)
 	var b breakers
 	now := time.Now()
 	for range 20 {
-		b.allow("u", now)
-		b.report("u", &problem{silent: true, unspent: true}, now)
+		_, probe := b.allow("u", now)
+		b.report("u", &problem{silent: true, unspent: true}, probe, now)
+		now = now.Add(maxUnconnected + maxUnconnected/4)
 	}
-	if b.allow("u", now.Add(maxUnconnected-1)) || !b.allow("u", now.Add(maxUnconnected+maxUnconnected/4)) {
-		t.Error("it does not try again after 5 to 6.25 s")
+	now = now.Add(-maxUnconnected - maxUnconnected/4)
+	if allowed, _ := b.allow("u", now.Add(maxUnconnected-1)); allowed {
+		t.Error("it tries again before 5 s")
 	}
+	if allowed, _ := b.allow("u", now.Add(maxUnconnected+maxUnconnected/4)); !allowed {
+		t.Error("it does not try again after 6.25 s")
+	}
+}
+
+// Many are rejected at once, and claim their tokens; what the first get for an
+// answer keeps the others from sending theirs.
+func TestTokensAreNotSentIntoABreakerThatHasOpened(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		const tenants = 50
+		var turn atomic.Int64
+		rejected := f.stored()
+		for i := range tenants {
+			k := credential.Key{Provider: key.Provider, Tenant: credential.Tenant(fmt.Sprint("t", i))}
+			if _, err := f.store.Put(t.Context(), k, rejected.Stored(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.store.Fault = func(op string, _ credential.Key) error {
+			if op == storetest.OpPut {
+				time.Sleep(time.Duration(turn.Add(1)) * time.Millisecond)
+			}
+			return nil
+		}
+		f.answers(always(500, ""))
+		var all sync.WaitGroup
+		for i := range tenants {
+			all.Go(func() {
+				f.Refresh(t.Context(), f.provider, credential.Tenant(fmt.Sprint("t", i)), rejected)
+			})
+		}
+		all.Wait()
+		f.wait()
+		f.wantAsked(silentAnswers)
+		claimed := 0
+		for i := range tenants {
+			doc, err := f.store.Get(t.Context(), credential.Key{Provider: key.Provider, Tenant: credential.Tenant(fmt.Sprint("t", i))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if recordOf(parse(t, doc)).claimed() {
+				claimed++
+			}
+		}
+		if claimed != silentAnswers {
+			t.Errorf("%d are claimed, %d tokens were sent", claimed, silentAnswers)
+		}
+	})
 }
 
 func TestAnswersThatAreNotPermanent(t *testing.T) {

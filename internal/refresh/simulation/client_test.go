@@ -40,15 +40,7 @@ func (p *process) visit(t *tenant) {
 }
 
 // nap waits, unless the process dies or the run is over.
-func (p *process) nap(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.died:
-	case <-p.world.done:
-	}
-}
+func (p *process) nap(d time.Duration) { wait(d, p.died, p.world.done, nil) }
 
 var errRefused = errors.New("the upstream said 401 twice")
 

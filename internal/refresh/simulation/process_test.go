@@ -66,15 +66,15 @@ func (w *world) start(slot int) *process {
 		Transport: transport{p},
 	})
 	p.coordinator.SetLogger(log)
+	for _, t := range w.tenants {
+		if !w.isPlayed() {
+			p.clients.Go(func() { p.visit(t) })
+		}
+	}
 	w.mu.Lock()
 	w.slots[slot] = p
 	w.mu.Unlock()
 	p.coordinator.Start()
-	for _, t := range w.tenants {
-		if w.script == nil {
-			p.clients.Go(func() { p.visit(t) })
-		}
-	}
 	return p
 }
 
@@ -165,7 +165,7 @@ func (w *world) end(p *process, power bool) {
 	}
 	again := between(w.dice.at("restart "+p.slotName()), 100*time.Millisecond, 25*time.Second)
 	if w.script != nil {
-		return // the script starts it
+		return // a scene starts it, or does not
 	}
 	w.ends.Go(func() {
 		w.pause(again)

@@ -65,18 +65,20 @@ func (s *scene) at(is func(e edge) bool, f fault) {
 	}
 }
 
-// before and after are the edges of a put with a status; or of any other operation,
-// without one.
-func before(p *process, op, status string) func(edge) bool {
-	return func(e edge) bool { return e.process == p && e.op == op && e.status == status && !e.after }
+// beforePut is where a document with that status is about to be written.
+func beforePut(p *process, status string) func(edge) bool {
+	return func(e edge) bool { return e.process == p && e.op == "put" && e.status == status && !e.after }
 }
 
+// after is where an operation is done, a put with that status.
 func after(p *process, op, status string) func(edge) bool {
 	return func(e edge) bool { return e.process == p && e.op == op && e.status == status && e.after }
 }
 
 // replies makes the server answer its first requests so, and the others well.
 func (s *scene) replies(all ...reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.serve = func(*process, *tenant) reply {
 		s.mu.Lock()
 		defer s.mu.Unlock()

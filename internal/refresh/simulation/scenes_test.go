@@ -11,7 +11,7 @@ import (
 
 func TestAnswerInTheJournalSurvivesACrashBeforeItsCommit(t *testing.T) {
 	play(t, usual(), func(s *scene) {
-		s.at(before(s.p[0], "put", "ready"), fault{kind: kills})
+		s.at(beforePut(s.p[0], "ready"), fault{kind: kills})
 		_ = s.request(s.p[0])
 		s.nap(6 * time.Second) // the other on the machine adopts it
 		s.want(2, "ready")
@@ -22,7 +22,7 @@ func TestAnswerInTheJournalSurvivesACrashBeforeItsCommit(t *testing.T) {
 
 func TestAnswerInTheJournalSurvivesAPowerFailure(t *testing.T) {
 	play(t, usual(), func(s *scene) {
-		s.at(before(s.p[0], "put", "ready"), fault{kind: powerLost})
+		s.at(beforePut(s.p[0], "ready"), fault{kind: powerLost})
 		_ = s.request(s.p[0])
 		s.nap(5 * time.Minute)
 		s.want(1, "spending")
@@ -145,12 +145,14 @@ func TestClaimThatSeemsToConflictWithItselfIsReadBack(t *testing.T) {
 func TestLateClaimFindsItsVersionGone(t *testing.T) {
 	play(t, usual(), func(s *scene) {
 		gaveUp := time.Now().Add(8 * time.Second)
+		s.mu.Lock()
 		s.script = func(e edge) fault {
-			if e.process == s.p[0] && e.op == "put" && e.status == "spending" && !e.after && time.Now().Before(gaveUp) {
+			if beforePut(s.p[0], "spending")(e) && time.Now().Before(gaveUp) {
 				return fault{late, 30 * time.Second}
 			}
 			return fault{}
 		}
+		s.mu.Unlock()
 		if err := s.request(s.p[0]); err == nil {
 			t.Error("it is served")
 		}
@@ -315,7 +317,7 @@ func TestDocumentDisabledWhileAClaimIsAwaitedIsNotClaimed(t *testing.T) {
 func TestAnswerAdoptedWhileItsClaimIsAwaitedEndsTheWait(t *testing.T) {
 	play(t, usual(), func(s *scene) {
 		s.replies(reply{answers: time.Second})
-		s.at(before(s.p[0], "put", "ready"), fault{kind: kills})
+		s.at(beforePut(s.p[0], "ready"), fault{kind: kills})
 		_ = s.begin(s.p[0])
 		s.nap(500 * time.Millisecond)
 		began := time.Now()
@@ -329,7 +331,7 @@ func TestAnswerAdoptedWhileItsClaimIsAwaitedEndsTheWait(t *testing.T) {
 
 func TestDeletionDuringAClaimStays(t *testing.T) {
 	play(t, usual(), func(s *scene) {
-		s.at(before(s.p[0], "put", "spending"), fault{slow, 10 * time.Second})
+		s.at(beforePut(s.p[0], "spending"), fault{slow, 10 * time.Second})
 		outcome := s.begin(s.p[0])
 		s.nap(time.Second)
 		s.operate(s.tenant, deleteIt)
@@ -365,16 +367,18 @@ func TestCutAnswerLeavesTheClaimOfWhoTookOver(t *testing.T) {
 }
 
 func TestUndeletedDocumentGetsItsAnswerSoonThoughNobodyAsks(t *testing.T) {
-	play(t, usual(), func(s *scene) {
-		s.replies(reply{answers: 2 * time.Second})
-		_ = s.begin(s.p[0])
-		s.nap(time.Second)
-		s.operate(s.tenant, deleteIt)
-		s.nap(5 * time.Minute)
-		s.operate(s.tenant, undelete)
-		s.nap(10 * time.Second)
-		s.want(2, "ready")
-	})
+	for after := 5 * time.Minute; after < 6*time.Minute; after += 7 * time.Second {
+		play(t, usual(), func(s *scene) {
+			s.replies(reply{answers: 2 * time.Second})
+			_ = s.begin(s.p[0])
+			s.nap(time.Second)
+			s.operate(s.tenant, deleteIt)
+			s.nap(after)
+			s.operate(s.tenant, undelete)
+			s.nap(10 * time.Second)
+			s.want(2, "ready")
+		})
+	}
 }
 
 // The server's grace is shorter than ours is said to be. Whoever claimed over
@@ -383,13 +387,13 @@ func TestRefusalOfAClaimOverAnotherIsNotTakenForTheLastWord(t *testing.T) {
 	grace := usual()
 	grace.rotation, grace.grace = scheme.RotationGrace, time.Minute
 	play(t, grace, func(s *scene) {
+		s.server.mu.Lock()
 		s.tenant.grace = time.Second
+		s.server.mu.Unlock()
 		s.at(func(e edge) bool { return e.process == s.p[0] && e.op == "answered" }, fault{stops, 30 * time.Second})
 		_ = s.begin(s.p[0])
-		for range 2 {
-			_ = s.request(s.p[2])
-			s.nap(time.Second)
-		}
+		s.nap(500 * time.Millisecond)
+		_ = s.request(s.p[2]) // waits, and claims over
 		s.wantSent(1, 2)
 		if d := s.newest(); d.refused() {
 			t.Error("reauthorization is asked for")

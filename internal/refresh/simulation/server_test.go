@@ -91,8 +91,8 @@ type reply struct {
 }
 
 func (w *world) replyTo(p *process, t *tenant) reply {
-	if w.serve != nil {
-		return w.serve(p, t)
+	if _, serve := w.plot(); serve != nil {
+		return serve(p, t)
 	}
 	if w.isCalm() {
 		return reply{}
@@ -187,7 +187,7 @@ func (t transport) exchange(req *http.Request, tenant *tenant, token string) (*h
 		return nil, errLost
 	}
 	_, err := t.meet(context.WithoutCancel(ctx), edge{op: "answered", account: tenant.name})
-	if err == nil && ctx.Err() != nil && w.script == nil && w.dice.at("too late "+t.slotName()).IntN(2) == 0 {
+	if err == nil && ctx.Err() != nil && !w.isPlayed() && w.dice.at("too late "+t.slotName()).IntN(2) == 0 {
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -297,11 +297,4 @@ func oddly(n int, a answer, access, refresh string) answer {
 }
 
 // pause waits, unless the faults are over.
-func (w *world) pause(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-w.calm:
-	}
-}
+func (w *world) pause(d time.Duration) { wait(d, w.calm, nil, nil) }

@@ -114,12 +114,7 @@ func (s *storeView) Put(ctx context.Context, key credential.Key, data []byte, ve
 	}
 	if f.kind == late {
 		s.world.late.Go(func() {
-			timer := time.NewTimer(f.delay)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-s.world.calm:
-			}
+			s.world.pause(f.delay)
 			s.trace("%s: a late write lands", key.Tenant)
 			_, _ = s.world.vault.put(s.process, key, data, version, issued, told)
 		})

@@ -30,15 +30,14 @@ type world struct {
 	directories [machines]*journaltest.Directory
 	tenants     []*tenant
 
-	script func(edge) fault                  // instead of the dice
-	serve  func(p *process, t *tenant) reply // likewise
-
 	calm chan struct{} // closed when the faults are over
 	done chan struct{} // closed when the clients are to end
 	late sync.WaitGroup
 	ends sync.WaitGroup
 
 	mu     sync.Mutex
+	script func(edge) fault                  // instead of the dice
+	serve  func(p *process, t *tenant) reply // likewise
 	starts int
 	slots  [slots]*process
 	over   bool
@@ -99,6 +98,19 @@ func (w *world) now() time.Duration { return time.Since(w.start0) }
 
 func (w *world) isCalm() bool { return isClosed(w.calm) }
 func (w *world) isOver() bool { return isClosed(w.done) }
+
+// plot is what a scene decides with instead of the dice.
+func (w *world) plot() (script func(edge) fault, serve func(*process, *tenant) reply) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.script, w.serve
+}
+
+// isPlayed reports whether this is a scene.
+func (w *world) isPlayed() bool {
+	script, _ := w.plot()
+	return script != nil
+}
 
 func isClosed(c chan struct{}) bool {
 	select {

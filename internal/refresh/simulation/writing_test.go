@@ -5,7 +5,7 @@ import "time"
 // readAge is how old what a process has read can be when it writes.
 const readAge = 6 * time.Second
 
-// creates is the first version of a document, or one that an operator writes.
+// operates is a version that an operator writes, the first one included.
 func (l *ledger) operates(name string, d document) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,6 +38,7 @@ func (l *ledger) writes(by, name string, d document, issued, told time.Duration)
 			l.broken(name, deletedStays, "by %s at %v, deleted at %v, and it knew: %v", by, issued, a.deletedAt, knew)
 		}
 		a.deleted = false
+		a.versions[len(a.versions)-1].gone = true
 	}
 	base := a.versions[len(a.versions)-1]
 	known := a.standing()
@@ -88,7 +89,7 @@ func (l *ledger) judgeClaim(a *account, base document, known *document, d docume
 	if known == nil || d.refresh != base.refresh || !a.rules.rotates() {
 		return
 	}
-	if claims && known.refused() {
+	if claims && known.refused() && !known.gone { // what is gone tells nothing
 		l.broken(a.name, refusedStays, "%s claims %s", d.by, d.refresh)
 	}
 	if !known.claimed() || d.nonce == known.nonce || !d.speaks(d.refresh) {
