@@ -10,6 +10,8 @@ import (
 // are lines for the place that their name says.
 type configuration struct {
 	global   string
+	quiet    bool   // no debug log
+	journal  string // directory; default: the product's own default
 	store    string
 	provider string
 	oauth2   string
@@ -32,10 +34,17 @@ func (w *world) caddyfile(c configuration) string {
 	if c.public {
 		secret = "client_auth none"
 	}
+	debug, journal := "debug", ""
+	if c.quiet {
+		debug = ""
+	}
+	if c.journal != "" {
+		journal = "journal " + c.journal
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `{
 	admin %s
-	debug
+	%s
 	grace_period 30s
 	metrics
 	servers {
@@ -51,6 +60,7 @@ func (w *world) caddyfile(c configuration) string {
 			}
 			%s
 		}
+		%s
 		provider api {
 			%s
 			oauth2 {
@@ -62,8 +72,8 @@ func (w *world) caddyfile(c configuration) string {
 		}
 	}
 }
-`, w.caddy.Admin, c.global, w.tap.URL, filepath.Join(w.files, "role-id"), filepath.Join(w.files, "secret-id"),
-		c.store, c.provider, w.authURL, secret, c.oauth2)
+`, w.caddy.Admin, debug, c.global, w.tap.URL, filepath.Join(w.files, "role-id"), filepath.Join(w.files, "secret-id"),
+		c.store, journal, c.provider, w.authURL, secret, c.oauth2)
 
 	if c.sites == nil {
 		c.sites = []site{{}}

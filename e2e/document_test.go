@@ -73,6 +73,37 @@ func (w *world) stored(tenant string) (document, error) {
 	return d, json.Unmarshal(raw, &d)
 }
 
+// record returns what a tenant's document says under the sidecar's own key.
+func (w *world) record(tenant string) (map[string]string, error) {
+	secret, err := w.vault.root.Logical().ReadWithContext(w.ctx, pathOf(tenant))
+	if err != nil {
+		return nil, err
+	}
+	if secret == nil {
+		return nil, fmt.Errorf("%s: nothing in Vault", tenant)
+	}
+	data, _ := secret.Data["data"].(map[string]any)
+	record := make(map[string]string)
+	object, _ := data["_upstream_auth"].(map[string]any)
+	for name, value := range object {
+		text, ok := value.(string)
+		if !ok {
+			return nil, fmt.Errorf("%s: %s is %v, no string", tenant, name, value)
+		}
+		record[name] = text
+	}
+	return record, nil
+}
+
+// hasStatus checks the status in a tenant's document.
+func (w *world) hasStatus(tenant, status string) error {
+	record, err := w.record(tenant)
+	if err == nil && record["status"] != status {
+		err = fmt.Errorf("%s: status %q, not %q", tenant, record["status"], status)
+	}
+	return err
+}
+
 // newestStored checks that Vault holds the tenant's newest tokens, and all else
 // that the document had.
 func (w *world) newestStored(tenant string) error {

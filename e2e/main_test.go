@@ -9,6 +9,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -34,6 +35,12 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	runDir = dir
+	// Those that run in parallel wait for deadlines most of the time. Who gives
+	// -parallel goes before.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)

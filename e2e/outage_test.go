@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/authserver"
 )
@@ -131,10 +133,14 @@ func (w *world) unavailable(tenant, id string) {
 // recovers sends requests for a tenant until one is served.
 func (w *world) recovers(tenant string) {
 	w.Helper()
-	try := 0
-	w.eventually(func() error {
-		try++
-		r := request{tenant: tenant, id: fmt.Sprint(tenant, " recovers ", try), body: randomBytes(kib)}
+	w.recoversWithin(30*time.Second, tenant)
+}
+
+// recoversWithin is recovers with a limit that the product promises.
+func (w *world) recoversWithin(limit time.Duration, tenant string) {
+	w.Helper()
+	w.soon(limit, func() error {
+		r := request{tenant: tenant, id: tenant + " recovers " + rand.Text(), body: randomBytes(kib)}
 		res, err := w.send(w.ctx, r)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log"
@@ -9,20 +10,54 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/canary"
 )
 
-// tap stands between Caddy and Vault. It learns the tokens that Caddy obtains,
-// and can cut the line.
+// tap stands between Caddy and Vault. It learns the tokens that Caddy obtains, can
+// cut the line, and can hold back one request, or its answer.
 type tap struct {
 	*httptest.Server
 	cut atomic.Bool // requests get no answer, as with no route to Vault
 
 	mu      sync.Mutex
-	refused []string // the requests that Vault answered with 403
+	refused []string   // the requests that Vault answered with 403
+	holds   []*tapHold // that have not met their request yet
+}
+
+// tapHold is for one request of Caddy's to Vault.
+type tapHold struct {
+	*gate
+	matches  func(r *http.Request, body []byte) bool
+	answered bool // Vault has the request already; its answer is held back
+}
+
+type holdKey struct{}
+
+// hold holds back the next request that matches: on its way to Vault or, with
+// answered, the answer to it.
+func (t *tap) hold(answered bool, matches func(r *http.Request, body []byte) bool) *tapHold {
+	h := &tapHold{gate: newGate(), matches: matches, answered: answered}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.holds = append(t.holds, h)
+	return h
+}
+
+// held returns what r is to be held back by, nil if it is not.
+func (t *tap) held(r *http.Request, body []byte) *tapHold {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, h := range t.holds {
+		if h.matches(r, body) {
+			t.holds = slices.Delete(t.holds, i, i+1)
+			return h
+		}
+	}
+	return nil
 }
 
 func newTap(vaultURL string, secrets *canary.Collector) *tap {
@@ -36,9 +71,10 @@ func newTap(vaultURL string, secrets *canary.Collector) *tap {
 	t := new(tap)
 	proxy.ModifyResponse = func(res *http.Response) error {
 		if res.StatusCode == http.StatusForbidden {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.refused = append(t.refused, res.Request.Method+" "+res.Request.URL.Path)
+			t.noteRefusal(res.Request)
+		}
+		if h, ok := res.Request.Context().Value(holdKey{}).(*tapHold); ok {
+			h.pass()
 		}
 		return learn(res, secrets)
 	}
@@ -46,11 +82,27 @@ func newTap(vaultURL string, secrets *canary.Collector) *tap {
 		if t.cut.Load() {
 			panic(http.ErrAbortHandler)
 		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if h := t.held(r, body); h != nil && h.answered {
+			r = r.WithContext(context.WithValue(r.Context(), holdKey{}, h))
+		} else if h != nil {
+			h.pass()
+		}
 		proxy.ServeHTTP(w, r)
 	}))
 	t.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Start()
 	return t
+}
+
+func (t *tap) noteRefusal(r *http.Request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refused = append(t.refused, r.Method+" "+r.URL.Path)
 }
 
 // learn notes the token in the answer to a login.

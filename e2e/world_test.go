@@ -30,6 +30,7 @@ type world struct {
 	apiURL  string
 	files   string // directory of the secrets that Caddy is given
 	caddy   *process.Caddy
+	running configuration // that it was started with
 	clients map[string]*client
 }
 
@@ -42,7 +43,7 @@ func newWorld(t *testing.T) *world {
 // newWorldWith is newWorld with an authorization server of another kind.
 func newWorldWith(t *testing.T, config authserver.Config) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	w := &world{T: t, ctx: ctx, secrets: new(canary.Collector), vault: startVault(t), files: t.TempDir()}
 
@@ -104,6 +105,7 @@ func (w *world) read(name string) string {
 func (w *world) start(c configuration) {
 	w.Helper()
 	w.prepareCaddy()
+	w.running = c
 	w.check(w.caddy.Start(w.ctx, w.caddyfile(c)))
 	w.Cleanup(w.end)
 	w.clients = map[string]*client{"HTTP/1.1": newClient(w.caddy.Address, false), "h2c": newClient(w.caddy.Address, true)}
@@ -131,6 +133,7 @@ func (w *world) end() {
 			w.Errorf("stopping caddy: %v", err)
 		}
 	}
+	w.searchJournals()
 	output := w.caddy.Output()
 	for _, word := range []string{"DATA RACE", "panic"} {
 		if at := bytes.Index(output, []byte(word)); at >= 0 {
@@ -181,7 +184,13 @@ func (w *world) check(err error) {
 // after a while.
 func (w *world) eventually(condition func() error) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+	w.soon(30*time.Second, condition)
+}
+
+// soon is eventually with a limit that the product promises.
+func (w *world) soon(limit time.Duration, condition func() error) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, limit)
 	defer cancel()
 	for {
 		err := condition()
@@ -190,7 +199,7 @@ func (w *world) eventually(condition func() error) {
 		}
 		select {
 		case <-ctx.Done():
-			w.Fatal(err)
+			w.Fatalf("not within %v: %v", limit, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

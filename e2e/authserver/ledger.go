@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/ory/fosite"
 )
@@ -28,7 +29,10 @@ const (
 type Entry struct {
 	Tenant  string // whose refresh token it was; empty if nobody's
 	Token   string // SHA-256 of the refresh token presented, in hex
+	Sender  string // the parameter "sender", by which a test tells its clients apart
 	Outcome Outcome
+	At      time.Time // when it arrived
+	Settled time.Time // when its outcome was certain, right before it is answered
 }
 
 // Behaviour is what the server does with one token request.
@@ -38,6 +42,10 @@ type Behaviour struct {
 
 	// Instead, if not nil, answers, and nothing is spent.
 	Instead http.HandlerFunc
+
+	// Between, if not nil, runs when the grant is made, or refused, and is not
+	// answered yet. The ledger has its outcome already.
+	Between func()
 
 	// After is what follows a successful rotation.
 	After After
@@ -52,6 +60,9 @@ const (
 	Drop                  // close the connection without an answer
 	Error500              // answer 500
 )
+
+// HangUp closes the connection without an answer.
+func HangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
 // Unavailable answers 503 with a Retry-After header.
 func Unavailable(retryAfter string) http.HandlerFunc {
@@ -71,6 +82,14 @@ func (s *Server) Play(script Script) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.script = script
+}
+
+// PlayFor is Play for the token requests of one tenant. With nil that tenant goes
+// by the script for all.
+func (s *Server) PlayFor(tenant string, script Script) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scripts[tenant] = script
 }
 
 // Ledger returns all token requests so far, in the order of their arrival.
@@ -122,11 +141,18 @@ func (s *Server) present(r *http.Request) (number int, b Behaviour) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := Entry{Tenant: s.ownerOf(token), Token: hex.EncodeToString(hash[:]), Outcome: Pending}
+	e := Entry{
+		Tenant: s.ownerOf(token), Token: hex.EncodeToString(hash[:]), Sender: r.PostForm.Get("sender"),
+		Outcome: Pending, At: time.Now(),
+	}
 	s.ledger = append(s.ledger, e)
 	s.wake()
-	if s.script != nil {
-		b = s.script(e)
+	script := s.scripts[e.Tenant]
+	if script == nil {
+		script = s.script
+	}
+	if script != nil {
+		b = script(e)
 	}
 	return len(s.ledger) - 1, b
 }
@@ -134,7 +160,7 @@ func (s *Server) present(r *http.Request) (number int, b Behaviour) {
 func (s *Server) settle(number int, outcome Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger[number].Outcome = outcome
+	s.ledger[number].Outcome, s.ledger[number].Settled = outcome, time.Now()
 	s.wake()
 }
 

@@ -55,6 +55,7 @@ type Server struct {
 	store    *storage.MemoryStore
 	families map[string]string // tenant to the request ID that its tokens share
 	script   Script
+	scripts  map[string]Script // by tenant
 	ledger   []Entry
 	changed  chan struct{} // closed and replaced whenever the ledger changes
 }
@@ -82,6 +83,7 @@ func New(config Config) (*Server, error) {
 		strategy: compose.NewOAuth2HMACStrategy(settings),
 		store:    storage.NewMemoryStore(),
 		families: make(map[string]string),
+		scripts:  make(map[string]Script),
 		changed:  make(chan struct{}),
 	}
 	s.store.Clients[config.ClientID] = client
@@ -131,6 +133,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		outcome = Lost
 	}
 	s.settle(number, outcome)
+	if behaviour.Between != nil {
+		behaviour.Between()
+	}
 	switch {
 	case outcome != Lost:
 		answer(w)

@@ -249,6 +249,36 @@ func TestScript(t *testing.T) {
 	}
 }
 
+// A script for one tenant goes before the one for all, and may hold back an answer
+// whose outcome is certain.
+func TestScriptForOneTenant(t *testing.T) {
+	s, address := start(t, Config{})
+	acme, globex := seed(t, s, "acme"), seed(t, s, "globex")
+	s.Play(func(Entry) Behaviour { return Behaviour{Instead: HangUp} })
+	rotated := make(chan bool, 1)
+	s.PlayFor("acme", func(Entry) Behaviour {
+		return Behaviour{Between: func() {
+			_, spendable := s.Spendable(acme.Refresh)
+			rotated <- !spendable && outcomes(s)[0] == Rotated
+		}}
+	})
+	if a, err := refresh(t, address, acme.Refresh); err != nil || a.Refresh == "" || !<-rotated {
+		t.Errorf("acme: %+v, %v", a, err)
+	}
+	if a, err := refresh(t, address, globex.Refresh); err == nil {
+		t.Errorf("globex: %+v", a)
+	}
+	s.PlayFor("acme", nil)
+	if a, err := refresh(t, address, acme.Refresh); err == nil {
+		t.Errorf("acme at last: %+v", a)
+	}
+	for _, e := range s.Ledger() {
+		if e.At.IsZero() || e.Settled.Before(e.At) {
+			t.Errorf("arrived at %v, settled at %v", e.At, e.Settled)
+		}
+	}
+}
+
 func TestEveryTokenIsTold(t *testing.T) {
 	var told []string
 	s, address := start(t, Config{Issued: func(token string) { told = append(told, token) }})

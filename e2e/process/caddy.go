@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Caddy is a running Caddy.
+// Caddy is a running Caddy. It can be started again when it has ended.
 type Caddy struct {
 	*Process
 	Dir     string // its working, data and configuration directory
@@ -21,6 +21,7 @@ type Caddy struct {
 	Address string // of the listener that it has as file descriptor 3
 
 	path   string
+	past   []byte // what the processes before this one have written
 	client *http.Client
 }
 
@@ -35,25 +36,33 @@ func NewCaddy(path, dir string) (*Caddy, error) {
 
 // Start starts Caddy with a Caddyfile whose admin endpoint is at c.Admin, and
 // returns when it serves. Its sites bind to fd/3, a listener on a free port of
-// the loopback interface: unlike one that Caddy opens itself, it loses no
-// connection that waits to be accepted while the configuration changes.
+// the loopback interface, the same at each start: unlike one that Caddy opens
+// itself, it loses no connection that waits to be accepted while the configuration
+// changes.
 func (c *Caddy) Start(ctx context.Context, caddyfile string, env ...string) error {
 	file, err := c.write(caddyfile)
 	if err != nil {
 		return err
 	}
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if c.Address == "" {
+		if c.Address, err = FreeAddress(); err != nil {
+			return err
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Address)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = listener.Close() }()
-	socket, err := listener.File()
+	socket, err := listener.(*net.TCPListener).File()
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
 
-	c.Address = listener.Addr().String()
+	if c.Process != nil {
+		c.past = c.Output()
+	}
 	c.Process, err = Start(Command{
 		Path: c.path, Args: []string{"run", "--config", file, "--adapter", "caddyfile"},
 		Dir: c.Dir, Env: append(c.environment(), env...), Files: []*os.File{socket},
@@ -71,6 +80,9 @@ func (c *Caddy) Start(ctx context.Context, caddyfile string, env ...string) erro
 	}
 	return nil
 }
+
+// Output is what this process and those before it have written so far.
+func (c *Caddy) Output() []byte { return append(bytes.Clone(c.past), c.Process.Output()...) }
 
 // environment keeps Caddy's files together, and lets a race build go on after a
 // report, so that there is one for each race.

@@ -89,6 +89,13 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
+// Suspend stops the process as SIGSTOP does: it keeps its connections and its
+// locks, and does nothing until [Process.Resume].
+func (p *Process) Suspend() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a suspended process go on.
+func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // output is a buffer that can be read while it is written.
 type output struct {
 	mu  sync.Mutex

@@ -66,6 +66,40 @@ func TestStopKillsInTheEnd(t *testing.T) {
 	<-p.Exited()
 }
 
+func TestSuspendedProcessDoesNothing(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	p := start(t, `while :; do echo .; sleep 0.01; done`)
+	grows := func() error {
+		before := len(p.Output())
+		return p.Await(ctx, func(ctx context.Context) error {
+			if len(p.Output()) > before+5 {
+				return nil
+			}
+			return errors.New("it writes nothing")
+		})
+	}
+	if err := grows(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	before := len(p.Output())
+	<-short.Done()
+	if written := len(p.Output()) - before; written > 10 {
+		t.Errorf("it wrote %d bytes", written)
+	}
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := grows(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFreeAddressesDiffer(t *testing.T) {
 	seen := make(map[string]bool)
 	for range 20 {

@@ -66,6 +66,7 @@ func (c *Coordinator) attempt(f *flight, p *Provider, key credential.Key, base v
 	}
 
 	g := &grant{spent: token, at: time.Now()}
+	e.sent = true
 	answer, trouble := request.send(limit)
 	var unusable error
 	var fresh *credential.Credential

@@ -138,7 +138,7 @@ func (c *Coordinator) release(f *flight, p *Provider, key credential.Key, e *ent
 // sent before, it says since when: see [manner].
 func (e *entry) released(known record) record {
 	r := record{Status: statusReady, Fingerprint: e.Fingerprint}
-	if e.again {
+	if e.again || e.adopted || known.Since != known.At {
 		r.Since = known.Since
 	}
 	return r.keeping(known)

@@ -81,7 +81,7 @@ func (c *Coordinator) revisionFor(p *Provider, key credential.Key, e *entry, g *
 		}
 		print := fingerprint(token)
 		if token != g.spent && (again || e.adopted) {
-			in, err := c.spoke(key, e.BaseVersion, held.Version(), print)
+			in, err := c.spoke(key, o, e.BaseVersion, held.Version(), print)
 			if err != nil {
 				return nil, nil, err
 			}

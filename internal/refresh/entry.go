@@ -17,6 +17,7 @@ type entry struct {
 	adopted bool            // of a dead process
 	graced  bool            // made over another's claim, within the grace
 	won     bool            // seen in the document
+	sent    bool            // by this process
 	again   bool            // the token may have been sent before
 }
 

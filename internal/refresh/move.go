@@ -74,16 +74,17 @@ func (c *Coordinator) bare(f *flight, p *Provider, key credential.Key, known rec
 		switch {
 		case c.hasAnswer(key, e.Nonce):
 			return nil, errMovedOn // its twin from another journal is committed first
+		case known.Nonce == e.Nonce && !e.adopted && !e.sent, newest.Version() == e.BaseVersion:
+			// Given up before its token was sent.
+			if err := c.release(f, p, key, e); err != nil {
+				return nil, err
+			}
+			return nil, errMovedOn
 		case known.Nonce == e.Nonce && known.Over == "":
 			own = e
 		case known.Nonce == e.Nonce:
 			// What it was made over may still be spent: it is left to takeover.
 			c.settle(e)
-		case newest.Version() == e.BaseVersion:
-			if err := c.release(f, p, key, e); err != nil {
-				return nil, err
-			}
-			return nil, errMovedOn
 		default:
 			c.settle(e)
 		}

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -76,6 +77,9 @@ func (r record) age(now time.Time) (age, total time.Duration, ok bool) {
 func (r record) keeping(old record) record {
 	r.Disabled = old.Disabled
 	if old.Status == statusDisabled {
+		if r.Status == statusReauthorize {
+			r.Nonce = cmp.Or(old.Nonce, "refused") // else nothing would say so when it is enabled again
+		}
 		r.Status = statusDisabled
 	}
 	return r

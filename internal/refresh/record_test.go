@@ -140,7 +140,8 @@ func TestWhatOperatorsSaidIsKept(t *testing.T) {
 		"the field":                {record{Status: statusReady}, record{Disabled: "true"}, record{Status: statusReady, Disabled: "true"}},
 		"the field, in ours":       {record{Status: statusReady, Disabled: "true"}, record{}, record{Status: statusReady}},
 		"another word":             {record{Status: statusReady}, record{Disabled: "soon"}, record{Status: statusReady, Disabled: "soon"}},
-		"the status":               {record{Status: statusReauthorize, Fingerprint: "f"}, record{Status: statusDisabled}, record{Status: statusDisabled, Fingerprint: "f"}},
+		"the status":               {record{Status: statusReady, Fingerprint: "f"}, record{Status: statusDisabled}, record{Status: statusDisabled, Fingerprint: "f"}},
+		"the status of a refused":  {record{Status: statusReauthorize, Fingerprint: "f"}, record{Status: statusDisabled}, record{Status: statusDisabled, Fingerprint: "f", Nonce: "refused"}},
 		"our status is not theirs": {record{Status: statusReady}, record{Status: statusSpending, Nonce: "n"}, record{Status: statusReady}},
 	} {
 		t.Run(name, func(t *testing.T) {

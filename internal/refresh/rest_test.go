@@ -396,7 +396,7 @@ func TestBreaker(t *testing.T) {
 		t.Error("no second probe")
 	}
 	b.report("u", nil, true, now)
-	if allow(now, true) || allow(now, true) || len(b.byURL) != 0 {
+	if first, second := allow(now, true), allow(now, true); first || second || len(b.byURL) != 0 {
 		t.Error("an answer does not close the breaker")
 	}
 }

@@ -135,19 +135,25 @@ func claimOfNobody(doc *credential.Document) record {
 	return record{Status: statusSpending, Nonce: fmt.Sprintf("unreadable-%d", doc.Version)}
 }
 
-// spoke reports whether a version between two others, exclusive, says something
-// of the refresh token with that fingerprint: whether it was in the document.
-func (c *Coordinator) spoke(key credential.Key, after, before uint64, print string) (bool, error) {
+// spoke reports whether a version between two others, exclusive, has the refresh
+// token with that fingerprint or says something of it: whether it was in the
+// document.
+func (c *Coordinator) spoke(key credential.Key, o *scheme.OAuth2, after, before uint64, print string) (bool, error) {
 	for number := before - 1; number > after && before-number <= maxLookBack; number-- {
 		older, doc, err := c.readOlder(key, number)
 		switch {
 		case err != nil:
 			return false, err
-		case older != nil && recordOf(older).Fingerprint == print:
+		case older != nil && (recordOf(older).Fingerprint == print || holdsFingerprint(o, older, print)):
 			return true, nil
 		case older == nil && doc.Version == 0:
 			return false, nil
 		}
 	}
 	return false, nil
+}
+
+func holdsFingerprint(o *scheme.OAuth2, cred *credential.Credential, print string) bool {
+	token, err := o.RefreshToken(cred)
+	return err == nil && fingerprint(token) == print
 }

@@ -327,7 +327,7 @@ func TestSpokeOfATokenBetweenTwoVersions(t *testing.T) {
 		"nothing in between": {steps: []string{of("r2"), of("r2")}, after: 1, before: 2},
 		"the same version":   {steps: []string{of("r2")}, after: 1, before: 1},
 		// Only what this protocol wrote says so.
-		"the token without a record": {steps: []string{plain("r1"), plain("r2"), plain("r1")}, after: 1, before: 3},
+		"the token without a record": {steps: []string{plain("r1"), plain("r2"), plain("r1")}, after: 1, before: 3, want: true},
 		"past deleted ones and garbage": {
 			steps: []string{plain("r1"), of("r2"), plain("r1"), deleteNow, plain("r1"), plain("r1")},
 			older: change{4: garbage}, after: 1, before: 5, want: true,
@@ -340,7 +340,7 @@ func TestSpokeOfATokenBetweenTwoVersions(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := past(t, test.steps...)
 				h.older = test.older
-				got, err := over(h, Options{}).spoke(key, test.after, test.before, fingerprint("r2"))
+				got, err := over(h, Options{}).spoke(key, oauth2Of(t), test.after, test.before, fingerprint("r2"))
 				if got != test.want || err != nil {
 					t.Errorf("got %v, %v", got, err)
 				}
@@ -355,7 +355,7 @@ func TestSpokeDoesNotGuessWhenTheStoreFails(t *testing.T) {
 		h.older[2] = func(credential.Document, error) (credential.Document, error) {
 			return credential.Document{}, credential.ErrUnavailable
 		}
-		if got, err := over(h, Options{}).spoke(key, 1, 3, fingerprint("r2")); got || !errors.Is(err, credential.ErrUnavailable) {
+		if got, err := over(h, Options{}).spoke(key, oauth2Of(t), 1, 3, fingerprint("r2")); got || !errors.Is(err, credential.ErrUnavailable) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
@@ -369,7 +369,7 @@ func TestSpokeLooksBackSoFarAndNoFarther(t *testing.T) {
 		}
 		h := past(t, steps...)
 		before := h.Gets()
-		if got, err := over(h, Options{}).spoke(key, 1, uint64(len(steps)), fingerprint("r2")); got || err != nil {
+		if got, err := over(h, Options{}).spoke(key, oauth2Of(t), 1, uint64(len(steps)), fingerprint("r2")); got || err != nil {
 			t.Errorf("got %v, %v", got, err)
 		}
 		if reads := h.Gets() - before; reads != maxLookBack {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -76,14 +77,26 @@ func Start(t testing.TB, o Options) *Server {
 	return nil
 }
 
+// Ports are taken below the range from which Linux takes the local ports of
+// outgoing connections: none of these can take one from a server that is down.
+const (
+	firstPort = 10000
+	portCount = 10000
+)
+
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("vaulttest: %v", err)
+	var err error
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(portCount))
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", address); err == nil {
+			listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatalf("vaulttest: %v", err)
+	return ""
 }
 
 // start runs the program and returns when it says that it is ready.

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 )
@@ -37,6 +39,7 @@ func (v *vault) put(by *process, key credential.Key, data []byte, version uint64
 	if err == nil && key != credential.JournalKey() {
 		d := parse(data)
 		by.trace("%s: version %d is %s, %s %s of %s", key.Tenant, number, d.refresh, d.status, short(d.nonce), short(d.print))
+		by.trace("%s: record %s", key.Tenant, gjson.GetBytes(data, "_upstream_auth").Raw)
 		v.world.ledger.writes(by.name, string(key.Tenant), d, issued, told)
 	}
 	return number, err
