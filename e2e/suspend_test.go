@@ -94,26 +94,36 @@ func TestSuspendedSpenderIsTakenOver(t *testing.T) {
 
 // The authorization server answers to a sidecar that sleeps past its deadline, and
 // no takeover is due. The others neither take over nor keep their apps waiting. The
-// sidecar finds the answer when it wakes up; nothing is lost.
-func TestAnswerToASuspendedSpenderIsNotLost(t *testing.T) {
+// sidecar finds the answers when it wakes up; none is lost.
+func TestAnswersToASuspendedSpenderAreNotLost(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, configuration{})
-	const (
-		answered   = "answered"   // the answer is in the sleeper's socket
-		committing = "committing" // the answer is in its journal, the commit on its way
-	)
-	f.seedExpired(answered)
-	f.seedExpired(committing)
-	token := f.holdRefresh(answered, beforeRotation)
+	const committing = "committing" // the answer is in the sleeper's journal, the commit on its way
+	var answered []string           // the answer is in the sleeper's socket
+	for i := range 5 {
+		answered = append(answered, fmt.Sprint("answered-", i))
+	}
+	all := append([]string{committing}, answered...)
+	for _, tenant := range all {
+		f.seedExpired(tenant)
+	}
 	commit := f.holdWrite(committing, "ready", false)
 	served := f.a.deliver(request{tenant: committing, id: committing})
 	f.check(commit.await(f.ctx))
 	f.check(<-served)
-	woken := f.a.deliver(request{tenant: answered, id: answered})
-	f.check(token.await(f.ctx))
+	var tokens []*gate
+	asleep := make(chan error, len(answered))
+	for _, tenant := range answered {
+		token := f.holdRefresh(tenant, beforeRotation)
+		go func() { asleep <- f.a.ignore(request{tenant: tenant, id: tenant}) }()
+		f.check(token.await(f.ctx))
+		tokens = append(tokens, token)
+	}
 	f.a.suspend()
 	suspended := time.Now()
-	token.open()
+	for _, token := range tokens {
+		token.open()
+	}
 
 	// The commit arrives while its sidecar sleeps.
 	commit.open()
@@ -122,42 +132,49 @@ func TestAnswerToASuspendedSpenderIsNotLost(t *testing.T) {
 
 	// Whoever waits gets the upstream's own answer in the end, and who comes later
 	// at once.
-	bounded := func(w *world, limit time.Duration) {
-		t.Helper()
-		begun := time.Now()
-		res := w.expect(request{tenant: answered, id: fmt.Sprint(answered, " ", begun)}, http.StatusUnauthorized)
-		if took := time.Since(begun); took > limit {
-			t.Errorf("the answer took %v, not %v", took, limit)
-		}
-		if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.body) != "attempt 1" {
-			t.Errorf("code %q, answer %q", code, res.body)
-		}
-	}
-	first := time.Now()
-	bounded(f.b, 16*time.Second)
-	t.Logf("the first answer while a claim is open took %v", time.Since(first).Round(time.Millisecond))
+	tenant := answered[0]
+	first := f.refusedWithin(16*time.Second, tenant)
 	begun := time.Now()
 	for range 20 {
-		bounded(f.b, time.Second)
+		f.refusedWithin(time.Second, tenant)
 	}
-	t.Logf("20 later ones took %v", time.Since(begun).Round(time.Millisecond))
-	f.asked(answered, authserver.Rotated)
+	t.Logf("while a claim is open, the first answer took %v, the 20 after it %v",
+		first.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
 	if slept := time.Since(suspended); slept < 12*time.Second {
 		t.Errorf("the spender slept for %v, less than its deadline", slept)
 	}
+	for _, tenant := range answered {
+		f.asked(tenant, authserver.Rotated)
+	}
 
 	f.a.resume()
-	if err := <-woken; err != nil {
-		t.Logf("the request that slept, too: %v", err) // its client may have been told of a failure
+	for range answered {
+		f.check(<-asleep) // one that waited for so long is told of a failure
 	}
-	for _, w := range f.replicas() {
-		w.recoversWithin(10*time.Second, answered)
-		w.recoversWithin(10*time.Second, committing)
+	for _, tenant := range all {
+		for _, w := range f.replicas() {
+			w.recoversWithin(10*time.Second, tenant)
+		}
+		f.asked(tenant, authserver.Rotated)
+		f.check(f.hasStatus(tenant, "ready"))
 	}
-	f.settled(answered, committing)
-	f.asked(answered, authserver.Rotated)
-	f.asked(committing, authserver.Rotated)
-	f.check(f.hasStatus(answered, "ready"))
+	f.settled(all...)
+}
+
+// refusedWithin checks that a replica answers a tenant's request in time with the
+// upstream's own 401, since there is no new token for now.
+func (f *fleet) refusedWithin(limit time.Duration, tenant string) time.Duration {
+	f.Helper()
+	begun := time.Now()
+	res := f.b.expect(request{tenant: tenant, id: fmt.Sprint(tenant, " ", begun)}, http.StatusUnauthorized)
+	took := time.Since(begun)
+	if took > limit {
+		f.Errorf("the answer took %v, not %v", took, limit)
+	}
+	if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.body) != "attempt 1" {
+		f.Errorf("code %q, answer %q", code, res.body)
+	}
+	return took
 }
 
 // ignore sends a request that may be answered in any way.

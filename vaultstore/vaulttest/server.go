@@ -204,7 +204,7 @@ func (s *Server) Restart() {
 func (s *Server) Seal() {
 	s.t.Helper()
 	if err := s.Client().Sys().Seal(); err != nil {
-		s.t.Fatalf("vaulttest: sealing: %v", err)
+		s.t.Fatalf("vaulttest: sealing: %v\n%s", err, s.output)
 	}
 }
 
@@ -214,7 +214,7 @@ func (s *Server) Unseal() {
 	client := s.Client()
 	status, err := client.Sys().Unseal(s.UnsealKey)
 	if err != nil || status.Sealed {
-		s.t.Fatalf("vaulttest: unsealing: %v", err)
+		s.t.Fatalf("vaulttest: unsealing: %v\n%s", err, s.output)
 	}
 	deadline := time.Now().Add(startTimeout)
 	for {
@@ -223,7 +223,7 @@ func (s *Server) Unseal() {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("vaulttest: not answering after unsealing: %v", err)
+			s.t.Fatalf("vaulttest: not answering after unsealing: %v\n%s", err, s.output)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
