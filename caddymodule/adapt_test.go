@@ -189,6 +189,8 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"grace without a duration":     {inOAuth2("rotation grace"), "wrong argument count or unexpected line ending after 'grace', at Caddyfile:8"},
 		"rotation none with a time":    {inOAuth2("rotation none 3s"), "wrong argument count or unexpected line ending after '3s', at Caddyfile:8"},
 		"takeover without a duration":  {inOAuth2("takeover"), "wrong argument count or unexpected line ending after 'takeover', at Caddyfile:8"},
+		"takeover too short":           {inOAuth2("takeover 14s"), "takeover cannot be below 15s: whoever is to be taken over from may be about to answer, at Caddyfile:8"},
+		"takeover of nothing":          {inOAuth2("takeover 0s"), "takeover must be above zero, at Caddyfile:8"},
 		"takeover twice":               {inOAuth2("takeover never\ntakeover 1m"), "takeover is given twice, at Caddyfile:9"},
 		"oauth2 on KV version 1":       {inApp("store vault {\nkv_version 1\nauth token_file /t\n}\nprovider a {\noauth2 {\n" + tokenURL + client + "}\n}"), "provider a: oauth2 needs a store with check-and-set, which kv_version 1 does not have, at Caddyfile:14"},
 		"KV version 1 below an oauth2": {inApp("provider a {\noauth2 {\n" + tokenURL + client + "}\n}\nstore vault {\nkv_version 1\nauth token_file /t\n}"), "provider a: oauth2 needs a store with check-and-set, which kv_version 1 does not have, at Caddyfile:14"},

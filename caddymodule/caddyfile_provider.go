@@ -197,9 +197,6 @@ func (config *OAuth2) unmarshalTakeover(d *caddyfile.Dispenser) error {
 	if err := durationArg(d, &config.Takeover); err != nil {
 		return err
 	}
-	if config.Takeover == 0 {
-		return d.Errf("takeover cannot be below %v", scheme.MinTakeover)
-	}
 	return wrapErr(d, "", config.checkRotation())
 }
 
