@@ -38,12 +38,14 @@ func repeatable(before authserver.Entry, at time.Time, crashes []crash) (reason 
 		unanswered := before.Settled.IsZero() || c.at.Before(before.Settled.Add(journalled))
 		switch {
 		case c.sender != before.Sender, c.at.Before(before.At.Add(-underWay)), c.at.After(at):
-		case before.Outcome == authserver.Reused, before.Outcome == authserver.Invalid:
+		case refusesForGood(before) && c.at.After(before.Settled):
 			return killedDenied // that is in no journal: it has no tokens
 		case !unanswered:
 		case before.Outcome == authserver.Refused, before.Outcome == authserver.Pending:
 			return killedBefore
-		case before.Outcome == authserver.Rotated:
+		case before.Outcome == authserver.Rotated, refusesForGood(before):
+			// The latter if the request of the dead came in after that of its heir, which
+			// the server takes for a theft.
 			return killedAfter
 		}
 	}
@@ -56,6 +58,10 @@ func repeatable(before authserver.Entry, at time.Time, crashes []crash) (reason 
 		return notSpent
 	}
 	return ""
+}
+
+func refusesForGood(e authserver.Entry) bool {
+	return e.Outcome == authserver.Reused || e.Outcome == authserver.Invalid
 }
 
 // loses reports whether the new token may be lost for a reason.
@@ -112,6 +118,7 @@ func TestAuditFindsDoubleSpends(t *testing.T) {
 		"another killed":                {ledger: []authserver.Entry{entry("t", authserver.Rotated, 0, 1), entry("t", authserver.Reused, 9, 9)}, crashes: crashOf("b", 0)},
 		"killed after the second":       {ledger: []authserver.Entry{entry("t", authserver.Pending, 0, 0), entry("t", authserver.Reused, 2, 2)}, crashes: crashOf("a", 5)},
 		"refused, and killed":           {ledger: []authserver.Entry{entry("t", authserver.Reused, 0, 1), entry("t", authserver.Invalid, 9, 9)}, crashes: crashOf("a", 5), reason: killedDenied},
+		"killed, and looked at late":    {ledger: []authserver.Entry{entry("t", authserver.Reused, 0, 5), entry("t", authserver.Rotated, 3, 3)}, crashes: crashOf("a", 1), reason: killedAfter},
 		"lost":                          {ledger: []authserver.Entry{entry("t", authserver.Lost, 0, 1), entry("t", authserver.Reused, 3, 3)}, reason: unsent},
 		"not looked at":                 {ledger: []authserver.Entry{entry("t", authserver.Refused, 0, 1), entry("t", authserver.Rotated, 3, 3)}, reason: notSpent},
 		"killed before the answer":      {ledger: []authserver.Entry{entry("t", authserver.Rotated, 0, 5), entry("t", authserver.Reused, 9, 9)}, crashes: crashOf("a", 2), reason: killedAfter},

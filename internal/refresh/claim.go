@@ -56,8 +56,12 @@ func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token
 	}
 	c.track(e)
 
+	read := true // that the document is there, before each write
 	for attempt := 1; ; attempt++ {
-		number, err := c.write(key, document, base.Version())
+		var number uint64
+		if read {
+			number, err = c.write(key, document, base.Version())
+		}
 		switch {
 		case err == nil:
 			e.won = true
@@ -70,6 +74,7 @@ func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token
 		// A conflict is not clear either: a proxy on the way may have repeated what
 		// was applied.
 		held, won, clear, readErr := c.readBack(p, key, e)
+		read = readErr == nil
 		switch {
 		case errors.Is(readErr, credential.ErrNotFound):
 			return e, base, readErr // to write again would undo the deletion
