@@ -121,8 +121,8 @@ func checkObject(data []byte) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("%w: larger than %d bytes", ErrInvalid, MaxSize)
 	}
-	if err := checkDepth(data); err != nil {
-		return err
+	if DeeperThan(data, maxDepth) {
+		return fmt.Errorf("%w: nested deeper than %d", ErrInvalid, maxDepth)
 	}
 	if !json.Valid(data) {
 		return fmt.Errorf("%w: not JSON", ErrInvalid)
@@ -133,8 +133,9 @@ func checkObject(data []byte) error {
 	return nil
 }
 
-// checkDepth bounds the nesting before a recursive reader sees data.
-func checkDepth(data []byte) error {
+// DeeperThan reports whether JSON text is nested deeper than limit, before a recursive
+// reader sees it.
+func DeeperThan(data []byte, limit int) bool {
 	depth, inString := 0, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
@@ -144,12 +145,12 @@ func checkDepth(data []byte) error {
 			inString = !inString
 		case inString:
 		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return fmt.Errorf("%w: nested deeper than %d", ErrInvalid, maxDepth)
+			if depth++; depth > limit {
+				return true
 			}
 		case c == '}' || c == ']':
 			depth--
 		}
 	}
-	return nil
+	return false
 }
