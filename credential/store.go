@@ -85,4 +85,10 @@ type Store interface {
 
 	// Delete removes the newest version. Deleting what is not there is no error.
 	Delete(ctx context.Context, key Key) error
+
+	// List returns the tenants that have a document for provider, in ascending byte
+	// order: at most limit of those that follow after, which is any text; "" begins
+	// at the first. It may name some whose newest version is deleted; a Get tells.
+	// The error is that of [CheckProvider], or an [ErrUnavailable].
+	List(ctx context.Context, provider string, after Tenant, limit int) ([]Tenant, error)
 }

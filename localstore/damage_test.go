@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,27 @@ func TestDamagedEntriesAreUnavailable(t *testing.T) {
 			}
 			put(t, store, globex, `{"others":"go on"}`, 0)
 		})
+	}
+}
+
+func TestListPassesOverForeignNames(t *testing.T) {
+	store := openStore(t, configIn(t.TempDir()))
+	for _, key := range []credential.Key{acme, globex, credential.JournalKey()} {
+		put(t, store, key, `{}`, 0)
+	}
+	err := store.db.bolt.Update(func(tx *bbolt.Tx) (err error) {
+		for _, name := range []string{"billing/", "billing/../x", "billing/a b", "billing/b/c", "billing/g\xff", "billing/_journal"} {
+			err = errors.Join(err, tx.Bucket(bucketCredentials).Put([]byte(name), []byte("x")))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for limit, want := range map[int][]credential.Tenant{1: {"acme"}, 2: {"acme", "globex"}, 9: {"acme", "globex"}} {
+		if tenants, err := store.List(t.Context(), "billing", "", limit); err != nil || !slices.Equal(tenants, want) {
+			t.Errorf("at most %d: %q, %v; want %q", limit, tenants, err, want)
+		}
 	}
 }
 
@@ -243,6 +265,9 @@ func TestDamagedPagesAreErrors(t *testing.T) {
 			}
 			refused++
 			continue
+		}
+		if tenants, err := store.List(t.Context(), "billing", "", len(keys)); err == nil && !slices.IsSorted(tenants) {
+			t.Fatalf("got the list %q", tenants)
 		}
 		for _, key := range keys {
 			doc, err := store.Get(t.Context(), key)

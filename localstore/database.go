@@ -1,6 +1,7 @@
 package localstore
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -29,7 +30,12 @@ var (
 
 const saltSize = 32
 
-var errClosed = errors.New("it is closed")
+var (
+	errClosed   = errors.New("it is closed")
+	errDamaged  = errors.New("it is damaged")
+	errInUse    = errors.New("is in use by another process")
+	errOtherKey = errors.New("it was sealed with another key")
+)
 
 // database is an open file.
 type database struct {
@@ -69,7 +75,7 @@ func openDatabase(config Config, lockTimeout time.Duration) (db *database, err e
 	})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s is in use by another process", config.Path)
+		return nil, fmt.Errorf("%s %w", config.Path, errInUse)
 	case err != nil && db.bolt != nil:
 		return nil, errors.Join(fmt.Errorf("%s: %w", config.Path, err), db.bolt.Close())
 	case err != nil:
@@ -136,7 +142,7 @@ func (db *database) unlock(config Config) error {
 		return err
 	}
 	if _, err := db.sealer.open(metaCheck, check); errors.Is(err, errSealed) {
-		return fmt.Errorf("it was sealed with another key than the one in %s", config.KeyFile)
+		return fmt.Errorf("%w than the one in %s", errOtherKey, config.KeyFile)
 	} else if err != nil {
 		return err
 	}
@@ -189,7 +195,7 @@ func (db *database) load(tx *bbolt.Tx, place []byte) (entry, error) {
 
 func (db *database) loadFrom(bucket *bbolt.Bucket, place []byte) (entry, error) {
 	if bucket == nil {
-		return entry{}, errors.New("it is damaged")
+		return entry{}, errDamaged
 	}
 	sealed := bucket.Get(place)
 	if sealed == nil {
@@ -214,6 +220,38 @@ func (db *database) readVersion(key credential.Key, version uint64) (entry, erro
 		})
 	})
 	return e, err
+}
+
+// list returns the tenants that have an entry for provider, after a name and in
+// order. What lies there under a name that no tenant has is passed over.
+func (db *database) list(provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+	var tenants []credential.Tenant
+	err := guard(func() error {
+		return db.bolt.View(func(tx *bbolt.Tx) error {
+			bucket := tx.Bucket(bucketCredentials)
+			if bucket == nil {
+				return errDamaged
+			}
+			prefix := place(credential.Key{Provider: provider})
+			last := place(credential.Key{Provider: provider, Tenant: after})
+			cursor := bucket.Cursor()
+			at, _ := cursor.Seek(last)
+			if bytes.Equal(at, last) {
+				at, _ = cursor.Next()
+			}
+			for ; len(tenants) < limit && bytes.HasPrefix(at, prefix); at, _ = cursor.Next() {
+				if bytes.Compare(at, last) <= 0 {
+					return errDamaged // and perhaps a circle
+				}
+				last = at
+				if tenant, err := credential.ParseTenant(string(at[len(prefix):])); err == nil {
+					tenants = append(tenants, tenant)
+				}
+			}
+			return nil
+		})
+	})
+	return tenants, err
 }
 
 // save puts e at place. What was there is kept as the version before, unless e

@@ -20,6 +20,9 @@ const (
 	maxKeyFile = 256
 )
 
+// errWritable says that others than its owner can change the key file.
+var errWritable = errors.New("can be written by group or others")
+
 // readKey returns the key in the file at path.
 func readKey(path string) ([]byte, error) {
 	// Looked at before it is opened, which would wait for ever on a pipe.
@@ -33,7 +36,7 @@ func readKey(path string) ([]byte, error) {
 	// Containers mount secrets readable for all in the container; who may write
 	// the key can make us seal with one of his own.
 	if mode := info.Mode().Perm(); mode&0o022 != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("%s can be written by group or others (mode %04o): make it 0600", path, mode)
+		return nil, fmt.Errorf("%s %w (mode %04o): make it 0600", path, errWritable, mode)
 	}
 	file, err := os.Open(path)
 	if err != nil {

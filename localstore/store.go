@@ -194,6 +194,22 @@ func (s *Store) Delete(ctx context.Context, key credential.Key) error {
 	return err
 }
 
+// List implements [credential.Store]. It names deleted documents too, as Vault does.
+func (s *Store) List(ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+	if err := credential.CheckProvider(provider); err != nil {
+		return nil, err
+	}
+	db, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tenants, err := db.list(provider, after, limit)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return tenants, nil
+}
+
 // errNothingToDo leaves an entry as it is without being a failure.
 var errNothingToDo = errors.New("nothing to do")
 

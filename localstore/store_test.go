@@ -156,8 +156,9 @@ func TestAClosedStoreIsUnavailable(t *testing.T) {
 
 	_, getErr := store.Get(t.Context(), acme)
 	_, putErr := store.Put(t.Context(), acme, []byte(`{}`), 1)
+	_, listErr := store.List(t.Context(), "billing", "", 1)
 	for method, err := range map[string]error{
-		"Open": store.Open(), "Get": getErr, "Put": putErr, "Delete": store.Delete(t.Context(), acme),
+		"Open": store.Open(), "Get": getErr, "Put": putErr, "List": listErr, "Delete": store.Delete(t.Context(), acme),
 	} {
 		if !errors.Is(err, credential.ErrUnavailable) || !strings.Contains(err.Error(), "closed") {
 			t.Errorf("%s: error %v, want ErrUnavailable", method, err)

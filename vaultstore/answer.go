@@ -74,6 +74,25 @@ func parseRead(kvVersion int, a answer) (credential.Document, found) {
 	return doc, present
 }
 
+// parseNames reads the answer to a request for a list
+// (https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#list-secrets): the
+// names at that place, each with a slash at its end where more lies below it.
+func parseNames(a answer) ([]string, found) {
+	var said struct {
+		Data     struct{ Keys []string }
+		Errors   []string
+		Warnings []string
+	}
+	switch {
+	case json.Unmarshal(a.body, &said) != nil:
+	case a.status == http.StatusOK && said.Data.Keys != nil:
+		return said.Data.Keys, present
+	case a.status == http.StatusNotFound && said.Data.Keys == nil && said.Errors != nil && len(said.Errors) == 0 && len(said.Warnings) == 0:
+		return nil, absent
+	}
+	return nil, unclear
+}
+
 // parseWritten returns the new version in the answer to a write, 0 if it does not
 // say that there is one.
 func parseWritten(a answer) uint64 {

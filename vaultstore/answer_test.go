@@ -46,7 +46,7 @@ func FuzzReadResponse(f *testing.F) {
 		`{"data":{"data":{"a":1},"metadata":{"version":2,"created_time":"2026-01-02T03:04:05Z"}}}`,
 		`{"data":{"data":null,"metadata":{"version":2,"deletion_time":"2026-01-02T03:04:05Z","destroyed":true}}}`,
 		`{"data":{"a":{"b":[]}}}`, `{"errors":[]}`, `{"errors":["permission denied"]}`, `{"errors":[],"warnings":["Invalid path"]}`,
-		`{"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`, `[]`, `null`, ``, `{"data":{"version":4}}`,
+		`{"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`, `{"data":{"keys":["acme","b/"]}}`, `[]`, `null`, ``, `{"data":{"version":4}}`,
 	} {
 		f.Add(2, 200, []byte(seed))
 		f.Add(2, 404, []byte(seed))
@@ -54,6 +54,9 @@ func FuzzReadResponse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, version, status int, body []byte) {
 		a := answer{status: status, body: body}
+		if names, got := parseNames(a); (got == present) != (names != nil) || got == absent && status != 404 {
+			t.Fatalf("%q found as %d for status %d", names, got, status)
+		}
 		doc, got := parseRead(version, a)
 		switch got {
 		case present:

@@ -3,10 +3,11 @@ package vaultstore
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 // Defaults of a [Config].
@@ -121,13 +122,8 @@ func checkAddress(address string) error {
 		return nil
 	case u.Scheme != "http":
 		return fmt.Errorf("address of Vault has scheme %q, not https", u.Scheme)
-	case !isLoopback(u.Hostname()):
+	case !credential.IsLoopback(u.Hostname()):
 		return fmt.Errorf("address of Vault is http for %s, which is not a loopback host: use https", u.Host)
 	}
 	return nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

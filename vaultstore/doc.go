@@ -10,7 +10,14 @@
 //
 // The policy that it needs is that of the documents alone, such as
 //
-//	path "secret/data/upstream-auth/*" { capabilities = ["create", "read", "update", "delete"] }
+//	path "secret/data/upstream-auth/*" { capabilities = ["create", "read", "update"] }
+//
+// and for [Store.Delete] and [Store.List] besides
+//
+//	path "secret/data/upstream-auth/*" { capabilities = ["delete"] }
+//	path "secret/metadata/upstream-auth/*" { capabilities = ["list"] }
+//
+// [Store.Diagnose] says what is missing.
 //
 // Renewing and revoking its own token, and asking which engine is at the mount,
 // are in Vault's default policy or open to every token. Where they are not, the

@@ -180,3 +180,18 @@ func withoutURL(err error) error {
 	}
 	return errConnection
 }
+
+// isUnanswered reports whether err, as withoutURL leaves it, says that Vault did not
+// answer.
+func isUnanswered(err error) bool {
+	for _, cause := range []error{
+		context.DeadlineExceeded, context.Canceled, errTimeout, errConnection, io.ErrUnexpectedEOF, http.ErrSchemeMismatch,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	_, isOp := errors.AsType[*net.OpError](err)
+	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	return isOp || isCertificate
+}

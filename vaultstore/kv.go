@@ -54,7 +54,11 @@ func (s *Store) get(ctx context.Context, key credential.Key, version uint64) (cr
 	if err := s.enter(ctx); err != nil {
 		return credential.Document{}, unavailable(doing, err)
 	}
-	a, err := s.read(ctx, path, version)
+	r := request{method: http.MethodGet, path: path}
+	if version != 0 {
+		r.params = url.Values{"version": {strconv.FormatUint(version, 10)}}
+	}
+	a, err := s.read(ctx, r)
 	if err != nil {
 		return credential.Document{}, unavailable(doing, err)
 	}
@@ -64,11 +68,8 @@ func (s *Store) get(ctx context.Context, key credential.Key, version uint64) (cr
 	case deleted:
 		return doc, credential.ErrNotFound
 	case absent:
-		// A mount of the other version, too, says of everything that it is not there.
-		if state := s.mount.state.Load(); state == nil || !state.confirmed {
-			if err := s.checkMount(ctx, true); err != nil {
-				return credential.Document{}, unavailable(doing, err)
-			}
+		if err := s.confirmMount(ctx); err != nil {
+			return credential.Document{}, unavailable(doing, err)
 		}
 		return credential.Document{}, credential.ErrNotFound
 	default:
@@ -76,18 +77,15 @@ func (s *Store) get(ctx context.Context, key credential.Key, version uint64) (cr
 	}
 }
 
-// read makes the request of Get. It asks that the active node answer, because a
+// read makes a request that reads. It asks that the active node answer, because a
 // performance standby of Vault Enterprise may lag behind what another replica
 // wrote. X-Vault-Inconsistent would not do that: without an X-Vault-Index of the
 // other's write, a standby never finds itself inconsistent
 // (https://developer.hashicorp.com/vault/docs/enterprise/consistency). Unless
 // Vault's configuration allows it (allow_forwarding_via_header), and always in
 // its community edition, such a request is refused with 400.
-func (s *Store) read(ctx context.Context, path string, version uint64) (answer, error) {
-	r := request{method: http.MethodGet, path: path, forward: !s.noForward.Load()}
-	if version != 0 {
-		r.params = url.Values{"version": {strconv.FormatUint(version, 10)}}
-	}
+func (s *Store) read(ctx context.Context, r request) (answer, error) {
+	r.forward = !s.noForward.Load()
 	a, err := s.call(ctx, r)
 	if err != nil || !r.forward || a.status != http.StatusBadRequest {
 		return a, err
@@ -117,7 +115,7 @@ func (s *Store) Put(ctx context.Context, key credential.Key, data []byte, versio
 	if _, err := credential.New(credential.Document{Data: data}); err != nil {
 		return 0, err
 	}
-	ctx, cancel := withWriteTimeout(ctx)
+	ctx, cancel := withTimeout(ctx, writeTimeout)
 	defer cancel()
 	defer s.leave()
 	if err := s.enter(ctx); err != nil {
@@ -153,7 +151,7 @@ func (s *Store) Delete(ctx context.Context, key credential.Key) error {
 	if s.cfg.KVVersion == 1 {
 		return credential.ErrReadOnly
 	}
-	ctx, cancel := withWriteTimeout(ctx)
+	ctx, cancel := withTimeout(ctx, writeTimeout)
 	defer cancel()
 	defer s.leave()
 	if err := s.enter(ctx); err != nil {
@@ -170,9 +168,10 @@ func (s *Store) Delete(ctx context.Context, key credential.Key) error {
 	}
 }
 
-func withWriteTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+// withTimeout bounds what has no deadline.
+func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if _, bounded := ctx.Deadline(); bounded {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, writeTimeout)
+	return context.WithTimeout(ctx, timeout)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -17,11 +18,13 @@ type lease struct {
 	renewable bool
 }
 
+// maxSeconds is the longest Duration in seconds.
+const maxSeconds = math.MaxInt64 / int64(time.Second)
+
 // leaseOf returns the lease in Vault's answer to a login or a renewal.
 func leaseOf(secret *api.Secret) lease {
 	// Vault counts in seconds; what does not fit into a Duration is for ever.
-	const most = int(time.Duration(1<<63-1) / time.Second)
-	if secret.Auth.LeaseDuration < 0 || secret.Auth.LeaseDuration > most {
+	if secret.Auth.LeaseDuration < 0 || int64(secret.Auth.LeaseDuration) > maxSeconds {
 		return lease{}
 	}
 	return lease{time.Duration(secret.Auth.LeaseDuration) * time.Second, secret.Auth.Renewable}

@@ -60,6 +60,15 @@ func (s *Store) checkMount(ctx context.Context, again bool) error {
 	return state.wrong
 }
 
+// confirmMount is checkMount for the answer that nothing is there, which a mount of
+// the other version gives to everything.
+func (s *Store) confirmMount(ctx context.Context) error {
+	if state := s.mount.state.Load(); state != nil && state.confirmed {
+		return nil
+	}
+	return s.checkMount(ctx, true)
+}
+
 // askMount asks Vault for the mount. Any token that can read something below the
 // mount may ask; a policy can still forbid it, and then nothing is known. The
 // error means that there was no answer.
@@ -97,17 +106,41 @@ func judgeMount(body []byte, mount string, kvVersion int) (confirmed bool, wrong
 	// namespace before it.
 	at, want := said.Data.Path, mount+"/"
 	if at != "" && at != want && strings.HasPrefix(want, at) {
-		return false, fmt.Errorf("there is no mount %q: that path lies in the mount %q", mount, strings.TrimSuffix(at, "/"))
+		at, below := oneLine(strings.TrimSuffix(at, "/")), strings.TrimSuffix(want[len(at):], "/")
+		return false, &mountError{
+			fmt.Sprintf("there is no mount %q: that path lies in the mount %q", mount, at),
+			fmt.Sprintf("Set mount to %q, and have path begin with %q.", at, below+"/"),
+		}
 	}
 	if said.Data.Type != "kv" && said.Data.Type != "generic" { // its name before Vault 0.8
-		return false, fmt.Errorf("mount %q is not a KV secrets engine", mount)
+		return false, &mountError{
+			fmt.Sprintf("mount %q is not a KV secrets engine", mount),
+			"Set mount to one that is; vault secrets list shows them. To make one: " + enableCommand("PATH", kvVersion),
+		}
 	}
 	version := said.Data.Options.Version
 	if version == "" {
 		version = "1"
 	}
-	if version != strconv.Itoa(kvVersion) {
-		return false, fmt.Errorf("mount %q is KV version %s, but kv_version %d is configured", mount, oneLine(version), kvVersion)
+	if version == strconv.Itoa(kvVersion) {
+		return true, nil
 	}
-	return true, nil
+	remedy := "Set kv_version to 2."
+	if kvVersion == 2 {
+		remedy = fmt.Sprintf("Have Vault keep versions there: vault kv enable-versioning %s/. Or set kv_version to 1, with which nothing can be refreshed.", mount)
+	}
+	return false, &mountError{
+		fmt.Sprintf("mount %q is KV version %s, but kv_version %d is configured", mount, oneLine(version), kvVersion), remedy,
+	}
+}
+
+// mountError says that the mount is another one than is configured, and what to do
+// about it.
+type mountError struct{ problem, remedy string }
+
+func (e *mountError) Error() string { return e.problem }
+
+// enableCommand is the command that makes a mount.
+func enableCommand(mount string, kvVersion int) string {
+	return fmt.Sprintf("vault secrets enable -path=%s -version=%d kv", mount, kvVersion)
 }

@@ -100,6 +100,21 @@ func mayBeReserved(segments []string) bool {
 	return true
 }
 
+// listPath is the path in Vault's API, without "/v1/", that lists the names below
+// these segments. The error must never be seen, as that of secretPath.
+func (c *Config) listPath(segments []string) (string, error) {
+	for _, segment := range segments {
+		if !isPlainSegment(segment) {
+			return "", errPath
+		}
+	}
+	parts := []string{c.Mount}
+	if c.KVVersion == 2 {
+		parts = append(parts, "metadata")
+	}
+	return strings.Join(append(parts, segments...), "/"), nil
+}
+
 // secretPath is the path of key's document in Vault's API, without "/v1/". The
 // configuration has its defaults and is valid. The error is that of
 // [credential.Key.Check], or one that must never be seen: the path is compared

@@ -85,6 +85,17 @@ func FuzzPath(f *testing.F) {
 		if rest == "upstream-auth/_journal" || strings.HasPrefix(rest, "upstream-auth/_journal/") {
 			t.Fatalf("%q is reserved", path1)
 		}
+		segments := strings.Split(rest, "/")
+		for n := range segments {
+			listed, err := cfg.listPath(segments[:n])
+			want := path.Dir(path.Join(cfg.Mount, "metadata", path.Join(segments[:n]...), "x"))
+			if version1 {
+				want = path.Dir(path.Join(cfg.Mount, path.Join(segments[:n]...), "x"))
+			}
+			if err != nil || listed != want {
+				t.Fatalf("the list above %q is at %q, %v; want %q", path1, listed, err, want)
+			}
+		}
 		if err2 == nil && (path1 == path2) != (key1 == key2) {
 			t.Fatalf("%+v is at %q, %+v at %q", key1, path1, key2, path2)
 		}

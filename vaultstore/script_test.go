@@ -82,6 +82,8 @@ func (v *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.logins++
 		v.token = fmt.Sprintf("%s-%d", secretToken, v.logins)
 		fmt.Fprintf(w, `{"auth":{"client_token":%q,"lease_duration":%d,"renewable":true}}`, v.token, v.lease)
+	case path == "sys/health":
+		io.WriteString(w, `{"initialized":true,"sealed":false,"standby":false,"version":"1.21.0"}`)
 	case r.Header.Get("X-Vault-Token") != v.token:
 		refuse(w, http.StatusForbidden, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")
 	case path == "auth/token/renew-self":
@@ -93,8 +95,22 @@ func (v *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"auth":{"client_token":%q,"lease_duration":%d,"renewable":true}}`, v.token, lease)
 	case path == "auth/token/revoke-self":
 		w.WriteHeader(http.StatusNoContent)
+	case path == "auth/token/lookup-self":
+		fmt.Fprintf(w, `{"data":{"id":%q,"ttl":%d,"renewable":true,"policies":["default","upstream-auth"]}}`, v.token, v.lease)
+	case path == "sys/capabilities-self":
+		var asked struct{ Paths []string }
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			v.t.Error(err)
+		}
+		allowed := map[string][]string{}
+		for _, path := range asked.Paths {
+			allowed[path] = []string{"create", "delete", "list", "read", "update"}
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": allowed})
 	case path == "sys/internal/ui/mounts/secret":
 		io.WriteString(w, `{"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`)
+	case r.URL.Query().Get("list") == "true":
+		fmt.Fprintf(w, `{"data":{"keys":[%q]}}`, secretTenant)
 	case r.Method == http.MethodGet:
 		fmt.Fprintf(w, `{"data":{"data":{"access_token":%q},"metadata":{"version":3,"created_time":"2026-01-02T03:04:05.678Z"}}}`, secretDocument)
 	case r.Method == http.MethodPost:

@@ -20,8 +20,14 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/vaultstore/vaulttest"
 )
 
-// leastPrivilege is the policy that the README gives to users.
-const leastPrivilege = `path "secret/data/upstream-auth/*" { capabilities = ["create", "read", "update", "delete"] }`
+// The policies that the README gives to users: the sidecar's, and the one for the
+// credentials API besides.
+const (
+	leastPrivilege = `path "secret/data/upstream-auth/*" { capabilities = ["create", "read", "update"] }`
+	apiPrivilege   = `
+		path "secret/data/upstream-auth/*" { capabilities = ["delete"] }
+		path "secret/metadata/upstream-auth/*" { capabilities = ["list"] }`
+)
 
 // realVault is a Vault for one test, with a root client and a policy.
 type realVault struct {
@@ -35,6 +41,7 @@ func startVault(t *testing.T) *realVault {
 	server := vaulttest.Start(t, vaulttest.Options{})
 	v := &realVault{server, t, server.Client()}
 	v.write("sys/policies/acl/upstream-auth", map[string]any{"policy": leastPrivilege})
+	v.write("sys/policies/acl/upstream-auth-api", map[string]any{"policy": apiPrivilege})
 	v.write("sys/auth/approle", map[string]any{"type": "approle"})
 	return v
 }
@@ -51,10 +58,10 @@ func (v *realVault) write(path string, data map[string]any) map[string]any {
 	return secret.Data
 }
 
-// token makes a token with a policy.
+// token makes a token with a policy, or with several after commas.
 func (v *realVault) token(policy string) string {
 	v.t.Helper()
-	secret, err := v.root.Auth().Token().Create(&api.TokenCreateRequest{Policies: []string{policy}, TTL: "1h"})
+	secret, err := v.root.Auth().Token().Create(&api.TokenCreateRequest{Policies: strings.Split(policy, ","), TTL: "1h"})
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -70,7 +77,7 @@ func (v *realVault) byToken(policy string) Config {
 // byAppRole is a configuration that logs in as a new role with these settings.
 func (v *realVault) byAppRole(name string, settings map[string]any) Config {
 	v.t.Helper()
-	settings["token_policies"] = "upstream-auth"
+	settings["token_policies"] = "upstream-auth,upstream-auth-api"
 	v.write("auth/approle/role/"+name, settings)
 	role, err := v.root.Logical().Read("auth/approle/role/" + name + "/role-id")
 	if err != nil {
@@ -102,6 +109,12 @@ func TestOnVault(t *testing.T) {
 			"JWT login":                        testJWT,
 			"token file":                       testTokenFile,
 			"KV version 1":                     testVersion1,
+			"lists":                            testLists,
+			"conformance elsewhere":            testConformanceElsewhere,
+			"diagnosis":                        testDiagnosis,
+			"diagnosed logins":                 testDiagnosedLogins,
+			"diagnosed mounts":                 testDiagnosedMounts,
+			"remedies of the policy":           testRemediesOfThePolicy,
 			"mount of the other version":       testOtherVersion,
 			"what is forbidden is not unknown": testForbidden,
 			"deleted and destroyed":            testDeletions,
@@ -320,7 +333,7 @@ func testForbidden(t *testing.T, v *realVault) {
 }
 
 func testDeletions(t *testing.T, v *realVault) {
-	store := newStore(t, v.byToken("upstream-auth"))
+	store := newStore(t, v.byToken("upstream-auth,upstream-auth-api"))
 	key := credential.Key{Provider: "deletions", Tenant: "acme"}
 	below := path.Join("upstream-auth", key.Provider, string(key.Tenant))
 	for version := range uint64(2) {

@@ -15,6 +15,7 @@ type broken struct {
 	delete func(s credential.Store, ctx context.Context, key credential.Key) error
 
 	getVersion func(s credential.Store, ctx context.Context, key credential.Key, version uint64) (credential.Document, error)
+	list       func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error)
 }
 
 func (b broken) Get(ctx context.Context, key credential.Key) (credential.Document, error) {
@@ -43,6 +44,13 @@ func (b broken) Delete(ctx context.Context, key credential.Key) error {
 		return b.delete(b.Store, ctx, key)
 	}
 	return b.Store.Delete(ctx, key)
+}
+
+func (b broken) List(ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+	if b.list != nil {
+		return b.list(b.Store, ctx, provider, after, limit)
+	}
+	return b.Store.List(ctx, provider, after, limit)
 }
 
 // changed is a store whose Get gives documents that change has been at.

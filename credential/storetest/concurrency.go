@@ -153,6 +153,7 @@ func checkEndedContext(t testing.TB, s subject) {
 		"Put":                func() error { _, err := s.Put(ended, key, []byte(`{"n":"2"}`), 1); return err },
 		"Put that must lose": func() error { _, err := s.Put(ended, key, []byte(`{"n":"2"}`), 9); return err },
 		"Delete":             func() error { return s.Delete(ended, s.key("other")) },
+		"List":               func() error { _, err := s.List(ended, s.provider, "", 1); return err },
 	}
 	for name, call := range calls {
 		answer := make(chan error, 1)

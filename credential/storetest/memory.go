@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ const (
 	OpGet    = "get"
 	OpPut    = "put"
 	OpDelete = "delete"
+	OpList   = "list"
 )
 
 // Memory is a [credential.Store] in memory that passes [TestStore] and fails when
@@ -29,9 +31,9 @@ const (
 // Store refuses without asking: an invalid key, data that is no JSON object, a
 // context that has ended.
 type Memory struct {
-	// Fault, if set, is called before each operation with one of [OpGet], [OpPut]
-	// and [OpDelete]. An error keeps the operation from being done and is its
-	// answer.
+	// Fault, if set, is called before each operation with one of [OpGet], [OpPut],
+	// [OpDelete] and [OpList], whose key has no tenant. An error keeps the operation
+	// from being done and is its answer.
 	Fault func(op string, key credential.Key) error
 
 	// After, if set, is called once the operation is done, whatever came of it.
@@ -154,6 +156,27 @@ func (m *Memory) Delete(ctx context.Context, key credential.Key) error {
 	})
 }
 
+// List implements [credential.Store]. As Vault does, it names deleted documents too.
+func (m *Memory) List(ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+	if err := credential.CheckProvider(provider); err != nil {
+		return nil, err
+	}
+	var tenants []credential.Tenant
+	err := m.ask(ctx, OpList, credential.Key{Provider: provider}, func() error {
+		for key := range m.documents {
+			if key.Provider == provider && key.Tenant > after {
+				tenants = append(tenants, key.Tenant)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(tenants)
+	return tenants[:min(len(tenants), max(limit, 0))], nil
+}
+
 // Undelete brings the newest version back, as `vault kv undelete` does. It is for
 // tests that play an operator, and calls no hook.
 func (m *Memory) Undelete(key credential.Key) {
@@ -166,11 +189,16 @@ func (m *Memory) Undelete(key credential.Key) {
 	}
 }
 
-// do applies one operation between its hooks.
+// do applies one operation on a document between its hooks.
 func (m *Memory) do(ctx context.Context, op string, key credential.Key, apply func() error) error {
 	if err := key.Check(); err != nil {
 		return err
 	}
+	return m.ask(ctx, op, key, apply)
+}
+
+// ask applies one operation between its hooks.
+func (m *Memory) ask(ctx context.Context, op string, key credential.Key, apply func() error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", credential.ErrUnavailable, err)
 	}

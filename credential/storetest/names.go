@@ -27,14 +27,19 @@ func checkInvalidTenants(t testing.TB, s subject) {
 
 func checkInvalidProviders(t testing.TB, s subject) {
 	s.mustPut(t, s.key("b"), `{"n":"victim"}`, 0)
-	providers := []string{
-		"", ".", "..", "_journal", "-p", strings.ToUpper(s.provider), s.provider + "/", s.provider + "/b", "../" + s.provider,
-		"x/../" + s.provider, s.provider + "\x00", s.provider + " ", s.provider + ".", "é", strings.Repeat("p", 64),
-	}
-	for _, provider := range providers {
+	for _, provider := range s.invalidProviders() {
 		s.mustRefuse(t, credential.Key{Provider: provider, Tenant: "b"}, func(error) bool { return true })
 	}
 	s.mustGet(t, s.key("b"), `{"n":"victim"}`, 1)
+}
+
+// invalidProviders are names that would lead to the subject's own provider, or out
+// of their place, if they were taken as parts of a path.
+func (s subject) invalidProviders() []string {
+	return []string{
+		"", ".", "..", "_journal", "-p", strings.ToUpper(s.provider), s.provider + "/", s.provider + "/b", "../" + s.provider,
+		"x/../" + s.provider, s.provider + "\x00", s.provider + " ", s.provider + ".", "é", strings.Repeat("p", 64),
+	}
 }
 
 // mustRefuse ends the test unless each method refuses key, with an error that
@@ -66,19 +71,21 @@ func (s subject) mustRefuse(t testing.TB, key credential.Key, expected func(erro
 	}
 }
 
+// distinctTenants are names that a store may confuse.
+var distinctTenants = []string{
+	"acme", "Acme", "ACME", "acmE", "a", "A", "0", "00", "a.b", "a.B", "a@b", "a-b", "a_b", "a-b_c", "a--b", "a.b.", "a-",
+	"a.json", "user@example.com", "data", "metadata", "config", "con", "undefined", "1e3", "true",
+	strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("x", 127) + "X",
+}
+
 func checkDistinctNames(t testing.TB, s subject) {
-	tenants := []string{
-		"acme", "Acme", "ACME", "acmE", "a", "A", "0", "00", "a.b", "a.B", "a@b", "a-b", "a_b", "a-b_c", "a--b", "a.b.", "a-",
-		"a.json", "user@example.com", "data", "metadata", "config", "con", "undefined", "1e3", "true",
-		strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("x", 127) + "X",
-	}
 	second := s
 	second.provider += "-2"
-	for n, tenant := range tenants {
+	for n, tenant := range distinctTenants {
 		s.mustPut(t, s.key(tenant), fmt.Sprintf(`{"n":"%d"}`, n), 0)
 		second.mustPut(t, second.key(tenant), fmt.Sprintf(`{"second":"%d"}`, n), 0)
 	}
-	for n, tenant := range tenants {
+	for n, tenant := range distinctTenants {
 		s.mustGet(t, s.key(tenant), fmt.Sprintf(`{"n":"%d"}`, n), 1)
 		second.mustGet(t, second.key(tenant), fmt.Sprintf(`{"second":"%d"}`, n), 1)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,47 @@ func TestSuiteFindsWhatIsBroken(t *testing.T) {
 			key.Tenant = credential.Tenant(strings.ToLower(string(key.Tenant)))
 			return key
 		}), "names that differ in anything are different documents"},
+		"lists run over into another provider": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			tenants, err := s.List(ctx, provider, after, limit)
+			others, _ := s.List(ctx, provider+"x", after, limit)
+			return append(tenants, others...), err
+		}}, "a list names the tenants of its provider in order"},
+		"lists are in another order": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			tenants, err := s.List(ctx, provider, after, limit)
+			slices.SortFunc(tenants, func(a, b credential.Tenant) int {
+				return strings.Compare(strings.ToLower(string(a)), strings.ToLower(string(b)))
+			})
+			return tenants, err
+		}}, "a list names the tenants of its provider in order"},
+		"lists go on after known names alone": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			if _, err := s.Get(ctx, credential.Key{Provider: provider, Tenant: after}); err != nil {
+				after = ""
+			}
+			return s.List(ctx, provider, after, limit)
+		}}, "a list goes on after any name"},
+		"lists repeat the last name": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			tenants, err := s.List(ctx, provider, after, limit)
+			if _, unknown := s.Get(ctx, credential.Key{Provider: provider, Tenant: after}); unknown == nil {
+				tenants = append([]credential.Tenant{after}, tenants...)
+			}
+			return tenants, err
+		}}, "a list goes on after any name"},
+		"lists are whole": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			return s.List(ctx, provider, after, max(limit, 10))
+		}}, "a list keeps to its limit"},
+		"lists forget what was ever deleted": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			tenants, err := s.List(ctx, provider, after, limit)
+			return slices.DeleteFunc(tenants, func(tenant credential.Tenant) bool {
+				_, err := s.GetVersion(ctx, credential.Key{Provider: provider, Tenant: tenant}, 1)
+				return err != nil
+			}), err
+		}}, "a list names what was written again"},
+		"lists fold providers": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			return s.List(ctx, strings.ToLower(provider), after, limit)
+		}}, "a list of an invalid provider is refused"},
+		"lists ignore contexts": {broken{list: func(s credential.Store, ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+			return s.List(context.WithoutCancel(ctx), provider, after, limit)
+		}}, "an ended context ends every call"},
 		"everybody wins": {broken{put: func(s credential.Store, ctx context.Context, key credential.Key, data []byte, version uint64) (uint64, error) {
 			if _, err := s.Put(ctx, key, data, version); err != nil && !errors.Is(err, credential.ErrConflict) {
 				return 0, err

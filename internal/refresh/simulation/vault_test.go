@@ -138,3 +138,7 @@ func (s *storeView) Put(ctx context.Context, key credential.Key, data []byte, ve
 func (s *storeView) Delete(context.Context, credential.Key) error {
 	panic("the coordinator deletes nothing")
 }
+
+func (s *storeView) List(context.Context, string, credential.Tenant, int) ([]credential.Tenant, error) {
+	panic("the coordinator lists nothing")
+}
