@@ -1,20 +1,17 @@
 package refresh
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
-	"github.com/tidwall/gjson"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
 // maxAnswer bounds a token endpoint's answer in bytes, decompressed.
@@ -124,7 +121,7 @@ var permanentCodes = map[string]bool{
 // and what is wrong with the answer, if anything is. With both, see [grant].
 func (a *answer) classify() ([]byte, *problem) {
 	object, _ := a.object()
-	p := &problem{status: a.status, code: errorCode(object), reason: "no token response"}
+	p := &problem{status: a.status, code: scheme.ResponseError(object), reason: "no token response"}
 	switch {
 	case a.success() && object != nil && p.code == "":
 		return object, nil
@@ -148,90 +145,9 @@ func (a *answer) classify() ([]byte, *problem) {
 }
 
 // object returns the answer as a JSON object, nil if it cannot be read as one, and
-// whether it is all there. It takes forms too, which some endpoints send, and of
-// an answer that is cut off or broken what is whole: a refresh token is worth it.
+// whether it is all there.
 func (a *answer) object() (object []byte, whole bool) {
-	body := bytes.TrimSpace(bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf")))
-	if bytes.HasPrefix(body, []byte("{")) {
-		if json.Valid(body) {
-			return body, !a.cut
-		}
-		return wholeMembers(body), false
-	}
-	switch mediaType, _, _ := mime.ParseMediaType(a.contentType); mediaType {
-	case "application/x-www-form-urlencoded", "text/plain":
-		return fromForm(body, a.cut), !a.cut
-	}
-	return nil, false
-}
-
-// wholeMembers makes an object of those members of a broken one that come before
-// the break.
-func wholeMembers(body []byte) []byte {
-	object := []byte{'{'}
-	d := json.NewDecoder(bytes.NewReader(body))
-	_, err := d.Token() // the brace
-	for err == nil {
-		var key json.Token
-		if key, err = d.Token(); err != nil {
-			break
-		}
-		name, ok := key.(string)
-		var value json.RawMessage
-		if !ok || d.Decode(&value) != nil {
-			break
-		}
-		// A number at the very end may be the beginning of a longer one.
-		if last := value[len(value)-1]; last >= '0' && last <= '9' && int(d.InputOffset()) == len(body) {
-			break
-		}
-		if len(object) > 1 {
-			object = append(object, ',')
-		}
-		object = gjson.AppendJSONString(object, name)
-		object = append(append(object, ':'), value...)
-	}
-	if len(object) == 1 {
-		return nil
-	}
-	return append(object, '}')
-}
-
-// fromForm makes an object of a form's fields, the last one left out if the form
-// is cut off there.
-func fromForm(body []byte, cut bool) []byte {
-	if cut {
-		body = body[:max(bytes.LastIndexByte(body, '&'), 0)]
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil || len(form) == 0 {
-		return nil
-	}
-	fields := make(map[string]string, len(form))
-	for name := range form {
-		fields[name] = form.Get(name)
-	}
-	object, err := json.Marshal(fields)
-	if err != nil {
-		return nil
-	}
-	return object
-}
-
-// errorCode returns the error code of an answer (RFC 6749 section 5.2), "" if it
-// has none. One that does not look like a code, and so may be a secret that the
-// endpoint quotes, is told as "unknown_error".
-func errorCode(object []byte) string {
-	value := gjson.GetBytes(object, "error")
-	if value.Type != gjson.String || value.Str == "" {
-		return ""
-	}
-	for i := range len(value.Str) {
-		if c := value.Str[i]; i >= 40 || c != '_' && (c < 'a' || c > 'z') {
-			return "unknown_error"
-		}
-	}
-	return value.Str
+	return scheme.ResponseObject(a.contentType, a.body, a.cut)
 }
 
 // retryAfter reads a Retry-After header (RFC 9110 section 10.2.3).

@@ -8,10 +8,15 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-// check reports whether every path names one place that can be written to, each
-// another one, none of them under the reserved key.
-func (f Fields) check() error {
-	paths := []string{f.AccessToken, f.RefreshToken, f.TokenType, f.ExpiresAt, f.Scope}
+func (f Fields) check() error { return checkPlaces(f.paths()) }
+
+func (f Fields) paths() []string {
+	return []string{f.AccessToken, f.RefreshToken, f.TokenType, f.ExpiresAt, f.Scope}
+}
+
+// checkPlaces reports whether every path names one place that can be written to,
+// each another one, none of them under the reserved key.
+func checkPlaces(paths []string) error {
 	for i, path := range paths {
 		if err := checkWritable(path); err != nil {
 			return fmt.Errorf("field %q: %w", path, err)
@@ -38,7 +43,7 @@ func checkWritable(path string) error {
 			return errors.New("empty key")
 		case first && k == credential.ReservedField:
 			return fmt.Errorf("%s is reserved", credential.ReservedField)
-		case k == "-1", index && (last || first || len(k) > 3):
+		case k == "-1", index && (last || first || len(k) > 3 || len(k) > 1 && k[0] == '0'):
 			return fmt.Errorf("index %s cannot stand here", k)
 		}
 		key.Reset()

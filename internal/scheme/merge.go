@@ -27,8 +27,8 @@ const (
 )
 
 // Merge returns document, a stored JSON object, with the tokens of response, a
-// token endpoint's answer that was received at now. Everything else in document
-// stays byte for byte.
+// token endpoint's answer that was received at now, and with RefreshFields.
+// Everything else in document stays byte for byte.
 //
 // The access token, the type and the scope are taken over if given, the refresh
 // token if there is a new one (RFC 6749 section 6: without one the old one goes
@@ -41,6 +41,15 @@ const (
 // may be a document even so: one with the new refresh token, which must not be
 // lost with the rest.
 func (o *OAuth2) Merge(document, response []byte, now time.Time) ([]byte, error) {
+	merged, err := o.mergeTokens(document, response, now)
+	if err != nil {
+		return merged, err
+	}
+	return shape(merged, response, o.RefreshFields), nil
+}
+
+// mergeTokens is Merge without RefreshFields.
+func (o *OAuth2) mergeTokens(document, response []byte, now time.Time) ([]byte, error) {
 	if !gjson.ParseBytes(response).IsObject() || !json.Valid(response) {
 		return nil, fmt.Errorf("%w: not a JSON object", ErrResponse)
 	}
@@ -94,20 +103,28 @@ func (o *OAuth2) readTokens(response []byte, now time.Time) tokens {
 		scope:        text(o.ResponseFields.Scope),
 	}
 	access := at(o.ResponseFields.AccessToken)
-	switch {
-	case access.Type != gjson.String:
-		t.problem = "access token is missing or not a string"
-	case !isVisible(access.Str):
-		t.problem = "access token is empty or not visible ASCII"
-	case len(access.Str) > maxAccessToken:
-		t.problem = fmt.Sprintf("access token is longer than %d bytes", maxAccessToken)
-	default:
+	if problem := accessTokenProblem(access.Type, access.Str); problem != "" {
+		t.problem = "access token " + problem
+	} else {
 		t.accessToken = quote(access.Str)
 	}
 	if lifetime, ok := readLifetime(at(o.ResponseFields.ExpiresIn)); ok {
 		t.expiresAt = quote(now.UTC().Add(lifetime).Format(time.RFC3339))
 	}
 	return t
+}
+
+// accessTokenProblem returns what is wrong with an access token, "" if nothing is.
+func accessTokenProblem(is gjson.Type, token string) string {
+	switch {
+	case is != gjson.String:
+		return "is missing or not a string"
+	case !isVisible(token):
+		return "is empty or not visible ASCII"
+	case len(token) > maxAccessToken:
+		return fmt.Sprintf("is longer than %d bytes", maxAccessToken)
+	}
+	return ""
 }
 
 // readLifetime takes what token endpoints send for a number of seconds: integers,

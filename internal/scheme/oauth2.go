@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
@@ -59,6 +59,11 @@ type OAuth2 struct {
 	// ResponseFields are where things lie in the token endpoint's answer.
 	ResponseFields ResponseFields
 
+	// FirstFields are further fields that the first token response gives, see
+	// [OAuth2.First], and RefreshFields those that each refresh gives.
+	FirstFields   []FieldMapping
+	RefreshFields []FieldMapping
+
 	// RefreshAhead is how long before its expiry a token is refreshed. Default:
 	// 60 s; negative: not ahead of its expiry.
 	RefreshAhead time.Duration
@@ -101,6 +106,8 @@ func (o *OAuth2) checked() (*OAuth2, error) {
 	c := *o
 	c.Scopes = slices.Clone(o.Scopes)
 	c.Params = maps.Clone(o.Params)
+	c.FirstFields = slices.Clone(o.FirstFields)
+	c.RefreshFields = slices.Clone(o.RefreshFields)
 	setDefault(&c.ClientAuth, ClientAuthBasic)
 	setDefault(&c.RefreshAhead, DefaultRefreshAhead)
 	setDefault(&c.Rotation, RotationSingleUse)
@@ -118,7 +125,7 @@ func (o *OAuth2) checked() (*OAuth2, error) {
 	setDefault(&c.ResponseFields.ExpiresIn, "expires_in")
 	setDefault(&c.ResponseFields.Scope, "scope")
 
-	for _, check := range []func() error{c.checkURL, c.checkClient, c.checkParams, c.CheckRotation, c.Fields.check} {
+	for _, check := range []func() error{c.checkURL, c.checkClient, c.checkParams, c.CheckRotation, c.Fields.check, c.checkMappings} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("oauth2: %w", err)
 		}
@@ -134,26 +141,10 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 func (o *OAuth2) checkURL() error {
-	u, err := url.Parse(o.TokenURL)
-	switch {
-	case err != nil, u.Hostname() == "":
-		return errors.New("token_url is not an absolute URL")
-	case u.User != nil:
-		return errors.New("token_url must not hold a user name or password")
-	case u.Fragment != "":
-		return errors.New("token_url must not have a fragment") // RFC 6749 section 3.2
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	default:
-		return errors.New("token_url must be https, or http on a loopback host")
+	if _, err := credential.ParseEndpoint(o.TokenURL); err != nil {
+		return fmt.Errorf("token_url: %w", err)
 	}
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return nil
 }
 
 func (o *OAuth2) checkClient() error {
@@ -241,6 +232,38 @@ func (o *OAuth2) Client(c *credential.Credential) (id, secret string, err error)
 		}
 	}
 	return id, secret, nil
+}
+
+// clientTemplates are those that [OAuth2.Client] fills in.
+func (o *OAuth2) clientTemplates() []*Template {
+	if o.ClientSecret == nil {
+		return []*Template{o.ClientID}
+	}
+	return []*Template{o.ClientID, o.ClientSecret}
+}
+
+// checkNew reports whether the fields of c are as a token endpoint would give them.
+// The error is a [credential.FieldError].
+func (o *OAuth2) checkNew(c *credential.Credential) error {
+	for _, t := range o.clientTemplates() {
+		if _, err := t.Execute(c); err != nil {
+			return err
+		}
+	}
+	token, err := o.AccessToken(c)
+	if err != nil {
+		return err
+	}
+	if problem := accessTokenProblem(c.Get(o.Fields.AccessToken).Type, token); problem != "" {
+		return &credential.FieldError{Path: o.Fields.AccessToken, Reason: problem}
+	}
+	for _, path := range []string{o.Fields.RefreshToken, o.Fields.TokenType, o.Fields.Scope} {
+		if value := c.Get(path); value.Exists() && value.Type != gjson.String && value.Type != gjson.Null {
+			return &credential.FieldError{Path: path, Reason: "is not a string"}
+		}
+	}
+	_, _, err = o.ExpiresAt(c)
+	return err
 }
 
 // AccessToken returns the access token of c. The error is a [credential.FieldError].

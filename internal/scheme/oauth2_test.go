@@ -244,6 +244,7 @@ func FuzzMerge(f *testing.F) {
 	} {
 		for _, response := range []string{
 			`{"access_token":"a2","refresh_token":"r2","expires_in":3600,"token_type":"b","scope":"s"}`,
+			`{"access_token":"a2","url":"https://u:p@x.example:444/y","a":[{"b":1,"c":{}}],"list":[[],"x"]}`,
 			`{"access_token":"a2","expires_in":"3600.5"}`, `{"refresh_token":"r2"}`, `{"access_token":"\ud800","refresh_token":"\"\\\u0000"}`, `{`, `[]`, ``,
 		} {
 			f.Add([]byte(document), []byte(response))
@@ -253,13 +254,33 @@ func FuzzMerge(f *testing.F) {
 	deep := newOAuth2(f, func(o *OAuth2) {
 		o.Fields = Fields{AccessToken: "tokens.access", RefreshToken: "list.0.r", ExpiresAt: "tokens.until"}
 	})
+	mapped := newOAuth2(f, func(o *OAuth2) {
+		o.RefreshFields = []FieldMapping{{"host", "url|@host"}, {"all", "@this"}, {"sub.deep.er", "a.#(b>0)#.c"}, {"list.0.n", "list.#"}, {"list.1.all", "list"}}
+		o.FirstFields = o.RefreshFields
+	})
+	mappedDeep := newOAuth2(f, func(o *OAuth2) {
+		o.Fields = Fields{AccessToken: "tokens.access", RefreshToken: "list.0.r", ExpiresAt: "tokens.until"}
+		o.RefreshFields = []FieldMapping{{"tokens.host", "url|@host"}, {"list.0.all", "@this"}, {"list.1.x", "url"}}
+		o.FirstFields = o.RefreshFields
+	})
 	f.Fuzz(func(t *testing.T, document, response []byte) {
 		before, err := credential.New(credential.Document{Data: document})
 		if err != nil {
 			return
 		}
 		original := bytes.Clone(document)
-		for _, o := range []*OAuth2{flat, deep} {
+		for _, o := range []*OAuth2{flat, deep, mapped, mappedDeep} {
+			if first, err := o.First(response, now); err != nil && (first != nil || !errors.Is(err, ErrResponse)) {
+				t.Fatalf("first: got %s, %v", first, err)
+			} else if err == nil {
+				c, err := credential.New(credential.Document{Data: first})
+				if err != nil {
+					t.Fatalf("first: %s: %v", first, err)
+				}
+				if token, _ := o.AccessToken(c); token != gjson.GetBytes(response, "access_token").Str {
+					t.Fatalf("first: access token is not in %s", first)
+				}
+			}
 			got, err := o.Merge(document, response, now)
 			if !bytes.Equal(document, original) {
 				t.Fatal("the document was changed in place")

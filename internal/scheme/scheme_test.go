@@ -51,7 +51,7 @@ func TestNewRefuses(t *testing.T) {
 		"token_url loopback-like": {oauth2(func(o *OAuth2) { o.TokenURL = "http://127.0.0.1.example/token" }), "must be https"},
 		"token_url relative":      {oauth2(func(o *OAuth2) { o.TokenURL = "/token" }), "not an absolute URL"},
 		"token_url scheme":        {oauth2(func(o *OAuth2) { o.TokenURL = "ftp://localhost/token" }), "must be https"},
-		"token_url user":          {oauth2(func(o *OAuth2) { o.TokenURL = "https://u:p@as.example/token" }), "user name or password"},
+		"token_url user":          {oauth2(func(o *OAuth2) { o.TokenURL = "https://u:p@as.example/token" }), "user information"},
 		"token_url fragment":      {oauth2(func(o *OAuth2) { o.TokenURL = "https://as.example/token#x" }), "fragment"},
 		"no client_id":            {oauth2(func(o *OAuth2) { o.ClientID = nil }), "client_id is missing"},
 		"no secret":               {oauth2(func(o *OAuth2) { o.ClientSecret = nil }), "client_auth basic needs"},
@@ -69,8 +69,20 @@ func TestNewRefuses(t *testing.T) {
 		"field index":             {oauth2(func(o *OAuth2) { o.Fields.Scope = "a.99999999.b" }), "index 99999999"},
 		"field last index":        {oauth2(func(o *OAuth2) { o.Fields.ExpiresAt = "a.0" }), "index 0"},
 		"field append":            {oauth2(func(o *OAuth2) { o.Fields.Scope = "a.-1.b" }), "index -1"},
+		"field index spelled odd": {oauth2(func(o *OAuth2) { o.Fields.Scope = "a.01.b" }), "index 01"},
 		"fields overlap":          {oauth2(func(o *OAuth2) { o.Fields.RefreshToken = "access_token.r" }), "overlap"},
 		"fields the same":         {oauth2(func(o *OAuth2) { o.Fields.RefreshToken = "access_token" }), "overlap"},
+
+		"first field reserved":       {oauth2(func(o *OAuth2) { o.FirstFields = []FieldMapping{{"_upstream_auth.by", "x"}} }), "is reserved"},
+		"first field is a token":     {oauth2(func(o *OAuth2) { o.FirstFields = []FieldMapping{{"refresh_token", "x"}} }), "first fields: fields \"refresh_token\""},
+		"refresh field above tokens": {oauth2(func(o *OAuth2) { o.Fields.Scope = "t.s"; o.RefreshFields = []FieldMapping{{"t", "x"}} }), "overlap"},
+		"refresh field below token":  {oauth2(func(o *OAuth2) { o.RefreshFields = []FieldMapping{{"scope.x", "x"}} }), "overlap"},
+		"refresh fields overlap":     {oauth2(func(o *OAuth2) { o.RefreshFields = []FieldMapping{{"a", "x"}, {"b", "x"}, {"a.b", "y"}} }), "fields \"a\" and \"a.b\" overlap"},
+		"first field twice":          {oauth2(func(o *OAuth2) { o.FirstFields = []FieldMapping{{"a", "x"}, {"a", "y"}} }), "overlap"},
+		"refresh field without name": {oauth2(func(o *OAuth2) { o.RefreshFields = []FieldMapping{{"", "x"}} }), "empty key"},
+		"refresh field with query":   {oauth2(func(o *OAuth2) { o.RefreshFields = []FieldMapping{{"a.#", "x"}} }), "cannot stand in the path"},
+		"refresh field from nowhere": {oauth2(func(o *OAuth2) { o.RefreshFields = []FieldMapping{{Field: "a"}} }), "path in the token response is missing"},
+		"first field misspelled":     {oauth2(func(o *OAuth2) { o.FirstFields = []FieldMapping{{"a", "x.y|@hots"}} }), "unknown modifier @hots"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := New(test.options)

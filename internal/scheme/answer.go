@@ -1,0 +1,109 @@
+package scheme
+
+import (
+	"bytes"
+	"encoding/json"
+	"mime"
+	"net/url"
+
+	"github.com/tidwall/gjson"
+)
+
+// ResponseObject returns the body of a token endpoint's answer as a JSON object, nil if
+// it cannot be read as one, and whether it is all there; cut says that the body is
+// not. It takes forms too, which some endpoints send, and of a body that is cut off or
+// broken what is whole: a refresh token is worth it.
+func ResponseObject(contentType string, body []byte, cut bool) (object []byte, whole bool) {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+	if bytes.HasPrefix(body, []byte("{")) {
+		if json.Valid(body) {
+			return body, !cut
+		}
+		return wholeMembers(body), false
+	}
+	switch mediaType, _, _ := mime.ParseMediaType(contentType); mediaType {
+	case "application/x-www-form-urlencoded", "text/plain":
+		return fromForm(body, cut), !cut
+	}
+	return nil, false
+}
+
+// wholeMembers makes an object of those members of a broken one that come before
+// the break.
+func wholeMembers(body []byte) []byte {
+	object := []byte{'{'}
+	d := json.NewDecoder(bytes.NewReader(body))
+	_, err := d.Token() // the brace
+	for err == nil {
+		var key json.Token
+		if key, err = d.Token(); err != nil {
+			break
+		}
+		name, ok := key.(string)
+		var value json.RawMessage
+		if !ok || d.Decode(&value) != nil {
+			break
+		}
+		// A number at the very end may be the beginning of a longer one.
+		if last := value[len(value)-1]; last >= '0' && last <= '9' && int(d.InputOffset()) == len(body) {
+			break
+		}
+		if len(object) > 1 {
+			object = append(object, ',')
+		}
+		object = gjson.AppendJSONString(object, name)
+		object = append(append(object, ':'), value...)
+	}
+	if len(object) == 1 {
+		return nil
+	}
+	return append(object, '}')
+}
+
+// fromForm makes an object of a form's fields, the last one left out if the form
+// is cut off there.
+func fromForm(body []byte, cut bool) []byte {
+	if cut {
+		body = body[:max(bytes.LastIndexByte(body, '&'), 0)]
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil || len(form) == 0 {
+		return nil
+	}
+	fields := make(map[string]string, len(form))
+	for name := range form {
+		fields[name] = form.Get(name)
+	}
+	object, err := json.Marshal(fields)
+	if err != nil {
+		return nil
+	}
+	return object
+}
+
+// errorCodes are those of RFC 6749 section 5.2, RFC 8628 section 3.5, RFC 8707 section
+// 2, OpenID Connect Core section 3.1.2.6, and of servers that go their own way.
+var errorCodes = map[string]bool{
+	"invalid_request": true, "invalid_client": true, "invalid_grant": true,
+	"unauthorized_client": true, "unsupported_grant_type": true, "invalid_scope": true,
+	"access_denied": true, "server_error": true, "temporarily_unavailable": true,
+	"authorization_pending": true, "slow_down": true, "expired_token": true, "invalid_target": true,
+	"interaction_required": true, "login_required": true, "account_selection_required": true, "consent_required": true,
+	"invalid_token": true, "unsupported_token_type": true,
+	"bad_refresh_token": true, "bad_verification_code": true, "incorrect_client_credentials": true, // GitHub
+	"redirect_uri_mismatch": true, "inactive_user": true, "inactive_org": true, "rate_limit_exceeded": true,
+}
+
+// ResponseError returns the error code of a token endpoint's answer (RFC 6749 section
+// 5.2), "" if it has none. One that is not known is told as "unknown_error": it may be a
+// secret that the endpoint quotes.
+func ResponseError(object []byte) string {
+	value := gjson.GetBytes(object, "error")
+	switch {
+	case value.Type != gjson.String || value.Str == "":
+		return ""
+	case errorCodes[value.Str]:
+		return value.Str
+	}
+	return "unknown_error"
+}
