@@ -112,11 +112,43 @@ func (c *Cache) Get(ctx context.Context, key Key) (*Credential, error) {
 	}
 }
 
-// Set notes cred as what the store holds now: after a write, or after a read
-// that did not go through c. A read of c's own that started earlier does not
-// overwrite it.
-func (c *Cache) Set(key Key, cred *Credential) {
-	c.entries.Set(key, &entry{credential: cred, asOf: time.Now()})
+// SetNext notes cred, which is about to be written as the version that it says, or just
+// was. It does nothing if c knows already of that version or a later one, or that what
+// was there is deleted.
+func (c *Cache) SetNext(key Key, cred *Credential) {
+	next := &entry{credential: cred, asOf: time.Now()}
+	c.entries.Compute(key, func(old *entry, found bool) (*entry, otter.ComputeOp) {
+		if found && c.fresh(old, next.asOf) &&
+			(errors.Is(old.err, ErrNotFound) || old.credential != nil && old.credential != cred && old.credential.Version() >= cred.Version()) {
+			return old, otter.CancelOp
+		}
+		return next, otter.WriteOp
+	})
+}
+
+// SetSince notes cred as what the store held at some time since began: what a write or
+// a read brought that began then. What c has learnt since goes before it if it is a
+// later version. If it is that there is none, nobody can tell which came first, and
+// the next Get asks the store.
+func (c *Cache) SetSince(key Key, cred *Credential, began time.Time) {
+	next := &entry{credential: cred, asOf: time.Now()}
+	c.entries.Compute(key, func(old *entry, found bool) (*entry, otter.ComputeOp) {
+		switch {
+		case !found || old.asOf.Before(began):
+			return next, otter.WriteOp
+		case errors.Is(old.err, ErrNotFound):
+			return nil, otter.InvalidateOp
+		case old.credential != nil && old.credential.Version() > cred.Version():
+			return old, otter.CancelOp
+		}
+		return next, otter.WriteOp
+	})
+}
+
+// SetAbsent notes that the store holds nothing under key now: after a deletion. A
+// read of c's own that started earlier does not bring it back.
+func (c *Cache) SetAbsent(key Key) {
+	c.entries.Set(key, &entry{err: ErrNotFound, asOf: time.Now()})
 }
 
 // Forget makes the next Get ask the store.

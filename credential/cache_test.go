@@ -246,7 +246,7 @@ func TestOlderReadDoesNotOverwriteWhatWasSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cache.Set(acme, fresh)
+		cache.SetSince(acme, fresh, time.Now())
 		close(answer)
 		if read := <-got; read != "2" {
 			t.Errorf("the late reader got %s, want 2", read)
@@ -290,4 +290,71 @@ func BenchmarkCacheHit(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestCacheKeepsWhatIsNewerThanTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			before func(cache *credential.Cache)
+			want   string
+		}{
+			"nothing is known":   {func(*credential.Cache) {}, "next"},
+			"the version before": {func(cache *credential.Cache) { cache.SetSince(acme, numbered(t, "old", 4), time.Now()) }, "next"},
+			"the same version":   {func(cache *credential.Cache) { cache.SetSince(acme, numbered(t, "theirs", 5), time.Now()) }, "theirs"},
+			"a later version":    {func(cache *credential.Cache) { cache.SetSince(acme, numbered(t, "theirs", 6), time.Now()) }, "theirs"},
+			"deleted":            {func(cache *credential.Cache) { cache.SetAbsent(acme) }, credential.ErrNotFound.Error()},
+			"a later one, expired": {func(cache *credential.Cache) {
+				cache.SetSince(acme, numbered(t, "theirs", 6), time.Now())
+				time.Sleep(2 * time.Minute)
+			}, "next"},
+		} {
+			cache, _ := cached(t, credential.CacheOptions{TTL: time.Minute})
+			c.before(cache)
+			cache.SetNext(acme, numbered(t, "next", 5))
+			if got := number(t, cache); got != c.want {
+				t.Errorf("%s: got %s, want %s", name, got, c.want)
+			}
+		}
+	})
+}
+
+func TestCacheKeepsWhatItLearntSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			before, since func(cache *credential.Cache)
+			want          string // "1" is the store's
+		}{
+			"nothing is known":               {nil, nil, "written"},
+			"an older version":               {nil, func(cache *credential.Cache) { cache.SetSince(acme, numbered(t, "old", 4), time.Now()) }, "written"},
+			"a later version":                {nil, func(cache *credential.Cache) { cache.SetSince(acme, numbered(t, "theirs", 6), time.Now()) }, "theirs"},
+			"a later version, as of earlier": {func(cache *credential.Cache) { cache.SetSince(acme, numbered(t, "before", 6), time.Now()) }, nil, "written"},
+			"deleted":                        {nil, func(cache *credential.Cache) { cache.SetAbsent(acme) }, "1"},
+			"deleted earlier":                {func(cache *credential.Cache) { cache.SetAbsent(acme) }, nil, "written"},
+		} {
+			cache, _ := cached(t, credential.CacheOptions{TTL: time.Minute})
+			if c.before != nil {
+				c.before(cache)
+			}
+			time.Sleep(time.Second)
+			began := time.Now()
+			time.Sleep(time.Second)
+			if c.since != nil {
+				c.since(cache)
+			}
+			cache.SetSince(acme, numbered(t, "written", 5), began)
+			if got := number(t, cache); got != c.want {
+				t.Errorf("%s: got %s, want %s", name, got, c.want)
+			}
+		}
+	})
+}
+
+// numbered is a credential of a version.
+func numbered(t *testing.T, n string, version uint64) *credential.Credential {
+	t.Helper()
+	cred, err := credential.New(credential.Document{Data: []byte(`{"n":"` + n + `"}`), Version: version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cred
 }

@@ -40,7 +40,7 @@ func (c *Coordinator) claim(key credential.Key, p *Provider, base version, token
 	if err != nil {
 		return nil, base, err
 	}
-	r := record{Status: statusSpending, Fingerprint: e.Fingerprint, Nonce: e.Nonce, Owner: owner}
+	r := record{Status: statusSpending, Fingerprint: e.Fingerprint, Nonce: e.Nonce, Owner: owner, By: over.By}
 	if !base.readAt.IsZero() {
 		r.At = base.readAt.UTC().Format(time.RFC3339Nano)
 	}

@@ -17,7 +17,7 @@ func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, e *entr
 	if fresh != nil {
 		if unusable == nil {
 			c.succeeded(p, key, g, fresh)
-			c.cache.Set(key, fresh)
+			c.cache.SetNext(key, fresh)
 		}
 		timer := time.AfterFunc(releaseAfter, func() {
 			c.mu.Lock()
@@ -29,7 +29,7 @@ func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, e *entr
 	r := c.revisionFor(p, key, e, g)
 	r.waiting = func(attempt int, pause time.Duration, err error) {
 		if fresh != nil && unusable == nil {
-			c.cache.Set(key, fresh) // it may have been read anew from the store
+			c.cache.SetNext(key, fresh) // it may have been read anew from the store
 		}
 		c.writeDown(p, e)
 		p.logger().Error("a refreshed credential waits for the store to take it",
@@ -51,7 +51,7 @@ func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, e *entr
 	if fresh == nil {
 		c.succeeded(p, key, g, stored)
 	}
-	c.cache.Set(key, stored)
+	c.cache.SetNext(key, stored)
 	p.logger().Info("credential refreshed", "provider", p.Name, "duration", time.Since(g.at), "from_journal", e.adopted)
 	return stored, nil
 }
@@ -98,10 +98,12 @@ func (c *Coordinator) revisionFor(p *Provider, key credential.Key, e *entry, g *
 			// Its successor is lost, and nobody may send it again.
 			r.Status = statusReauthorize
 		}
-		if e.Nonce == "" && recordOf(held.Credential) == (record{}) {
+		if e.Nonce == "" && recordOf(held.Credential) == (record{}) && c.name == "" {
 			return fresh.Stored(), nil, nil // no claim was made
 		}
-		document, err = r.keeping(recordOf(held.Credential)).in(fresh)
+		r = r.keeping(recordOf(held.Credential))
+		r.By = c.name
+		document, err = r.in(fresh)
 		return document, nil, err
 	}}
 }

@@ -61,6 +61,11 @@ type Options struct {
 	// process.
 	Journals func(key []byte) (journal.Directory, error)
 
+	// Name is what a document that this coordinator wrote tokens into says of who
+	// obtained them: a host's name and a process id, say. It is no secret. Default:
+	// nothing.
+	Name string
+
 	// Exclusive says that no other process has the store open. A claim that is not
 	// this coordinator's own is then a dead process's.
 	Exclusive bool
@@ -82,6 +87,7 @@ type Options struct {
 type Coordinator struct {
 	cache     *credential.Cache
 	store     credential.Store
+	name      string
 	exclusive bool
 	provider  func(name string) *Provider
 	notes     *notes
@@ -113,6 +119,7 @@ func New(cache *credential.Cache, o Options) *Coordinator {
 	return &Coordinator{
 		cache:     cache,
 		store:     cache.Store(),
+		name:      o.Name,
 		exclusive: o.Exclusive,
 		provider:  o.Provider,
 		notes:     &notes{store: cache.Store(), directory: o.Journals, id: newNonce()},

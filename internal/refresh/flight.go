@@ -81,6 +81,7 @@ func (c *Coordinator) fly(f *flight, p *Provider, key credential.Key, rejected *
 		if err := c.commitAnswered(f, p, key); err != nil && !errors.Is(err, errMovedOn) {
 			return nil, err
 		}
+		began := time.Now()
 		newest, err := c.read(key)
 		if err != nil {
 			p.logger().Warn("refresh failed", "provider", p.Name, "error", err)
@@ -88,7 +89,7 @@ func (c *Coordinator) fly(f *flight, p *Provider, key credential.Key, rejected *
 			return nil, err
 		}
 		if rejected != nil {
-			if held, err := c.evaluate(p, key, newest.Credential, rejected); held || err != nil {
+			if held, err := c.evaluate(p, key, newest.Credential, rejected, began); held || err != nil {
 				return newest.Credential, err
 			}
 		}
@@ -107,9 +108,10 @@ func (c *Coordinator) fly(f *flight, p *Provider, key credential.Key, rejected *
 	return nil, errNothingNewer
 }
 
-// evaluate reports whether cred, which the store holds, is already what is wanted
-// instead of rejected. An error says why there is no more to be had.
-func (c *Coordinator) evaluate(p *Provider, key credential.Key, cred, rejected *credential.Credential) (bool, error) {
+// evaluate reports whether cred, which the store was read to hold at some time since
+// began, is already what is wanted instead of rejected. An error says why there is no
+// more to be had.
+func (c *Coordinator) evaluate(p *Provider, key credential.Key, cred, rejected *credential.Credential, began time.Time) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -118,7 +120,7 @@ func (c *Coordinator) evaluate(p *Provider, key credential.Key, cred, rejected *
 		s.rest = nil // others may now wait for this flight
 	}
 	if differ(p, cred, rejected) {
-		c.cache.Set(key, cred)
+		c.cache.SetSince(key, cred, began)
 		return true, nil
 	}
 	if p.Scheme.OAuth2() == nil {

@@ -2,9 +2,6 @@ package refresh
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -242,70 +239,21 @@ func discard(j journal.Journal, entries []journal.Entry) {
 	_ = j.Close()
 }
 
-const journalKeySize = 32
-
-// load gets the journals' key, which is in the store: without the store a journal
-// file is worth nothing. If there is none yet it is made, create-only, unless
+// load opens the journals' directory with their key, which is in the store: without the
+// store a journal file is worth nothing. If there is no key yet it is made, unless
 // create is false.
 func (n *notes) load(create bool) (journal.Directory, error) {
 	n.loading.Lock()
 	defer n.loading.Unlock()
-	for n.opened == nil {
-		key, version, err := n.readKey()
-		if err != nil {
-			return nil, err
-		}
-		if key == nil {
-			if !create {
-				return nil, nil
-			}
-			if err := n.makeKey(version); err != nil && !errors.Is(err, credential.ErrConflict) {
-				return nil, fmt.Errorf("%w: make the journals' key: %w", ErrFailed, err)
-			}
-			continue // to read what is there now, whoever made it
-		}
-		if n.opened, err = n.directory(key); err != nil {
-			return nil, noteFailed(err)
-		}
+	if n.opened != nil {
+		return n.opened, nil
+	}
+	key, err := sharedKey(context.Background(), n.store, create)
+	if err != nil || key == nil {
+		return nil, err
+	}
+	if n.opened, err = n.directory(key); err != nil {
+		return nil, noteFailed(err)
 	}
 	return n.opened, nil
-}
-
-// journalKey is the document at [credential.JournalKey].
-type journalKey struct {
-	Key string `json:"key"` // base64
-}
-
-func (n *notes) readKey() (key []byte, version uint64, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
-	doc, err := n.store.Get(ctx, credential.JournalKey())
-	switch {
-	case errors.Is(err, credential.ErrNotFound):
-		return nil, doc.Version, nil
-	case err != nil:
-		return nil, 0, fmt.Errorf("%w: read the journals' key: %w", ErrFailed, err)
-	}
-	var held journalKey
-	err = json.Unmarshal(doc.Data, &held)
-	if err == nil {
-		key, err = base64.StdEncoding.DecodeString(held.Key)
-	}
-	if err != nil || len(key) != journalKeySize {
-		return nil, 0, fmt.Errorf("%w: the journals' key in the store is damaged", ErrFailed)
-	}
-	return key, doc.Version, nil
-}
-
-func (n *notes) makeKey(version uint64) error {
-	key := make([]byte, journalKeySize)
-	_, _ = rand.Read(key) // never fails
-	data, err := json.Marshal(journalKey{base64.StdEncoding.EncodeToString(key)})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
-	_, err = n.store.Put(ctx, credential.JournalKey(), data, version)
-	return err
 }

@@ -23,6 +23,9 @@ const (
 	statusDisabled    = "disabled" // set by operators only
 )
 
+// nonceRefused stands for a refusal where the status says something else.
+const nonceRefused = "refused"
+
 // record is what a document says under [credential.ReservedField]: what is known
 // of one refresh token. The zero value says nothing, which means ready. All its
 // fields are strings, since Vault mangles large numbers.
@@ -35,6 +38,7 @@ type record struct {
 	Since       string `json:"since,omitempty"`       // the same: when the token was first claimed
 	Over        string `json:"over,omitempty"`        // nonce of the claim that this one was made over within the grace
 	Disabled    string `json:"disabled,omitempty"`    // "true"; operators' own
+	By          string `json:"by,omitempty"`          // who obtained the tokens; nothing depends on it
 }
 
 // recordOf reads the record of a document. What is no record says nothing.
@@ -52,6 +56,7 @@ func recordOf(cred *credential.Credential) record {
 	return record{
 		Status: text("status"), Fingerprint: text("fingerprint"), Nonce: text("nonce"), Owner: text("owner"),
 		At: text("at"), Since: text("since"), Over: text("over"), Disabled: text("disabled"),
+		By: text("by"),
 	}
 }
 
@@ -61,6 +66,10 @@ func (r record) claimed() bool { return r.Nonce != "" || r.Status == statusSpend
 
 // refused reports whether the token was refused for good.
 func (r record) refused() bool { return !r.claimed() && r.Status == statusReauthorize }
+
+// refusedUnseen reports whether the token was refused for good while operators had
+// disabled the document by its status: see keeping.
+func (r record) refusedUnseen() bool { return r.Status == statusDisabled && r.Nonce == nonceRefused }
 
 // disabled reports whether operators want no refresh.
 func (r record) disabled() bool { return r.Disabled == "true" || r.Status == statusDisabled }
@@ -73,12 +82,14 @@ func (r record) age(now time.Time) (age, total time.Duration, ok bool) {
 	return now.Sub(at), now.Sub(since), err == nil && sinceErr == nil && !now.IsZero()
 }
 
-// keeping returns r with what operators said in old.
+// keeping returns r with what operators said in old, and with who obtained the
+// tokens, if old says so.
 func (r record) keeping(old record) record {
 	r.Disabled = old.Disabled
+	r.By = cmp.Or(old.By, r.By)
 	if old.Status == statusDisabled {
 		if r.Status == statusReauthorize {
-			r.Nonce = cmp.Or(old.Nonce, "refused") // else nothing would say so when it is enabled again
+			r.Nonce = cmp.Or(old.Nonce, nonceRefused) // else nothing would say so when it is enabled again
 		}
 		r.Status = statusDisabled
 	}

@@ -18,13 +18,13 @@ func parseText(t testing.TB, document string) *credential.Credential {
 func TestRecordIsReadAsStrings(t *testing.T) {
 	full := record{
 		Status: statusSpending, Fingerprint: "f", Nonce: "n", Owner: "o",
-		At: "2026-01-02T04:04:05Z", Since: "2026-01-02T03:04:05.6Z", Over: "v", Disabled: "true",
+		At: "2026-01-02T04:04:05Z", Since: "2026-01-02T03:04:05.6Z", Over: "v", Disabled: "true", By: "b",
 	}
 	for name, test := range map[string]struct {
 		document string
 		want     record
 	}{
-		"all of it": {`{"a":1,"_upstream_auth":{"status":"spending","fingerprint":"f","nonce":"n","owner":"o","at":"2026-01-02T04:04:05Z","since":"2026-01-02T03:04:05.6Z","over":"v","disabled":"true"}}`, full},
+		"all of it": {`{"a":1,"_upstream_auth":{"status":"spending","fingerprint":"f","nonce":"n","owner":"o","at":"2026-01-02T04:04:05Z","since":"2026-01-02T03:04:05.6Z","over":"v","disabled":"true","by":"b"}}`, full},
 		"none":      {`{"a":1}`, record{}},
 		"empty":     {`{"_upstream_auth":{}}`, record{}},
 		"a string":  {`{"_upstream_auth":"{\"status\":\"spending\"}"}`, record{}},
@@ -142,6 +142,8 @@ func TestWhatOperatorsSaidIsKept(t *testing.T) {
 		"another word":             {record{Status: statusReady}, record{Disabled: "soon"}, record{Status: statusReady, Disabled: "soon"}},
 		"the status":               {record{Status: statusReady, Fingerprint: "f"}, record{Status: statusDisabled}, record{Status: statusDisabled, Fingerprint: "f"}},
 		"the status of a refused":  {record{Status: statusReauthorize, Fingerprint: "f"}, record{Status: statusDisabled}, record{Status: statusDisabled, Fingerprint: "f", Nonce: "refused"}},
+		"who obtained the tokens":  {record{Status: statusReady}, record{By: "them"}, record{Status: statusReady, By: "them"}},
+		"who, if they do not say":  {record{Status: statusReady, By: "us"}, record{Status: statusSpending}, record{Status: statusReady, By: "us"}},
 		"our status is not theirs": {record{Status: statusReady}, record{Status: statusSpending, Nonce: "n"}, record{Status: statusReady}},
 	} {
 		t.Run(name, func(t *testing.T) {

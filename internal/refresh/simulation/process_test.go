@@ -61,6 +61,7 @@ func (w *world) start(slot int) *process {
 	p.cache = credential.NewCache(&storeView{process: p, told: make(map[credential.Key]time.Duration)},
 		credential.CacheOptions{Timeout: cacheTimeout, StaleIfError: time.Hour, TTL: 10 * time.Second})
 	p.coordinator = refresh.New(p.cache, refresh.Options{
+		Name:      p.name,
 		Journals:  func([]byte) (journal.Directory, error) { return journalView{p.notes, p}, nil },
 		Provider:  func(name string) *refresh.Provider { return p.providers[name] },
 		Transport: transport{p},
