@@ -1,0 +1,183 @@
+package bearer
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestAnswersOfAKeyServer(t *testing.T) {
+	set := keySetOf(keyOne(t))
+	var elsewhere int
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		elsewhere++
+		io.WriteString(w, set)
+	}))
+	defer other.Close()
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", other.URL)
+			w.WriteHeader(code)
+			io.WriteString(w, set)
+		}
+	}
+	text := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) }
+	}
+	var packed bytes.Buffer
+	packer := gzip.NewWriter(&packed)
+	io.WriteString(packer, set+strings.Repeat(" ", maxKeySet))
+	packer.Close()
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		want   string // part of the error; empty: accepted
+	}{
+		"key set":           {text(set), ""},
+		"just small enough": {text(set + strings.Repeat(" ", maxKeySet-len(set))), ""},
+		"too large":         {text(set + strings.Repeat(" ", maxKeySet-len(set)+1)), "larger than"},
+		"endless": {func(w http.ResponseWriter, _ *http.Request) {
+			for err := error(nil); err == nil; {
+				_, err = io.WriteString(w, strings.Repeat(" ", 64<<10))
+			}
+		}, "larger than"},
+		"too large once unpacked": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(packed.Bytes())
+		}, "larger than"},
+		"cut": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			io.WriteString(w, set)
+		}, "no answer"},
+		"moved":              {status(301), "status 301"},
+		"found":              {status(302), "status 302"},
+		"temporary redirect": {status(307), "status 307"},
+		"created":            {status(201), "status 201"},
+		"no content":         {status(204), "status 204"},
+		"forbidden":          {status(403), "status 403"},
+		"error":              {status(500), "status 500"},
+		"text":               {text("canary"), "not a JWK set"},
+		"JSON":               {text(`{"error":"canary"}`), "not a JWK set"},
+		"empty":              {text(""), "not a JWK set"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(c.answer)
+			defer server.Close()
+			v := newVerifier(t, Config{KeySetURL: server.URL, Algorithms: []string{"ES256"}})
+			if c.want == "" {
+				wantAccepted(t, v, tokenOne())
+				return
+			}
+			wantUnavailable(t, v, c.want)
+		})
+	}
+	if elsewhere > 0 {
+		t.Errorf("a redirect was followed %d times", elsewhere)
+	}
+}
+
+func TestWhatAKeyServerIsAsked(t *testing.T) {
+	var asked *http.Request
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r
+		io.WriteString(w, keySetOf(keyOne(t)))
+	}))
+	defer server.Close()
+	wantAccepted(t, newVerifier(t, Config{KeySetURL: server.URL + "/keys?policy=p", Algorithms: []string{"ES256"}}), tokenOne())
+	if asked.Method != http.MethodGet || asked.RequestURI != "/keys?policy=p" || !strings.Contains(asked.Header.Get("Accept"), "jwk-set+json") ||
+		asked.Header.Get("Authorization") != "" {
+		t.Errorf("asked %s %s with %v", asked.Method, asked.RequestURI, asked.Header)
+	}
+}
+
+func TestKeyServersThatCannotBeTalkedTo(t *testing.T) {
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	untrusted.StartTLS()
+	defer untrusted.Close()
+	for name, c := range map[string]struct{ address, want string }{
+		"nobody listens":        {"http://" + closedAddress(t), "cannot connect"},
+		"untrusted certificate": {untrusted.URL, "not trusted"},
+		"no HTTP":               {"http://" + answering(t, "canary canary\r\n\r\n"), "no answer"},
+		"no TLS":                {"https://" + answering(t, "canary canary\r\n\r\n"), "no answer"},
+		"closes at once":        {"http://" + answering(t, ""), "no answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantUnavailable(t, newVerifier(t, Config{KeySetURL: c.address, Algorithms: []string{"ES256"}}), c.want)
+		})
+	}
+}
+
+// A proxy can put what it likes into its refusal.
+func TestErrorsOfOthersAreNotQuoted(t *testing.T) {
+	for name, cause := range map[string]error{
+		"proxy":   &net.OpError{Op: "proxyconnect", Net: "tcp", Err: errors.New("canary")},
+		"TLS":     &net.OpError{Op: "remote error", Err: errors.New("canary")},
+		"reading": errors.New("malformed HTTP response canary"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := noAnswer(&url.Error{Op: "Get", URL: "https://as.example", Err: cause})
+			if err == nil || strings.Contains(err.Error(), "canary") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func wantUnavailable(t *testing.T, v *Verifier, text string) {
+	t.Helper()
+	_, err := v.Verify(t.Context(), "Bearer "+tokenOne())
+	checkText(t, err, "")
+	if err == nil || !strings.HasPrefix(err.Error(), ErrUnavailable.Error()) || !strings.Contains(err.Error(), text) {
+		t.Errorf("error %v, want %q", err, text)
+	}
+	wantRefused(t, v, tokenOne(), ErrUnavailable)
+}
+
+func closedAddress(t *testing.T) string {
+	t.Helper()
+	listener := listen(t)
+	listener.Close()
+	return listener.Addr().String()
+}
+
+// answering is the address of a server that says text to whatever is asked.
+func answering(t *testing.T, text string) string {
+	t.Helper()
+	listener := listen(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(make([]byte, 4096))
+			fmt.Fprint(conn, text)
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		listener.Close()
+		<-done
+	})
+	return listener.Addr().String()
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}

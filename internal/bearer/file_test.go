@@ -1,0 +1,107 @@
+package bearer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestRotatedSecretCountsAtOnce(t *testing.T) {
+	path := writeFile(t, "canary-one")
+	v := newVerifier(t, Config{SecretFile: path})
+	one, two := sign(`{"alg":"HS256"}`, claims(""), "canary-one"), sign(`{"alg":"HS256"}`, claims(""), "canary-two")
+	wantAccepted(t, v, one)
+	wantRefused(t, v, two, errSignature)
+	replaceFile(t, path, "canary-two")
+	wantAccepted(t, v, two)
+	wantRefused(t, v, one, errSignature)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, v, two, ErrUnavailable)
+	replaceFile(t, path, "canary-two")
+	wantAccepted(t, v, two)
+}
+
+func TestSecretInAFile(t *testing.T) {
+	long := strings.Repeat("canary", 100)
+	for name, c := range map[string]struct{ content, secret string }{
+		"no newline":      {"canary-s", "canary-s"},
+		"newline":         {"canary-s\n", "canary-s"},
+		"CR LF":           {"canary-s\r\n", "canary-s"},
+		"one newline off": {"canary-s\n\n", "canary-s\n"},
+		"spaces stay":     {" canary-s ", " canary-s "},
+		"one byte":        {"s", "s"},
+		"64 bytes":        {long[:64], long[:64]},
+		"more":            {long, long},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := newVerifier(t, Config{SecretFile: writeFile(t, c.content), Algorithms: []string{"HS256", "HS384", "HS512"}})
+			for _, algorithm := range []string{"HS256", "HS384", "HS512"} {
+				wantAccepted(t, v, sign(fmt.Sprintf(`{"alg":%q}`, algorithm), claims(""), c.secret))
+			}
+			wantRefused(t, v, sign(`{"alg":"HS256"}`, claims(""), c.secret+"x"), errSignature)
+		})
+	}
+}
+
+func TestFilesThatCannotBeUsed(t *testing.T) {
+	large := keySetOf(jwk(t, p256().Public(), "")) + strings.Repeat(" ", maxKeySet)
+	for name, c := range map[string]struct {
+		path string
+		set  bool
+		want error
+	}{
+		"no secret":         {t.TempDir() + "/none", false, fs.ErrNotExist},
+		"empty secret":      {writeFile(t, ""), false, errEmptySecret},
+		"secret of newline": {writeFile(t, "\r\n"), false, errEmptySecret},
+		"large secret":      {writeFile(t, strings.Repeat("canary", 20000)), false, errFileTooLarge},
+		"directory":         {t.TempDir(), false, errNotRegular},
+		"device":            {os.DevNull, false, errNotRegular},
+		"no set":            {t.TempDir() + "/none", true, fs.ErrNotExist},
+		"empty set file":    {writeFile(t, ""), true, errNotKeySet},
+		"text":              {writeFile(t, "canary"), true, errNotKeySet},
+		"large set":         {writeFile(t, large), true, errFileTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, token := Config{SecretFile: c.path}, sign(`{"alg":"HS256"}`, claims(""), "")
+			if c.set {
+				config = Config{KeySetFile: c.path, Algorithms: []string{"ES256"}}
+				token = sign(`{"alg":"ES256"}`, claims(""), p256())
+			}
+			v := newVerifier(t, config)
+			wantRefused(t, v, token, ErrUnavailable)
+			wantRefused(t, v, token, c.want)
+			if _, err := v.Verify(t.Context(), "Bearer "+token); errors.Is(err, ErrInvalid) {
+				t.Errorf("error %v blames the token", err)
+			}
+			if _, err := v.Verify(t.Context(), "Bearer x"); !errors.Is(err, ErrInvalid) {
+				t.Errorf("error %v for a token that is none", err)
+			}
+		})
+	}
+}
+
+func TestKeySetFileCountsWhenItChanges(t *testing.T) {
+	one, two := jwk(t, p256().Public(), `"kid":"1"`), jwk(t, p256Two().Public(), `"kid":"2"`)
+	path := writeFile(t, keySetOf(one))
+	v := newVerifier(t, Config{KeySetFile: path, Algorithms: []string{"ES256"}})
+	first, second := sign(`{"alg":"ES256","kid":"1"}`, claims(""), p256()), sign(`{"alg":"ES256","kid":"2"}`, claims(""), p256Two())
+	wantAccepted(t, v, first)
+	wantRefused(t, v, second, errUnknownKey)
+	replaceFile(t, path, keySetOf(one, two))
+	wantAccepted(t, v, first)
+	wantAccepted(t, v, second)
+	replaceFile(t, path, keySetOf(two))
+	wantRefused(t, v, first, errUnknownKey)
+	wantAccepted(t, v, second)
+	replaceFile(t, path, "half a")
+	wantRefused(t, v, second, ErrUnavailable)
+	replaceFile(t, path, keySetOf())
+	wantRefused(t, v, second, errUnknownKey)
+	replaceFile(t, path, keySetOf(two))
+	wantAccepted(t, v, second)
+}
