@@ -1,0 +1,68 @@
+package connect
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	// maxAnswer bounds every answer of the authorization server in bytes,
+	// decompressed.
+	maxAnswer = 256 << 10
+
+	connectTimeout = 5 * time.Second
+	requestTimeout = 10 * time.Second
+)
+
+// newClient makes the client for all requests to the authorization server: they
+// are few, so each has a connection of its own; they are not redirected, since a
+// redirect would carry a code or a token elsewhere, and metadata have to lie where
+// they are asked for.
+func newClient(transport http.RoundTripper) *http.Client {
+	if transport == nil {
+		// Over HTTP/1.1, since HTTP/2 repeats what a server did not take.
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(true)
+		transport = &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSHandshakeTimeout:    connectTimeout,
+			DisableKeepAlives:      true,
+			Protocols:              protocols,
+			MaxResponseHeaderBytes: 64 << 10,
+		}
+	}
+	return &http.Client{
+		Transport:     bounded{transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       requestTimeout,
+	}
+}
+
+// bounded lets nobody read more than maxAnswer of an answer: it ends with an error
+// there.
+type bounded struct{ next http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	response.Body = http.MaxBytesReader(nil, response.Body, maxAnswer)
+	return response, nil
+}
+
+// get reads an answer to the end.
+func get(c *http.Client, r *http.Request) (status int, body []byte, err error) {
+	r.Header.Set("Accept", "application/json")
+	response, err := c.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	body, err = io.ReadAll(response.Body)
+	return response.StatusCode, body, err
+}

@@ -1,0 +1,227 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+)
+
+const (
+	// DefaultLinkTTL is how long a link can be opened.
+	DefaultLinkTTL = 15 * time.Minute
+
+	// MaxLinkTTL is the longest that it can be.
+	MaxLinkTTL = 24 * time.Hour
+
+	// KeySize is the length of the key in bytes.
+	KeySize = 32
+)
+
+// Config is how accounts of one provider are connected.
+type Config struct {
+	// Provider is its name.
+	Provider string
+
+	// OAuth2 is how its credentials are refreshed, as [scheme.Scheme.OAuth2] returns
+	// it. Its token endpoint, client, fields and FirstFields are used here, its
+	// scopes and parameters are not. The client must not come from the credential: there is none
+	// yet.
+	OAuth2 *scheme.OAuth2
+
+	// Issuer identifies the authorization server: https, or http on a loopback host.
+	// With it the server's metadata are read (OpenID Connect Discovery 1.0 section 4,
+	// RFC 8414 section 3) and have to be there, answers of other servers are refused
+	// (RFC 9207), and id tokens are verified. Without it id tokens are ignored.
+	Issuer string
+
+	// AuthorizationURL is the authorization endpoint. Its query is kept. Default: what
+	// the metadata say.
+	AuthorizationURL string
+
+	// UserinfoURL is the userinfo endpoint, asked only for UserinfoFields. Default:
+	// what the metadata say.
+	UserinfoURL string
+
+	// Scopes are asked for; none means those that the server chooses.
+	Scopes []string
+
+	// Params are further parameters of the authorization request, as access_type,
+	// prompt or audience.
+	Params map[string]string
+
+	// RedirectURIs are where the authorization server sends the browser back to, each
+	// as registered there: https, or http on a loopback host, with a path, without a
+	// query. The start page is its sibling "connect": for https://h/oauth/callback it
+	// is https://h/oauth/connect, which no redirect URI may be. So two providers with
+	// one host need two directories. Links lead to the first one's.
+	RedirectURIs []string
+
+	// ReturnTo are the addresses that a browser may be sent to in the end: one, with
+	// any query, or all below one that ends in "/".
+	ReturnTo []string
+
+	// LinkTTL is how long a link can be opened. Default: [DefaultLinkTTL]; at most
+	// [MaxLinkTTL].
+	LinkTTL time.Duration
+
+	// IDTokenFields are copied from the claims of the id token into the credential;
+	// with them an id token is required. UserinfoFields are copied from the userinfo.
+	// What is not there, or null, is left out: Accept is to say whether it is needed.
+	IDTokenFields, UserinfoFields []scheme.FieldMapping
+
+	// Key returns [KeySize] bytes that all replicas share. It is asked at the first
+	// use, until it returns a key, possibly by several requests at once.
+	Key func(ctx context.Context) ([]byte, error)
+
+	// Accept validates, tests and stores a new credential. Its context does not end
+	// with the request. Its error is logged, and told to the person only as one of
+	// two kinds: [credential.ErrInvalid], that this account is of no use, or any
+	// other, that it could not be stored.
+	Accept func(ctx context.Context, tenant credential.Tenant, document []byte) error
+
+	// Transport is for the requests to the authorization server. Nil: one with bounds
+	// of its own.
+	Transport http.RoundTripper
+
+	// Logger gets one line for each person who is connected or is not. Nil: none.
+	Logger *slog.Logger
+}
+
+// Validate reports what is wrong with the settings. It opens and asks nothing.
+func (c *Config) Validate() error {
+	for _, check := range []func() error{
+		func() error { return credential.CheckProvider(c.Provider) },
+		c.checkClient, c.checkServer, c.checkRequest, c.checkFields, c.checkOwnAddresses,
+	} {
+		if err := check(); err != nil {
+			return fmt.Errorf("connect: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkClient() error {
+	o := c.OAuth2
+	switch {
+	case o == nil, o.ClientID == nil, o.TokenURL == "":
+		return errors.New("provider has no oauth2")
+	case o.ClientID.UsesCredential():
+		return errors.New("client_id must not use the credential, which is not there yet")
+	case o.ClientSecret != nil && o.ClientSecret.UsesCredential():
+		return errors.New("client_secret must not use the credential, which is not there yet")
+	}
+	return nil
+}
+
+func (c *Config) checkServer() error {
+	if c.Issuer == "" && c.AuthorizationURL == "" {
+		return errors.New("issuer or authorization_url is missing")
+	}
+	if c.Issuer != "" {
+		if _, err := parseBareAddress(c.Issuer); err != nil {
+			return fmt.Errorf("issuer %w", err)
+		}
+	}
+	if c.AuthorizationURL != "" {
+		if err := checkEndpoint(c.AuthorizationURL); err != nil {
+			return fmt.Errorf("authorization_url %w", err)
+		}
+	}
+	if c.UserinfoURL != "" {
+		if _, err := parseAddress(c.UserinfoURL); err != nil {
+			return fmt.Errorf("userinfo_url %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkRequest() error {
+	for _, s := range c.Scopes {
+		if !isScope(s) {
+			return fmt.Errorf("%q is not a scope", s)
+		}
+	}
+	for name := range c.Params {
+		if name == "" {
+			return errors.New("parameter without a name")
+		}
+		if isOwnParameter(name) {
+			return fmt.Errorf("parameter %s is set by the protocol", name)
+		}
+	}
+	if c.LinkTTL < 0 || c.LinkTTL > MaxLinkTTL || c.LinkTTL > 0 && c.LinkTTL < time.Second {
+		return fmt.Errorf("link_ttl must be between 1s and %s", MaxLinkTTL)
+	}
+	return nil
+}
+
+// isScope follows RFC 6749 section 3.3.
+func isScope(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func (c *Config) checkFields() error {
+	if len(c.IDTokenFields) > 0 && c.Issuer == "" {
+		return errors.New("fields of the id token need an issuer to verify it by")
+	}
+	if len(c.UserinfoFields) > 0 && c.UserinfoURL == "" && c.Issuer == "" {
+		return errors.New("fields of the userinfo need a userinfo_url or an issuer")
+	}
+	return c.OAuth2.CheckMappings(c.IDTokenFields, c.UserinfoFields)
+}
+
+func (c *Config) checkOwnAddresses() error {
+	if len(c.RedirectURIs) == 0 {
+		return errors.New("redirect_uri is missing")
+	}
+	seen := map[string]bool{}
+	for _, text := range c.RedirectURIs {
+		u, err := parseBareAddress(text)
+		if err == nil {
+			err = checkRedirectPath(u)
+		}
+		if err == nil && len(text) > maxReturnTo {
+			err = fmt.Errorf("is longer than %d bytes", maxReturnTo)
+		}
+		if err != nil {
+			return fmt.Errorf("redirect_uri %w", err)
+		}
+		place := normalHost(u.Scheme, u.Host) + u.Path
+		if seen[place] {
+			return errors.New("redirect_uri is there twice")
+		}
+		seen[place] = true
+	}
+	for _, text := range c.ReturnTo {
+		if _, err := parseReturnTo(text); err != nil {
+			return fmt.Errorf("return_to %w", err)
+		}
+	}
+	return nil
+}
+
+// checkRedirectPath keeps to paths of which there is one spelling.
+func checkRedirectPath(u *url.URL) error {
+	switch {
+	case u.Path == "":
+		return errors.New("needs a path")
+	case u.Path != u.EscapedPath(), !isPlainPath(u.Path):
+		return errors.New("has a path with escapes or dot segments")
+	case strings.HasSuffix(u.Path, startPage):
+		return fmt.Errorf("must not end in %s, which is the start page", startPage)
+	}
+	return nil
+}
