@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,8 +44,12 @@ type App struct {
 
 	backend   *backend
 	use       *use
+	readOnly  bool // the store takes no writes
 	providers map[string]*provider
 	logger    *slog.Logger
+
+	connectsMu sync.Mutex
+	connects   map[string]*Connect // by provider
 }
 
 // CaddyModule returns the Caddy module information.
@@ -78,8 +83,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
-		if p.scheme.OAuth2() != nil && store.readOnly() {
-			return fmt.Errorf("upstream_auth: provider %s: %w", name, errNeedsCheckAndSet)
+		if err := config.checkStore(store.readOnly()); err != nil {
+			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
 		a.providers[name] = p
 	}
@@ -88,6 +93,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("upstream_auth: journal: %w", err)
 	}
+	a.readOnly = store.readOnly()
 	a.backend, err = acquireBackend(store, journalDir, logger)
 	if err != nil {
 		return fmt.Errorf("upstream_auth: store: %w", err)
@@ -145,6 +151,11 @@ func (a *App) Stop() error {
 // bounded, for refreshes under way: it comes after all apps have stopped, so none
 // is started any more.
 func (a *App) Cleanup() error {
+	for _, p := range a.providers {
+		if p.enroll.Fetch != nil {
+			p.enroll.Fetch.Close()
+		}
+	}
 	if a.use == nil {
 		return nil
 	}
@@ -160,9 +171,21 @@ func (a *App) Cleanup() error {
 	return nil
 }
 
-// errNeedsCheckAndSet is the combination of a refreshed provider with a store
-// that cannot be written safely.
-var errNeedsCheckAndSet = errors.New("oauth2 needs a store with check-and-set, which kv_version 1 does not have")
+// checkStore refuses what writes credentials together with a store that cannot be
+// written safely.
+func (config *Provider) checkStore(readOnly bool) error {
+	switch {
+	case readOnly && config.OAuth2 != nil:
+		return needsCheckAndSet("oauth2")
+	case readOnly && config.FetchCredentials != nil:
+		return needsCheckAndSet("fetch_credentials")
+	}
+	return nil
+}
+
+func needsCheckAndSet(what string) error {
+	return fmt.Errorf("%s needs a store with check-and-set, which kv_version 1 does not have", what)
+}
 
 // storeModule is what the modules in the namespace upstream_auth.stores are.
 type storeModule interface {

@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
 )
@@ -28,7 +31,9 @@ type backend struct {
 	store       openStore
 	cache       *credential.Cache
 	coordinator *refresh.Coordinator
+	enroller    *enroll.Enroller
 	settings    string
+	journals    string // their directory; empty: the store needs none
 
 	mu   sync.Mutex
 	apps []*App // that run, the newest last
@@ -47,11 +52,13 @@ func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) 
 			return nil, err
 		}
 		b := &backend{key: key, store: store, settings: module.settings(), cache: credential.NewCache(store, options)}
-		coordination := refresh.Options{Provider: b.provider, Exclusive: module.exclusive()}
+		coordination := refresh.Options{Name: processName(), Provider: b.provider, Exclusive: module.exclusive()}
 		if !module.exclusive() {
+			b.journals = journalDir
 			coordination.Journals = func(key []byte) (journal.Directory, error) { return journal.NewDisk(journalDir, key) }
 		}
 		b.coordinator = refresh.New(b.cache, coordination)
+		b.enroller = enroll.New(b.cache)
 		return b, nil
 	})
 	if err != nil {
@@ -63,6 +70,15 @@ func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) 
 		return nil, errSettings
 	}
 	return b, nil
+}
+
+// processName says who refreshed a credential, to those who ask for it later.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
 // errSettings refuses what would take another opening of the same store.

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type sidecar struct {
 	url     string
 	address string
 	dir     string
+	admin   string // address of the administration endpoint; empty: it is off
 }
 
 // newSidecar fills a local store; start runs Caddy on it.
@@ -43,14 +45,20 @@ func newSidecar(t *testing.T, credentials map[credential.Key]string) *sidecar {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
+	s.address = freeAddress(t)
+	s.url = "http://" + s.address
+	return s
+}
+
+// freeAddress is one that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.address = listener.Addr().String()
-	s.url = "http://" + s.address
-	listener.Close()
-	return s
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 func (s *sidecar) path(name string) string { return filepath.Join(s.dir, name) }
@@ -58,7 +66,7 @@ func (s *sidecar) path(name string) string { return filepath.Join(s.dir, name) }
 // caddyfile is a Caddyfile with the store, the providers and one site.
 func (s *sidecar) caddyfile(providers, site string) string {
 	return fmt.Sprintf(`{
-	admin off
+	admin %s
 	persist_config off
 	storage file_system %s
 	log {
@@ -74,7 +82,7 @@ func (s *sidecar) caddyfile(providers, site string) string {
 %s {
 	%s
 }
-`, s.dir, s.path("credentials.db"), s.path("key"), providers, s.url, site)
+`, cmp.Or(s.admin, "off"), s.dir, s.path("credentials.db"), s.path("key"), providers, s.url, site)
 }
 
 // load makes Caddy run a configuration, in place of any before.

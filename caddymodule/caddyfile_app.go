@@ -69,7 +69,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    }
 //	    journal <directory>
 //	    provider <name> {
-//	        schema        <file>
+//	        schema        <file>|<JSON>
 //	        allowed_hosts <patterns...>
 //	        expose        <paths...>
 //	        header <name> <value>
@@ -88,6 +88,26 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	            refresh_ahead      <duration>
 //	            rotation           single_use|none|grace <duration>
 //	            takeover           <duration>|never
+//	            issuer             <url>
+//	            authorization_url  <url>
+//	            userinfo_url       <url>
+//	            revocation_url     <url>
+//	            token_field        <path> <response path>
+//	            refresh_field      <path> <response path>
+//	            userinfo_field     <path> <userinfo path>
+//	            id_token_field     <path> <claim path>
+//	        }
+//	        test|revoke [<method>] <url> {
+//	            status  <codes...>
+//	            timeout <duration>
+//	        }
+//	        fetch_credentials <url> {
+//	            header          <name> <value>
+//	            tls_client_cert <file>
+//	            tls_client_key  <file>
+//	            tls_ca          <file>
+//	            timeout         <duration>
+//	            negative_ttl    <duration>
 //	        }
 //	    }
 //	}
@@ -127,18 +147,25 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // checkStore holds the providers against the store, whichever came first.
 func (a *App) checkStore(d *caddyfile.Dispenser) error {
-	var store struct {
-		KVVersion int `json:"kv_version"`
-	}
-	if err := json.Unmarshal(a.StoreRaw, &store); err != nil {
+	readOnly, err := a.storeReadOnly()
+	if err != nil {
 		return d.WrapErr(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
-		if a.Providers[name].OAuth2 != nil && store.KVVersion == 1 {
-			return d.Errf("provider %s: %w", name, errNeedsCheckAndSet)
+		if err := a.Providers[name].checkStore(readOnly); err != nil {
+			return d.Errf("provider %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// storeReadOnly reports whether the store, as configured, takes no writes.
+func (a *App) storeReadOnly() (bool, error) {
+	var store struct {
+		KVVersion int `json:"kv_version"`
+	}
+	err := json.Unmarshal(a.StoreRaw, &store)
+	return store.KVVersion == 1, err
 }
 
 func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {

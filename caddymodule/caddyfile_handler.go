@@ -13,11 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-func init() {
-	httpcaddyfile.RegisterHandlerDirective("upstream_auth", parseDirective)
-	httpcaddyfile.RegisterDirectiveOrder("upstream_auth", httpcaddyfile.Before, "reverse_proxy")
-}
-
 // parseDirective sets up the handler from Caddyfile tokens. Syntax:
 //
 //	upstream_auth [<matcher>] <provider> [<upstreams...>] {
@@ -36,7 +31,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if err != nil {
 		return nil, err
 	}
-	provider, err := handler.findProvider(h)
+	_, provider, err := findProvider(h, handler.Provider)
 	if err != nil {
 		return nil, err
 	}
@@ -170,19 +165,19 @@ func parseStatus(text string) (int, error) {
 	return status, nil
 }
 
-// findProvider looks the provider up among the global options.
-func (h *Handler) findProvider(helper httpcaddyfile.Helper) (*Provider, error) {
+// findProvider looks a provider up among the global options.
+func findProvider(helper httpcaddyfile.Helper, name string) (*App, *Provider, error) {
 	option, ok := helper.Option(appName).(httpcaddyfile.App)
 	if !ok {
-		return nil, helper.Err("upstream_auth needs the global option upstream_auth with a store and a provider")
+		return nil, nil, helper.Err("upstream_auth needs the global option upstream_auth with a store and a provider")
 	}
-	var app App
-	if err := json.Unmarshal(option.Value, &app); err != nil {
-		return nil, helper.WrapErr(err)
+	app := new(App)
+	if err := json.Unmarshal(option.Value, app); err != nil {
+		return nil, nil, helper.WrapErr(err)
 	}
-	provider := app.Providers[h.Provider]
+	provider := app.Providers[name]
 	if provider == nil {
-		return nil, helper.Errf("no provider '%s' is configured", h.Provider)
+		return nil, nil, helper.Errf("no provider '%s' is configured", name)
 	}
-	return provider, nil
+	return app, provider, nil
 }

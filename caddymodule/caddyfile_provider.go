@@ -2,11 +2,12 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
@@ -35,6 +36,12 @@ func (config *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
 			err = config.unmarshalBasic(d)
 		case "oauth2":
 			err = config.unmarshalOAuth2(d)
+		case "test":
+			err = unmarshalRequest(d, &config.Test)
+		case "revoke":
+			err = unmarshalRequest(d, &config.Revoke)
+		case "fetch_credentials":
+			err = config.unmarshalFetch(d)
 		default:
 			err = d.Errf("unrecognized subdirective '%s' of provider", name)
 		}
@@ -46,30 +53,67 @@ func (config *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return d.WrapErr(err)
 	}
-	if _, err := scheme.New(options); err != nil {
+	s, err := scheme.New(options)
+	if err != nil {
 		return d.WrapErr(err)
 	}
-	return nil
+	return config.checkTogether(d, s)
 }
 
+// checkTogether checks what depends on more than one subdirective.
+func (config *Provider) checkTogether(d *caddyfile.Dispenser, s *scheme.Scheme) error {
+	for name, request := range map[string]*Request{"test": config.Test, "revoke": config.Revoke} {
+		if request == nil {
+			continue
+		}
+		if _, err := request.request(http.MethodGet, config.AllowedHosts, request.lookupLater); err != nil {
+			return d.Errf("%s: %w", name, err)
+		}
+	}
+	builtin, err := credential.CompileSchema(s.Schema())
+	if err != nil {
+		return d.WrapErr(err)
+	}
+	schemas := []*credential.Schema{builtin}
+	if own, err := loadSchema(config.literalSchema(), newResolver()); err == nil && own != nil {
+		schemas = append(schemas, own)
+	}
+	return wrapErr(d, "", checkExpose(config.Expose, schemas...))
+}
+
+// unmarshalSchema reads the path of a file, or a schema, which is one token in
+// backquotes or a heredoc.
 func (config *Provider) unmarshalSchema(d *caddyfile.Dispenser) error {
 	if config.Schema != nil {
 		return d.Err("schema is given twice")
 	}
-	var file string
-	if err := fileArg(d, &file); err != nil {
+	var text string
+	if err := oneArg(d, &text); err != nil {
 		return err
 	}
-	raw, err := json.Marshal(file)
-	if err != nil {
-		return d.WrapErr(err)
+	config.Schema = json.RawMessage(text)
+	if inline := json.Valid(config.Schema) && strings.HasPrefix(strings.TrimSpace(text), "{"); !inline {
+		if err := checkLiteral(d, "schema", text, checkReadable); err != nil {
+			return err
+		}
+		raw, err := json.Marshal(text)
+		if err != nil {
+			return d.WrapErr(err)
+		}
+		config.Schema = raw
 	}
-	config.Schema = raw
-	if strings.Contains(file, "{") {
+	_, err := loadSchema(config.literalSchema(), newResolver())
+	return wrapErr(d, "", err)
+}
+
+// literalSchema returns the schema unless it is in a file whose name has yet to be
+// filled in.
+func (config *Provider) literalSchema() json.RawMessage {
+	var file string
+	if json.Unmarshal(config.Schema, &file) == nil && strings.Contains(file, "{") {
 		return nil
 	}
-	_, err = loadSchema(raw, newResolver())
-	return wrapErr(d, "", err)
+	return config.Schema
 }
 
 func unmarshalMapping(d *caddyfile.Dispenser, target *[]Mapping) error {
@@ -96,125 +140,6 @@ func (config *Provider) unmarshalBasic(d *caddyfile.Dispenser) error {
 	config.Basic = &Basic{User: user, Password: password}
 	_, err = (&Provider{Basic: config.Basic}).schemeOptions(lookupLater)
 	return wrapErr(d, "", err)
-}
-
-func (config *Provider) unmarshalOAuth2(d *caddyfile.Dispenser) error {
-	if config.OAuth2 != nil {
-		return d.Err("oauth2 is given twice")
-	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	config.OAuth2 = new(OAuth2)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := config.OAuth2.unmarshalSetting(d); err != nil {
-			return err
-		}
-	}
-	if _, err := config.OAuth2.scheme(lookupLater); err != nil {
-		return d.Errf("oauth2: %w", err)
-	}
-	return nil
-}
-
-func (config *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
-	switch name := d.Val(); name {
-	case "token_url":
-		if err := oneArg(d, &config.TokenURL); err != nil {
-			return err
-		}
-		return checkLiteral(d, name, config.TokenURL, checkEndpoint)
-	case "client_id":
-		return oneArg(d, &config.ClientID)
-	case "client_secret":
-		if err := oneArg(d, &config.ClientSecret); err != nil {
-			return err
-		}
-		if !isOnePlaceholder(config.ClientSecret) {
-			return d.Errf("client_secret: %w", errInlineSecret)
-		}
-		return nil
-	case "client_secret_file":
-		return fileArg(d, &config.ClientSecretFile)
-	case "client_auth":
-		return oneArg(d, &config.ClientAuth)
-	case "scopes":
-		return manyArgs(d, &config.Scopes)
-	case "param":
-		return unmarshalNamed(d, &config.Params)
-	case "credential_field":
-		return unmarshalNamed(d, &config.CredentialFields)
-	case "response_field":
-		return unmarshalNamed(d, &config.ResponseFields)
-	case "refresh_ahead":
-		if err := durationOrZeroArg(d, &config.RefreshAhead); err != nil {
-			return err
-		}
-		if config.RefreshAhead == 0 {
-			config.RefreshAhead = -1 // 0 in JSON is the default
-		}
-		return nil
-	case "rotation":
-		return config.unmarshalRotation(d)
-	case "takeover":
-		return config.unmarshalTakeover(d)
-	default:
-		return d.Errf("unrecognized subdirective '%s' of oauth2", name)
-	}
-}
-
-// unmarshalRotation reads: rotation single_use|none|grace <duration>
-func (config *OAuth2) unmarshalRotation(d *caddyfile.Dispenser) error {
-	if config.Rotation != "" {
-		return d.Err("rotation is given twice")
-	}
-	if !d.NextArg() {
-		return d.ArgErr()
-	}
-	config.Rotation = d.Val()
-	if config.Rotation == string(scheme.RotationGrace) {
-		return durationArg(d, &config.RotationGrace)
-	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return wrapErr(d, "", config.checkRotation())
-}
-
-// unmarshalTakeover reads: takeover <duration>|never
-func (config *OAuth2) unmarshalTakeover(d *caddyfile.Dispenser) error {
-	if config.Takeover != 0 {
-		return d.Err("takeover is given twice")
-	}
-	if d.CountRemainingArgs() == 1 {
-		d.NextArg()
-		if d.Val() == "never" {
-			config.Takeover = caddy.Duration(-1)
-			return nil
-		}
-		d.Prev()
-	}
-	if err := durationArg(d, &config.Takeover); err != nil {
-		return err
-	}
-	return wrapErr(d, "", config.checkRotation())
-}
-
-// unmarshalNamed reads a name and a value into a map, each name once.
-func unmarshalNamed(d *caddyfile.Dispenser, target *map[string]string) error {
-	kind := d.Val()
-	name, value, err := namedArg(d)
-	if err != nil {
-		return err
-	}
-	if _, given := (*target)[name]; given {
-		return d.Errf("%s %s is given twice", kind, name)
-	}
-	if *target == nil {
-		*target = make(map[string]string)
-	}
-	(*target)[name] = value
-	return nil
 }
 
 // lookupLater stands for the value of a run-time placeholder, which adapting

@@ -11,13 +11,14 @@ import (
 
 func TestCaddyfileExampleIsValid(t *testing.T) {
 	secrets := t.TempDir()
-	for _, name := range []string{"vault-role-id", "vault-secret-id", "salesforce-client-secret"} {
+	for _, name := range []string{"vault-role-id", "vault-secret-id", "salesforce-client-secret", "app-token", "workspace-secret"} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Setenv("CREDENTIALS_DIRECTORY", secrets)
 	t.Setenv("SALESFORCE_CLIENT_ID", "app")
+	t.Setenv("WORKSPACE_KEY", "workspace")
 	t.Setenv("VAULT_ADDR", "https://vault.example.com:8200")
 	t.Chdir("..") // its paths start at the top of the repository
 

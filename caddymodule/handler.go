@@ -153,7 +153,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	exchange := &wire.Exchange{
 		Tenant:      tenant,
 		Provider:    h.provider.refresh,
-		Coordinator: h.app.backend.coordinator,
+		Coordinator: h.coordinator(),
 		Credential:  cred,
 		Values:      ready.values,
 		Prepare:     h.provider.values,
@@ -176,6 +176,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (cred *credential.Credential, fresh bool, err error) {
 	backend := h.app.backend
 	cred, err = backend.cache.Get(r.Context(), credential.Key{Provider: h.provider.name, Tenant: tenant})
+	if errors.Is(err, credential.ErrNotFound) && h.provider.enroll.Fetch != nil {
+		cred, err = backend.enroller.Fetch(r.Context(), h.provider.enroll, tenant, nil, h.logger)
+	}
 	if err != nil {
 		return nil, false, err
 	}
@@ -194,6 +197,14 @@ func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (cred *c
 		backend.coordinator.Ahead(h.provider.refresh, tenant, cred)
 	}
 	return cred, fresh, nil
+}
+
+// coordinator is what gets another credential for a rejected one.
+func (h *Handler) coordinator() wire.Coordinator {
+	if h.provider.enroll.Fetch == nil {
+		return h.app.backend.coordinator
+	}
+	return &fetchingCoordinator{h.app.backend.coordinator, h.app.backend.enroller, h.provider.enroll, h.logger}
 }
 
 func (h *Handler) parseLimits() (wire.Limits, error) {
@@ -265,11 +276,14 @@ func checkUpstreams(proxy *reverseproxy.Handler, allowedHosts []string) error {
 // wrapTransport puts our transport around the one in a reverse proxy's
 // configuration.
 func wrapTransport(proxy json.RawMessage) (json.RawMessage, error) {
-	config := make(map[string]json.RawMessage)
+	var config map[string]json.RawMessage
 	if len(proxy) > 0 {
 		if err := json.Unmarshal(proxy, &config); err != nil {
 			return nil, err
 		}
+	}
+	if config == nil { // JSON's null, too
+		config = make(map[string]json.RawMessage)
 	}
 	const handler = `"reverse_proxy"`
 	if name, given := config["handler"]; given && string(name) != handler {
@@ -277,7 +291,7 @@ func wrapTransport(proxy json.RawMessage) (json.RawMessage, error) {
 	}
 	config["handler"] = json.RawMessage(handler)
 	inner := config["transport"]
-	if inner == nil {
+	if inner == nil || string(inner) == "null" {
 		inner = json.RawMessage(`{"protocol":"http"}`)
 	}
 	wrapped, err := json.Marshal(map[string]json.RawMessage{

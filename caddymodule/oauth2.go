@@ -4,14 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
-	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
@@ -53,6 +53,31 @@ type OAuth2 struct {
 	// `token_type`, `expires_in` and `scope` lie, if not under these names.
 	ResponseFields map[string]string `json:"response_fields,omitempty"`
 
+	// The authorization server's issuer identifier, for `upstream_auth_connect`: what
+	// is not configured of its endpoints is discovered there (OpenID Connect
+	// Discovery, RFC 8414), and its answers have to name it (RFC 9207). https, unless
+	// the host is a loopback address.
+	Issuer string `json:"issuer,omitempty"`
+
+	// The authorization endpoint, for `upstream_auth_connect`. Default: discovered.
+	AuthorizationURL string `json:"authorization_url,omitempty"`
+
+	// The userinfo endpoint, for userinfo_fields. Default: discovered.
+	UserinfoURL string `json:"userinfo_url,omitempty"`
+
+	// The revocation endpoint (RFC 7009), asked before a credential is deleted.
+	// Default: nothing is revoked.
+	RevocationURL string `json:"revocation_url,omitempty"`
+
+	// What else goes into the credential, by its path there: from the token response
+	// to a connection, from that to a refresh, from what the userinfo endpoint says
+	// after a connection, and from the claims of the id token. The paths on that side
+	// are gjson paths; `|@host` after one makes a host name of a URL.
+	TokenFields    map[string]string `json:"token_fields,omitempty"`
+	RefreshFields  map[string]string `json:"refresh_fields,omitempty"`
+	UserinfoFields map[string]string `json:"userinfo_fields,omitempty"`
+	IDTokenFields  map[string]string `json:"id_token_fields,omitempty"`
+
 	// How long before its expiry a token is refreshed, in the background, by the
 	// first request that finds it so. A negative value means never, as 0s does in a
 	// Caddyfile. Default: 60s.
@@ -79,8 +104,9 @@ type OAuth2 struct {
 	Takeover caddy.Duration `json:"takeover,omitempty"`
 }
 
-// unknownURL stands for a token_url whose placeholders are yet to be filled in.
-const unknownURL = "https://unknown.invalid/"
+// unknownURL stands for a text whose placeholders are yet to be filled in: a URL, most
+// of all.
+const unknownURL = "https://unknown.invalid/unknown"
 
 // scheme checks the settings and turns them into those of the scheme. What only
 // the running process can know is left to complete.
@@ -141,7 +167,18 @@ func (config *OAuth2) scheme(lookup func(string) (string, error)) (*scheme.OAuth
 	}); err != nil {
 		return nil, fmt.Errorf("response_field: %w", err)
 	}
+	o.FirstFields = fieldMappings(config.TokenFields)
+	o.RefreshFields = fieldMappings(config.RefreshFields)
 	return o, config.checkRotation()
+}
+
+// fieldMappings returns fields in the order of their names.
+func fieldMappings(fields map[string]string) []scheme.FieldMapping {
+	var mappings []scheme.FieldMapping
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		mappings = append(mappings, scheme.FieldMapping{Field: field, From: fields[field]})
+	}
+	return mappings
 }
 
 // complete fills in what needs the running process: placeholders outside
@@ -217,32 +254,10 @@ func isOnePlaceholder(text string) bool {
 	return strings.HasPrefix(text, "{") && strings.Index(text, "}") == len(text)-1
 }
 
-// checkEndpoint reports whether secrets may be sent to a URL: it is https, or
-// stays on this machine.
+// checkEndpoint reports whether secrets may be sent to a URL.
 func checkEndpoint(text string) error {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		return errors.New("not an absolute URL")
-	}
-	if u.User != nil || u.Fragment != "" {
-		return errors.New("a URL with user information or a fragment")
-	}
-	switch {
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	default:
-		return errors.New("must be https, unless the host is a loopback address")
-	}
-}
-
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
+	_, err := credential.ParseEndpoint(text)
+	return err
 }
 
 // checkReadable reports whether a file can be read.

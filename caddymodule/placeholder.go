@@ -13,17 +13,31 @@ var runtimeNamespaces = []string{"env.", "file.", "system."}
 
 // resolver fills in the run-time placeholders of a configuration's values.
 type resolver struct {
-	replacer *caddy.Replacer
-	err      error // the first one
+	replacer *caddy.Replacer // nil: while a Caddyfile is adapted
+	unknown  int             // how many texts are not known then
+	err      error           // the first one
 }
 
 func newResolver() *resolver { return &resolver{replacer: caddy.NewReplacer()} }
+
+// adaptingResolver is for adapting a Caddyfile, which does not know the values: it
+// puts a URL like [unknownURL] for a text with any, each time another one.
+func adaptingResolver() *resolver { return new(resolver) }
 
 // text returns value with its placeholders filled in. An unknown placeholder or
 // one without a value is an error, which names what the value is for.
 func (r *resolver) text(what, value string) string {
 	if r.err != nil || !strings.Contains(value, "{") {
 		return value
+	}
+	if r.replacer == nil {
+		for _, name := range placeholderName.FindAllStringSubmatch(value, -1) {
+			if err := checkRuntimePlaceholder(name[1]); err != nil {
+				r.err = fmt.Errorf("%s: %w", what, err)
+			}
+		}
+		r.unknown++
+		return fmt.Sprintf("https://unknown-%d.invalid/unknown", r.unknown)
 	}
 	resolved, err := r.replacer.ReplaceOrErr(value, true, true)
 	if err != nil {

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
@@ -25,7 +27,8 @@ import (
 // `{file.PATH}`. A secret is never written into the configuration itself.
 type Provider struct {
 	// The JSON Schema of a credential: a string is the path of a file, an object
-	// is the schema itself. It is checked on every read from the store.
+	// is the schema itself. It is checked on every read from the store and on every
+	// way into it. Default: what the header, query, basic and oauth2 settings need.
 	Schema json.RawMessage `json:"schema,omitempty"`
 
 	// Where the credential may be sent. Both the name that is dialled (the TLS
@@ -36,7 +39,9 @@ type Provider struct {
 	AllowedHosts []string `json:"allowed_hosts,omitempty"`
 
 	// Fields of the credential that are no secrets, by path. They are offered to
-	// the rest of the site as `{upstream_auth.credential.<path>}`.
+	// the rest of the site as `{upstream_auth.credential.<path>}`, and shown by the
+	// credentials API and the administration API, which show no other. A field that
+	// the schema says is `writeOnly` cannot be among them.
 	Expose []string `json:"expose,omitempty"`
 
 	// Request header fields to set.
@@ -51,6 +56,17 @@ type Provider struct {
 	// Refresh by OAuth 2.0. Without any header, query or basic the request is
 	// sent with `Authorization: Bearer` and the access token.
 	OAuth2 *OAuth2 `json:"oauth2,omitempty"`
+
+	// A request that has to succeed with a new credential before that is accepted:
+	// from the credentials API, a connection, or the application. Default: none.
+	Test *Request `json:"test,omitempty"`
+
+	// A request that ends a credential at its provider, made before it is deleted.
+	// Default: oauth2's revocation_url, if it has one, else nothing is revoked.
+	Revoke *Request `json:"revoke,omitempty"`
+
+	// The application's own endpoint for credentials. Default: it is not asked.
+	FetchCredentials *FetchCredentials `json:"fetch_credentials,omitempty"`
 }
 
 // Mapping sets one header field or query parameter.
@@ -71,10 +87,10 @@ type Basic struct {
 type provider struct {
 	name    string
 	scheme  *scheme.Scheme
-	schema  *credential.Schema // nil: any JSON object
-	hosts   wire.HostList      // nil: anywhere
+	hosts   wire.HostList // nil: anywhere
 	expose  []string
 	refresh *refresh.Provider
+	enroll  *enroll.Provider
 }
 
 // prepared is what a provider makes of one version of a credential.
@@ -96,22 +112,10 @@ func (p *provider) prepare(cred *credential.Credential) *prepared {
 			// A malformed time is one that is not known.
 			result.expires, result.expiresKnown, _ = oauth2.ExpiresAt(cred)
 		}
-		if p.schema != nil {
-			if result.err = p.schema.Check(cred); result.err != nil {
-				return result
-			}
-		}
-		if result.values, result.err = p.scheme.Resolve(cred); result.err != nil {
+		if result.values, result.err = p.enroll.Values(cred); result.err != nil {
 			return result
 		}
-		for _, path := range p.expose {
-			value, err := cred.Text(path)
-			if err != nil {
-				result.err = err
-				return result
-			}
-			result.exposed = append(result.exposed, value)
-		}
+		result.exposed, result.err = p.enroll.Exposed(cred)
 		return result
 	}).(*prepared)
 }
@@ -127,17 +131,17 @@ func (config *Provider) provision(name string, logger *slog.Logger) (*provider, 
 	if err := credential.CheckProvider(name); err != nil {
 		return nil, err
 	}
+	if config == nil { // JSON's null
+		return nil, errors.New("there are no settings")
+	}
 	resolve := newResolver()
 	p := &provider{name: name, expose: config.Expose}
 
-	var err error
-	if p.schema, err = loadSchema(config.Schema, resolve); err != nil {
+	schema, err := loadSchema(config.Schema, resolve)
+	if err != nil {
 		return nil, err
 	}
 	if p.hosts, err = config.hosts(); err != nil {
-		return nil, err
-	}
-	if err := checkExpose(config.Expose); err != nil {
 		return nil, err
 	}
 	options, err := config.schemeOptions(resolve.lookup)
@@ -158,7 +162,65 @@ func (config *Provider) provision(name string, logger *slog.Logger) (*provider, 
 		return nil, err
 	}
 	p.refresh = &refresh.Provider{Name: name, Scheme: p.scheme, Logger: logger, Fingerprint: fingerprint}
+	if p.enroll, err = config.enroll(p, schema, resolve); err != nil {
+		return nil, err
+	}
 	return p, nil
+}
+
+// enroll makes ready what it takes to take credentials in.
+func (config *Provider) enroll(p *provider, schema *credential.Schema, resolve *resolver) (*enroll.Provider, error) {
+	e := &enroll.Provider{Name: p.name, Scheme: p.scheme, Expose: p.expose}
+	if p.hosts != nil {
+		e.AllowedHost = p.hosts.Allows
+	}
+	if schema != nil {
+		e.Schemas = append(e.Schemas, schema)
+	}
+	builtin, err := credential.CompileSchema(p.scheme.Schema())
+	if err != nil {
+		return nil, fmt.Errorf("the scheme's own schema: %w", err)
+	}
+	e.Schemas = append(e.Schemas, builtin)
+	if err := checkExpose(p.expose, e.Schemas...); err != nil {
+		return nil, err
+	}
+	if config.Test != nil {
+		if e.Test, err = config.Test.request(http.MethodGet, config.AllowedHosts, resolve.lookup); err != nil {
+			return nil, fmt.Errorf("test: %w", err)
+		}
+	}
+	if e.Revocation, err = config.revocation(resolve); err != nil {
+		return nil, err
+	}
+	if config.FetchCredentials != nil {
+		if e.Fetch, err = config.FetchCredentials.fetch(resolve); err != nil {
+			return nil, fmt.Errorf("fetch_credentials: %w", err)
+		}
+	}
+	return e, nil
+}
+
+// revocation returns how a credential is ended, nil if there is no way to.
+func (config *Provider) revocation(resolve *resolver) (*enroll.Revocation, error) {
+	if config.Revoke != nil {
+		request, err := config.Revoke.request(http.MethodDelete, config.AllowedHosts, resolve.lookup)
+		if err != nil {
+			return nil, fmt.Errorf("revoke: %w", err)
+		}
+		return &enroll.Revocation{Request: request}, nil
+	}
+	if config.OAuth2 == nil || config.OAuth2.RevocationURL == "" {
+		return nil, nil
+	}
+	address := resolve.text("revocation_url", config.OAuth2.RevocationURL)
+	if resolve.err != nil {
+		return nil, resolve.err
+	}
+	if err := checkEndpoint(address); err != nil {
+		return nil, fmt.Errorf("oauth2: revocation_url: %w", err)
+	}
+	return &enroll.Revocation{URL: address}, nil
 }
 
 // hosts parses allowed_hosts. None is a nil list, which allows all.
@@ -227,11 +289,16 @@ func parseValue(text string, lookup func(string) (string, error)) (*scheme.Templ
 	return scheme.ParseTemplate(text, lookup)
 }
 
-// checkExpose reports whether every path can name a placeholder.
-func checkExpose(paths []string) error {
+// checkExpose reports whether every path can name a placeholder, and may be shown.
+func checkExpose(paths []string, schemas ...*credential.Schema) error {
 	for _, path := range paths {
 		if path == "" || strings.ContainsAny(path, "{}") {
 			return fmt.Errorf("expose: %q is not a path", path)
+		}
+		for _, schema := range schemas {
+			if schema.WriteOnly(path) {
+				return fmt.Errorf("expose: the schema says that %q is writeOnly", path)
+			}
 		}
 	}
 	return nil

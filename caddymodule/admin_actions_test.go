@@ -1,0 +1,106 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// authServer is an authorization server without memory.
+type authServer struct {
+	*httptest.Server
+	refreshes, revocations atomic.Int64
+	refuses                atomic.Bool
+}
+
+func newAuthServer(t *testing.T) *authServer {
+	t.Helper()
+	a := new(authServer)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, _ *http.Request) {
+		n := a.refreshes.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		if a.refuses.Load() {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"error":"invalid_grant"}`)
+			return
+		}
+		fmt.Fprintf(w, `{"access_token":"canary-access-%d","refresh_token":"canary-refresh-%d","expires_in":3600}`, n, n)
+	})
+	mux.HandleFunc("POST /revoke", func(w http.ResponseWriter, _ *http.Request) {
+		a.revocations.Add(1)
+		if a.refuses.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	a.Server = httptest.NewServer(mux)
+	t.Cleanup(a.Close)
+	return a
+}
+
+// provider is a Caddyfile's provider that is refreshed there.
+func (a *authServer) provider(name, lines string) string {
+	return fmt.Sprintf("provider %s {\noauth2 {\ntoken_url %s/token\nclient_id app\nclient_auth none\n%s\n}\n}\n", name, a.URL, lines)
+}
+
+const tokens = `{"access_token":"canary-access-0","refresh_token":"canary-refresh-0","expires_at":"2020-01-01T00:00:00Z"}`
+
+func TestAdminRefreshes(t *testing.T) {
+	auth := newAuthServer(t)
+	s := administered(t, map[credential.Key]string{key("acme"): tokens})
+	s.start(t, auth.provider("billing", ""), "upstream_auth billing 127.0.0.1:1")
+	res, body := s.ask(t, "POST", "billing/tenants/acme/refresh", "{}", nil)
+	if res.StatusCode != 200 || auth.refreshes.Load() != 1 || strings.Contains(body, "canary") || !strings.Contains(body, `"status":"ready"`) {
+		t.Fatalf("got %s %s after %d refreshes", res.Status, body, auth.refreshes.Load())
+	}
+	auth.refuses.Store(true)
+	for range 2 {
+		res, body = s.ask(t, "POST", "billing/tenants/acme/refresh", "{}", nil)
+		wantCode(t, res, body, 409, "reauthorization_required")
+	}
+	if n := auth.refreshes.Load(); n != 2 {
+		t.Errorf("a token that was refused for good was sent %d times", n-1)
+	}
+	res, body = s.ask(t, "POST", "billing/tenants/nobody/refresh", "{}", nil)
+	wantCode(t, res, body, 404, "tenant_unknown")
+}
+
+func TestAdminRevokesAndDeletes(t *testing.T) {
+	auth := newAuthServer(t)
+	s := administered(t, map[credential.Key]string{key("acme"): tokens, key("globex"): tokens})
+	s.start(t, auth.provider("billing", "revocation_url "+auth.URL+"/revoke"), "upstream_auth billing 127.0.0.1:1")
+
+	if res, body := s.ask(t, "POST", "billing/tenants/acme/revoke", "{}", nil); res.StatusCode != 200 || body != "{\"revoked\":true}\n" || auth.revocations.Load() != 2 {
+		t.Errorf("got %s %s after %d revocations, want both tokens'", res.Status, body, auth.revocations.Load())
+	}
+	if res, _ := s.ask(t, "GET", "billing/tenants/acme", "", nil); res.StatusCode != 200 {
+		t.Errorf("after the revocation: %s", res.Status)
+	}
+	if res, body := s.ask(t, "DELETE", "billing/tenants/acme", "", nil); body != "{\"deleted\":true,\"revoked\":true}\n" {
+		t.Errorf("got %s %s", res.Status, body)
+	}
+	auth.refuses.Store(true)
+	res, body := s.ask(t, "DELETE", "billing/tenants/globex", "", nil)
+	wantCode(t, res, body, 502, "revocation_failed")
+	if res, body := s.ask(t, "DELETE", "billing/tenants/globex?force=true", "", nil); body != "{\"deleted\":true,\"revoked\":false}\n" {
+		t.Errorf("got %s %s", res.Status, body)
+	}
+}
+
+func TestAdminMakesLinksToConnect(t *testing.T) {
+	auth := newAuthServer(t)
+	s := administered(t, nil)
+	s.start(t, auth.provider("billing", "authorization_url "+auth.URL+"/authorize"), "route {\nupstream_auth_connect billing {\nredirect_uris "+
+		s.url+"/oauth/callback\nreturn_to https://app.example/\n}\nupstream_auth billing 127.0.0.1:1\n}")
+	res, body := s.ask(t, "POST", "billing/tenants/acme/connect-link", `{"return_to":"https://app.example/settings"}`, nil)
+	if res.StatusCode != 200 || !strings.Contains(body, `"url":"`+s.url+`/oauth/connect`) {
+		t.Errorf("got %s %s", res.Status, body)
+	}
+	res, body = s.ask(t, "POST", "billing/tenants/acme/connect-link", `{"return_to":"https://evil.example/"}`, nil)
+	wantCode(t, res, body, 400, "request_invalid")
+}

@@ -1,0 +1,148 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+)
+
+const (
+	// defaultPage and maxPage are how many tenants a page has.
+	defaultPage = 100
+	maxPage     = 1000
+
+	// pageReads is how many credentials of a page are read at the same time.
+	pageReads = 8
+)
+
+// tenantPage is a part of the tenants that a provider has, by their names. Next is
+// what to go on after, if there may be more.
+type tenantPage struct {
+	Tenants []tenantBody      `json:"tenants"`
+	Next    credential.Tenant `json:"next,omitempty"`
+}
+
+func adminList(w http.ResponseWriter, c *adminCall) error {
+	query := c.URL.Query()
+	limit := defaultPage
+	if text := query.Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxPage {
+			return badRequest("limit is not a number from 1 to " + strconv.Itoa(maxPage))
+		}
+	}
+	names, err := c.app.backend.enroller.List(c.Context(), c.provider.enroll, credential.Tenant(query.Get("after")), limit+1)
+	if err != nil {
+		return err
+	}
+	page := tenantPage{Tenants: []tenantBody{}}
+	if len(names) > limit {
+		names = names[:limit]
+		page.Next = names[limit-1]
+	}
+	found, err := c.describeAll(names)
+	if err != nil {
+		return err
+	}
+	for i, body := range found {
+		if body != nil { // else deleted
+			page.Tenants = append(page.Tenants, tenantBody{string(names[i]), c.provider.name, *body})
+		}
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// describeAll describes the credentials of tenants; nil stands for one that is deleted.
+func (c *adminCall) describeAll(tenants []credential.Tenant) ([]*enroll.Description, error) {
+	found := make([]*enroll.Description, len(tenants))
+	group, ctx := errgroup.WithContext(c.Context())
+	group.SetLimit(pageReads)
+	for i, tenant := range tenants {
+		group.Go(func() error {
+			_, d, err := c.describe(ctx, tenant)
+			if errors.Is(err, credential.ErrNotFound) {
+				return nil
+			}
+			found[i] = &d
+			return err
+		})
+	}
+	return found, group.Wait()
+}
+
+// describe reads a tenant's credential and says what may be told of it. For a document
+// that is no credential it returns nil and a description.
+func (c *adminCall) describe(ctx context.Context, tenant credential.Tenant) (*credential.Credential, enroll.Description, error) {
+	cred, err := c.app.backend.enroller.Get(ctx, c.provider.enroll, tenant)
+	switch {
+	case errors.Is(err, credential.ErrInvalid):
+		return nil, enroll.DescribeInvalid(err), nil
+	case err != nil:
+		return nil, enroll.Description{}, err
+	}
+	return cred, c.provider.describe(cred), nil
+}
+
+// describe says what may be told of a credential, and whether requests can be made
+// with it: what the provider exposes has to be there, too.
+func (p *provider) describe(cred *credential.Credential) enroll.Description {
+	d := p.enroll.Describe(cred)
+	if err := p.prepare(cred).err; err != nil {
+		d.Status, d.Problem = enroll.StatusInvalid, err.Error()
+	}
+	return d
+}
+
+// answerTenant tells what may be told of a credential.
+func (c *adminCall) answerTenant(w http.ResponseWriter, d enroll.Description) error {
+	if d.Version > 0 {
+		w.Header().Set("ETag", entityTag(d.Version))
+	}
+	return writeJSON(w, http.StatusOK, tenantBody{string(c.tenant), c.provider.name, d})
+}
+
+func adminGet(w http.ResponseWriter, c *adminCall) error {
+	_, d, err := c.describe(c.Context(), c.tenant)
+	if err != nil {
+		return err
+	}
+	return c.answerTenant(w, d)
+}
+
+func adminPut(w http.ResponseWriter, c *adminCall) error {
+	condition, err := precondition(c.Header)
+	if err != nil {
+		return err
+	}
+	document, err := readBody(c.Request)
+	if err != nil {
+		return err
+	}
+	cred, err := c.app.backend.enroller.Put(c.Context(), c.provider.enroll, c.tenant, enroll.Change{
+		Document: document, If: condition, By: "admin", Logger: c.app.logger,
+	})
+	if err != nil {
+		return err
+	}
+	return c.answerTenant(w, c.provider.describe(cred))
+}
+
+func adminDelete(w http.ResponseWriter, c *adminCall) error {
+	condition, err := precondition(c.Header)
+	if err != nil {
+		return err
+	}
+	force := c.URL.Query().Get("force") == "true"
+	revoked, err := c.app.backend.enroller.Delete(c.Context(), c.provider.enroll, c.tenant, condition, force)
+	if err != nil {
+		return err
+	}
+	c.app.logger.Info("credential deleted", "provider", c.provider.name, "revoked", revoked)
+	return writeJSON(w, http.StatusOK, deletedBody{Deleted: true, Revoked: revoked})
+}

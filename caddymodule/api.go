@@ -1,0 +1,253 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
+)
+
+func init() {
+	caddy.RegisterModule(new(API))
+}
+
+// API is the credentials API: tenants bring their own credentials, and operators
+// those of any tenant, at any time. Callers authenticate by a bearer token, a JWT.
+//
+// It serves these paths and leaves all others to the next handler:
+//
+//   - `GET /self`, `PATCH /self`: the tenant that the token names
+//   - `POST /self/connect-link`: a link by which the tenant connects an account
+//   - `GET`, `PUT`, `PATCH`, `DELETE /tenants/{tenant}` and
+//     `POST /tenants/{tenant}/connect-link`: any tenant, for operators
+//
+// `PATCH` and `PUT` take `{"credentials": {…}}`, which replaces the credential after
+// it was checked. Answers have an `ETag`; `If-Match` and `If-None-Match: *` are
+// honoured. No answer has a secret in it: of a credential it shows what the provider
+// exposes. Errors are JSON, with `code` and `message`.
+type API struct {
+	// The provider, by its name in the app `upstream_auth`.
+	Provider string `json:"provider"`
+
+	// Which tokens are accepted.
+	Token *Token `json:"token"`
+
+	// The issuer that a token has to name (`iss`). Default: any.
+	Issuer string `json:"issuer,omitempty"`
+
+	// The audience that a token has to name (`aud`). Default: any.
+	Audience string `json:"audience,omitempty"`
+
+	// The claim that names the tenant, a gjson path. Default: `id`.
+	TenantClaim string `json:"tenant_claim,omitempty"`
+
+	// What makes a caller an operator. Default: nobody is one.
+	Operators *Operators `json:"operators,omitempty"`
+
+	// The origins of web pages that may use the API. Default: none.
+	CORSOrigins []string `json:"cors_origins,omitempty"`
+
+	app      *App
+	provider *provider
+	verifier *bearer.Verifier
+	origins  origins
+	logger   *slog.Logger
+}
+
+// Token says how the signature of a token is verified: by a shared secret, or by a
+// key set. The algorithms are those given here, whatever a token says.
+type Token struct {
+	// A file with the secret that HS256 tokens are signed with. It is read again when
+	// it changes.
+	SecretFile string `json:"secret_file,omitempty"`
+
+	// The key set (JWK set, RFC 7517) that tokens are verified by: its address, https
+	// unless the host is a loopback address, or a file.
+	KeySetURL  string `json:"jwks_url,omitempty"`
+	KeySetFile string `json:"jwks_file,omitempty"`
+
+	// With a key set: the algorithms to accept, of RS, PS and ES 256, 384 and 512, and
+	// EdDSA.
+	Algorithms []string `json:"algorithms,omitempty"`
+}
+
+// Operators are the callers whose token has a claim with a value, or with an array
+// that holds it.
+type Operators struct {
+	Claim string `json:"claim"`
+	Value string `json:"value"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*API) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.upstream_auth_api",
+		New: func() caddy.Module { return new(API) },
+	}
+}
+
+// Provision checks the configuration.
+func (a *API) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Slogger()
+	app, err := ctx.App(appName)
+	if err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	a.app = app.(*App)
+	if a.provider = a.app.providers[a.Provider]; a.provider == nil {
+		return fmt.Errorf("upstream_auth_api: no provider %q is configured", a.Provider)
+	}
+	if a.app.readOnly {
+		return needsCheckAndSet("upstream_auth_api")
+	}
+	resolve := newResolver()
+	config, err := a.bearerConfig(resolve)
+	if err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	if config.SecretFile+config.KeySetFile != "" {
+		if err := checkReadable(config.SecretFile + config.KeySetFile); err != nil {
+			return fmt.Errorf("upstream_auth_api: token: %w", err)
+		}
+	}
+	if a.verifier, err = bearer.New(*config); err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	if a.origins, err = parseOrigins(a.CORSOrigins); err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	return nil
+}
+
+// bearerConfig checks the settings and fills in their placeholders.
+func (a *API) bearerConfig(resolve *resolver) (*bearer.Config, error) {
+	if a.Token == nil {
+		return nil, errors.New("token is missing: hs256 or jwks")
+	}
+	config := &bearer.Config{
+		SecretFile:  resolve.text("secret_file", a.Token.SecretFile),
+		KeySetURL:   resolve.text("jwks_url", a.Token.KeySetURL),
+		KeySetFile:  resolve.text("jwks_file", a.Token.KeySetFile),
+		Algorithms:  a.Token.Algorithms,
+		Issuer:      resolve.text("issuer", a.Issuer),
+		Audience:    resolve.text("audience", a.Audience),
+		TenantClaim: a.TenantClaim,
+	}
+	if a.Operators != nil {
+		config.OperatorClaim = a.Operators.Claim
+		config.OperatorValue = resolve.text("operators", a.Operators.Value)
+	}
+	if resolve.err != nil {
+		return nil, resolve.err
+	}
+	return config, config.Validate()
+}
+
+// ServeHTTP answers what is the API's, and leaves the rest to the next handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	target, ours := parseTarget(r.URL.Path)
+	if !ours {
+		return next.ServeHTTP(w, r)
+	}
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if a.origins.allow(w, r) && isPreflight(r) {
+		a.origins.answerPreflight(w, r, target.methods())
+		return nil
+	}
+	if !a.app.use.acquire() {
+		return a.answerError(w, r, &apiError{http.StatusServiceUnavailable, "store_unavailable", errConfigurationGone.Error()})
+	}
+	defer a.app.use.release()
+	call, err := a.authorize(r, target)
+	if err != nil {
+		return a.answerError(w, r, err)
+	}
+	return a.answer(w, r, call)
+}
+
+// target is what a request is about.
+type target struct {
+	tenant string // empty: the caller's own
+	link   bool   // a link to connect
+}
+
+// parseTarget reads a path. ours is false if it is not one of the API's.
+func parseTarget(path string) (t target, ours bool) {
+	rest, found := strings.CutPrefix(path, "/self")
+	if !found {
+		if rest, found = strings.CutPrefix(path, "/tenants/"); !found {
+			return target{}, false
+		}
+		t.tenant, rest, found = strings.Cut(rest, "/")
+		if found {
+			rest = "/" + rest
+		}
+		if t.tenant == "" {
+			return target{}, false
+		}
+	}
+	switch rest {
+	case "":
+		return t, true
+	case "/connect-link":
+		t.link = true
+		return t, true
+	}
+	return target{}, false
+}
+
+// methods are those that the target takes.
+func (t target) methods() string {
+	switch {
+	case t.link:
+		return "POST"
+	case t.tenant == "":
+		return "GET, HEAD, PATCH"
+	}
+	return "GET, HEAD, PUT, PATCH, DELETE"
+}
+
+// call is an authorized request.
+type call struct {
+	target
+	name credential.Tenant
+}
+
+// authorize finds out who calls, and whether they may do what they ask for.
+func (a *API) authorize(r *http.Request, t target) (*call, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) > 1 {
+		return nil, &apiError{http.StatusUnauthorized, "token_invalid", "more than one Authorization header"}
+	}
+	caller, err := a.verifier.Verify(r.Context(), r.Header.Get("Authorization"))
+	if err != nil {
+		return nil, err
+	}
+	c := &call{target: t, name: caller.Tenant}
+	switch {
+	case t.tenant == "" && caller.Tenant == "":
+		return nil, &apiError{http.StatusForbidden, "access_denied", "the token names no tenant"}
+	case t.tenant == "":
+		return c, nil
+	case !caller.Operator:
+		return nil, &apiError{http.StatusForbidden, "access_denied", "the token is not an operator's"}
+	}
+	if c.name, err = credential.ParseTenant(t.tenant); err != nil {
+		return nil, &apiError{http.StatusBadRequest, "tenant_invalid", err.Error()}
+	}
+	return c, nil
+}
+
+var (
+	_ caddy.Provisioner           = (*API)(nil)
+	_ caddyhttp.MiddlewareHandler = (*API)(nil)
+)

@@ -1,0 +1,70 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// checkCaddy is the name of what the command itself finds.
+const checkCaddy = "caddy"
+
+func doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Finds out what is wrong with the setup, and says what to do",
+		Long: `Looks at all that the running configuration needs: that the store answers, that
+Caddy is logged in to it and may do what it has to, that clocks agree, that the
+journal can be written, that files are there, and that token endpoints and
+applications can be reached. It sends nothing to those but a greeting.
+
+For what is wrong it says what to do. The exit status is 1 then.`,
+		Example: "  caddy upstream-auth doctor --config /etc/caddy/Caddyfile",
+		Args:    cobra.NoArgs,
+		RunE:    command(runDoctor),
+	}
+}
+
+func runDoctor(r *commandRun) error {
+	raw, err := r.client.get("/upstream_auth/doctor")
+	if err != nil {
+		// That is the finding.
+		e := asCommandError(err)
+		if raw, err = json.Marshal(diagnosis{Findings: []credential.Finding{{Check: checkCaddy, Detail: e.Message, Remedy: e.Hint}}}); err != nil {
+			return fmt.Errorf("writing the finding: %w", err)
+		}
+	}
+	var d diagnosis
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return fmt.Errorf("reading Caddy's answer: %w", err)
+	}
+	if err := show(r, raw, func(d *diagnosis) { writeDiagnosis(r, d) }); err != nil {
+		return err
+	}
+	wrong := 0
+	for _, f := range d.Findings {
+		if !f.OK {
+			wrong++
+		}
+	}
+	if d.Healthy && wrong == 0 {
+		return nil
+	}
+	return &commandError{Code: "unhealthy", Message: fmt.Sprintf("%d of %d checks found something wrong", wrong, len(d.Findings))}
+}
+
+func writeDiagnosis(r *commandRun, d *diagnosis) {
+	for _, f := range d.Findings {
+		if f.OK {
+			r.line("ok     %s: %s", f.Check, f.Detail)
+			continue
+		}
+		r.line("WRONG  %s: %s", f.Check, f.Detail)
+		if f.Remedy != "" {
+			r.line("       %s", f.Remedy)
+		}
+	}
+}

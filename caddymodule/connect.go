@@ -1,0 +1,227 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+)
+
+func init() {
+	caddy.RegisterModule(new(Connect))
+}
+
+// Connect lets a tenant's person connect an account in a browser: the OAuth 2.0
+// authorization code flow (RFC 6749, section 4.1) with PKCE (RFC 7636), which ends
+// with a new credential in the store. A short-lived signed link starts it; the
+// credentials API and the command `caddy upstream-auth connect-link` make such links.
+//
+// For a redirect URI `https://connect.example.com/oauth/callback` it serves that path
+// and its sibling `/oauth/connect`, where links lead, on that host, and leaves all
+// other requests to the next handler.
+//
+// The provider has an `oauth2` with an `issuer` or an `authorization_url`.
+type Connect struct {
+	// The provider, by its name in the app `upstream_auth`.
+	Provider string `json:"provider"`
+
+	// Where the authorization server sends the browser back to, as registered there:
+	// https, unless the host is a loopback address. The one is used whose host the
+	// browser came to; links lead to the first.
+	RedirectURIs []string `json:"redirect_uris"`
+
+	// The scope to ask for. Default: oauth2's scopes.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// Further parameters of the authorization request, such as `prompt` or
+	// `access_type`.
+	Params map[string]string `json:"params,omitempty"`
+
+	// Where the browser may be sent afterwards, with `status` in its query: addresses,
+	// or beginnings of such that end in a slash. A link says which. Default: a page of
+	// this handler's own says how it went.
+	ReturnTo []string `json:"return_to,omitempty"`
+
+	// How long a link may be opened, at most 24h. Default: 15m.
+	LinkTTL caddy.Duration `json:"link_ttl,omitempty"`
+
+	app      *App
+	provider *provider
+	flow     *connect.Flow
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Connect) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.upstream_auth_connect",
+		New: func() caddy.Module { return new(Connect) },
+	}
+}
+
+// Provision checks the configuration. Nothing is dialled.
+func (c *Connect) Provision(ctx caddy.Context) error {
+	app, err := ctx.App(appName)
+	if err != nil {
+		return fmt.Errorf("upstream_auth_connect: %w", err)
+	}
+	c.app = app.(*App)
+	config := c.app.Providers[c.Provider]
+	if c.provider = c.app.providers[c.Provider]; c.provider == nil {
+		return fmt.Errorf("upstream_auth_connect: no provider %q is configured", c.Provider)
+	}
+	settings, err := c.config(config, newResolver())
+	if err != nil {
+		return fmt.Errorf("upstream_auth_connect: %w", err)
+	}
+	logger := ctx.Slogger()
+	settings.OAuth2 = c.provider.scheme.OAuth2()
+	settings.Logger = logger
+	settings.Key = func(ctx context.Context) ([]byte, error) {
+		return refresh.SharedKey(ctx, c.app.backend.store)
+	}
+	settings.Accept = func(ctx context.Context, tenant credential.Tenant, document []byte) error {
+		_, err := c.app.backend.enroller.Put(ctx, c.provider.enroll, tenant, enroll.Change{Document: document, By: "connect", Logger: logger})
+		if test, ok := errors.AsType[*enroll.TestError](err); ok && test.Rejected() {
+			return fmt.Errorf("%w: %w", credential.ErrInvalid, err) // another account may do
+		}
+		return err
+	}
+	if c.flow, err = connect.New(*settings); err != nil {
+		return fmt.Errorf("upstream_auth_connect: %w", err)
+	}
+	return c.app.addConnect(c)
+}
+
+// config checks the settings together with those of the provider, as far as adapting
+// a Caddyfile can tell.
+func (c *Connect) config(provider *Provider, resolve *resolver) (*connect.Config, error) {
+	if provider.OAuth2 == nil {
+		return nil, errors.New("the provider has no oauth2")
+	}
+	o := provider.OAuth2
+	settings := &connect.Config{
+		Provider:         c.Provider,
+		Issuer:           resolve.text("issuer", o.Issuer),
+		AuthorizationURL: resolve.text("authorization_url", o.AuthorizationURL),
+		UserinfoURL:      resolve.text("userinfo_url", o.UserinfoURL),
+		Scopes:           c.Scopes,
+		Params:           c.Params,
+		LinkTTL:          time.Duration(c.LinkTTL),
+		IDTokenFields:    fieldMappings(o.IDTokenFields),
+		UserinfoFields:   fieldMappings(o.UserinfoFields),
+	}
+	if len(settings.Scopes) == 0 {
+		settings.Scopes = o.Scopes
+	}
+	for _, uri := range c.RedirectURIs {
+		settings.RedirectURIs = append(settings.RedirectURIs, resolve.text("redirect_uris", uri))
+	}
+	for _, address := range c.ReturnTo {
+		settings.ReturnTo = append(settings.ReturnTo, resolve.text("return_to", address))
+	}
+	if resolve.err != nil {
+		return nil, resolve.err
+	}
+	return settings, nil
+}
+
+// ServeHTTP serves the links and the way back from the authorization server.
+func (c *Connect) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !c.app.use.acquire() {
+		return fail(w, "store_unavailable", errConfigurationGone)
+	}
+	defer c.app.use.release()
+	// Other handlers may have taken a part off the path; the redirect URI has all of it.
+	original := r
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		original = r.Clone(r.Context())
+		original.URL = o.URL
+	}
+	if !c.flow.ServeHTTP(w, original) {
+		return next.ServeHTTP(w, r)
+	}
+	return nil
+}
+
+// errNoConnect says that there is no way to connect.
+var errNoConnect = &apiError{http.StatusConflict, "connect_not_configured", "no site has upstream_auth_connect for the provider"}
+
+// addConnect makes c known to those who need links. A site that is served in two ways,
+// as by http and https, has the same handler twice.
+func (a *App) addConnect(c *Connect) error {
+	a.connectsMu.Lock()
+	defer a.connectsMu.Unlock()
+	if other := a.connects[c.Provider]; other != nil {
+		if c.sameAs(other) {
+			return nil
+		}
+		return fmt.Errorf("upstream_auth_connect: provider %s has two: give one several redirect_uris", c.Provider)
+	}
+	if a.connects == nil {
+		a.connects = make(map[string]*Connect)
+	}
+	a.connects[c.Provider] = c
+	return nil
+}
+
+// sameAs reports whether two have the same configuration.
+func (c *Connect) sameAs(other *Connect) bool {
+	a, err := json.Marshal(c)
+	b, otherErr := json.Marshal(other)
+	return err == nil && otherErr == nil && bytes.Equal(a, b)
+}
+
+// canConnect reports whether there is a way to connect an account of a provider.
+func (a *App) canConnect(provider string) bool {
+	a.connectsMu.Lock()
+	defer a.connectsMu.Unlock()
+	return a.connects[provider] != nil
+}
+
+// connectLink makes a link by which a tenant connects an account.
+func (a *App) connectLink(ctx context.Context, provider string, tenant credential.Tenant, returnTo string) (*linkBody, error) {
+	a.connectsMu.Lock()
+	c := a.connects[provider]
+	a.connectsMu.Unlock()
+	if c == nil {
+		return nil, errNoConnect
+	}
+	link, expires, err := c.flow.Link(ctx, tenant, returnTo)
+	switch {
+	case errors.Is(err, connect.ErrReturnTo):
+		return nil, badRequest("return_to is not an allowed address")
+	case err != nil:
+		return nil, err
+	}
+	return &linkBody{URL: link, ExpiresAt: expires.UTC()}, nil
+}
+
+var (
+	_ caddy.Provisioner           = (*Connect)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Connect)(nil)
+)
+
+// checkRedirectURIs is what a Caddyfile's line can get wrong alone.
+func checkRedirectURIs(uris []string) error {
+	for _, uri := range uris {
+		if strings.Contains(uri, "{") {
+			continue
+		}
+		if err := checkEndpoint(uri); err != nil {
+			return fmt.Errorf("redirect_uris: '%s': %w", uri, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package caddymodule
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+)
+
+// FetchCredentials asks the application itself for the credential of a tenant: when
+// the store has none, or has one that is beyond refreshing. The request that needs it
+// waits; all that come meanwhile share one question. The answer is checked, stored,
+// and used.
+//
+// The application is asked with GET. It answers 200 and the credential, a JSON
+// object of at most 1 MiB, or 404 (204, 410) if it has none.
+type FetchCredentials struct {
+	// The address to ask: https, unless the host is a loopback address. `{tenant}`
+	// and `{provider}` in its path or query stand for the names; without `{tenant}`
+	// the query parameter `tenant` is added. The header `X-Tenant-ID` names the
+	// tenant, too.
+	URL string `json:"url"`
+
+	// Header fields by which this process authenticates itself. Their values use
+	// run-time placeholders such as `{env.NAME}` and `{file.PATH}`.
+	Header []Mapping `json:"header,omitempty"`
+
+	// A client certificate and its key, for mutual TLS, and the certificate
+	// authorities to trust. Default: none, and the system's.
+	TLSClientCert string `json:"tls_client_cert,omitempty"`
+	TLSClientKey  string `json:"tls_client_key,omitempty"`
+	TLSCA         string `json:"tls_ca,omitempty"`
+
+	// How long one question may take. Default: 5s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How long "there is none", an answer of no use, and a failure are remembered.
+	// Default: 10s.
+	NegativeTTL caddy.Duration `json:"negative_ttl,omitempty"`
+}
+
+// check reports what is wrong, as far as adapting a Caddyfile can tell.
+func (config *FetchCredentials) check() error {
+	if config.URL == "" {
+		return errors.New("the URL is missing")
+	}
+	if !hasRuntimePlaceholder(config.URL) {
+		if err := enroll.CheckFetchURL(config.URL); err != nil {
+			return err
+		}
+	}
+	if (config.TLSClientCert == "") != (config.TLSClientKey == "") {
+		return errors.New("tls_client_cert and tls_client_key go together")
+	}
+	if config.Timeout < 0 || config.NegativeTTL < 0 {
+		return errors.New("timeout and negative_ttl cannot be negative")
+	}
+	for _, m := range config.Header {
+		switch {
+		case !httpguts.ValidHeaderFieldName(m.Name):
+			return fmt.Errorf("header: '%s' is not a field name", m.Name)
+		case strings.EqualFold(m.Name, enroll.HeaderTenant), strings.EqualFold(m.Name, "Host"):
+			return fmt.Errorf("header %s has its own meaning", m.Name)
+		case !strings.Contains(m.Value, "{"):
+			return fmt.Errorf("header %s: %w", m.Name, errInlineSecret)
+		}
+	}
+	return nil
+}
+
+// hasRuntimePlaceholder reports whether a fetch's URL has more to fill in than names.
+func hasRuntimePlaceholder(text string) bool {
+	return strings.Contains(strings.NewReplacer("{tenant}", "", "{provider}", "").Replace(text), "{")
+}
+
+// fetch makes it ready.
+func (config *FetchCredentials) fetch(resolve *resolver) (*enroll.Fetch, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	f := &enroll.Fetch{Timeout: time.Duration(config.Timeout), NegativeTTL: time.Duration(config.NegativeTTL)}
+	// {tenant} and {provider} are not the resolver's.
+	const tenant, provider = "\x00t\x00", "\x00p\x00"
+	text := strings.NewReplacer("{tenant}", tenant, "{provider}", provider).Replace(config.URL)
+	f.URL = strings.NewReplacer(tenant, "{tenant}", provider, "{provider}").Replace(resolve.text("fetch_credentials", text))
+	header := make(http.Header, len(config.Header))
+	for _, m := range config.Header {
+		value := resolve.text("header "+m.Name, m.Value)
+		if !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("header %s: its value cannot be sent", m.Name)
+		}
+		header.Add(m.Name, value)
+	}
+	if len(header) > 0 {
+		f.Header = header
+	}
+	tlsConfig, err := config.tls(resolve)
+	if err != nil {
+		return nil, err
+	}
+	f.TLS = tlsConfig
+	if resolve.err != nil {
+		return nil, resolve.err
+	}
+	return f, f.Prepare()
+}
+
+// tls reads the files.
+func (config *FetchCredentials) tls(resolve *resolver) (*tls.Config, error) {
+	if config.TLSCA == "" && config.TLSClientCert == "" {
+		return nil, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if config.TLSCA != "" {
+		pem, err := os.ReadFile(resolve.text("tls_ca", config.TLSCA))
+		if err != nil {
+			return nil, fmt.Errorf("tls_ca: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(bytes.TrimSpace(pem)) {
+			return nil, errors.New("tls_ca: no certificate in the file")
+		}
+	}
+	if config.TLSClientCert != "" {
+		certFile, keyFile := resolve.text("tls_client_cert", config.TLSClientCert), resolve.text("tls_client_key", config.TLSClientKey)
+		if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
+			return nil, fmt.Errorf("tls_client_cert: %w", err)
+		}
+		// Read at each handshake, so that a renewed one counts.
+		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
+			return &certificate, err
+		}
+	}
+	return t, nil
+}
