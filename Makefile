@@ -7,7 +7,7 @@ GO ?= go
 export DEVVAULT_BIN ?= $(BIN)/devvault
 export CADDY_BIN ?= $(BIN)/caddy
 
-.PHONY: test unit e2e build devvault lint vet xcaddy demo fuzz soak clean
+.PHONY: test unit e2e sdk e2e-programs build devvault lint vet xcaddy demo fuzz soak clean
 
 test: vet lint unit e2e xcaddy
 	@echo "==> all tests passed"
@@ -49,10 +49,22 @@ unit: devvault
 	cd cmd/devvault && $(GO) test ./...
 
 # The sidecar is built with the race detector; a report in its output fails the test.
-e2e: devvault
+e2e: devvault sdk
 	@echo "==> end-to-end tests"
 	$(GO) build -race -o $(BIN)/caddy-race ./cmd/caddy
 	cd e2e && CADDY_BIN=$(BIN)/caddy-race $(GO) test -race -count=1 ./...
+
+# The npm packages that the end-to-end tests run in Node and in a browser.
+sdk: e2e/sdk/node_modules/.package-lock.json
+
+e2e/sdk/node_modules/.package-lock.json: e2e/sdk/package-lock.json e2e/sdk/package.json e2e/sdk/.npmrc | e2e-programs
+	@echo "==> installing the npm packages of e2e/sdk"
+	cd e2e/sdk && npm ci
+	@touch $@
+
+e2e-programs:
+	@echo "==> looking for Node.js, npm and Chromium"
+	@e2e/programs.sh
 
 # The build that users make, from xcaddy.json with the real xcaddy.
 xcaddy:
@@ -83,4 +95,4 @@ soak:
 	SIMULATION=soak $(GO) test -count=1 -timeout 60m -v -run Seeds ./internal/refresh/simulation
 
 clean:
-	rm -rf $(BIN)
+	rm -rf $(BIN) e2e/sdk/node_modules

@@ -18,17 +18,19 @@ type Outcome string
 // The outcomes.
 const (
 	Pending Outcome = "pending" // not answered yet
-	Rotated Outcome = "rotated" // answered with new tokens
-	Lost    Outcome = "lost"    // rotated, but the client was not told
+	Granted Outcome = "granted" // a code, answered with the first tokens
+	Rotated Outcome = "rotated" // a refresh token, answered with new tokens
+	Lost    Outcome = "lost"    // granted or rotated, but the client was not told
 	Invalid Outcome = "invalid" // invalid_grant
-	Reused  Outcome = "reused"  // invalid_grant for a spent or revoked token; its family is revoked
+	Reused  Outcome = "reused"  // invalid_grant for a spent or revoked token, or a spent code; its family is revoked
 	Refused Outcome = "refused" // anything else; the token is as it was
 )
 
 // Entry is one token request.
 type Entry struct {
-	Tenant  string // whose refresh token it was; empty if nobody's
-	Token   string // SHA-256 of the refresh token presented, in hex
+	Grant   string // the parameter "grant_type"
+	Tenant  string // whose refresh token or code it was; empty if nobody's
+	Token   string // SHA-256 of the refresh token or code presented, in hex
 	Sender  string // the parameter "sender", by which a test tells its clients apart
 	Outcome Outcome
 	At      time.Time // when it arrived
@@ -47,11 +49,18 @@ type Behaviour struct {
 	// answered yet. The ledger has its outcome already.
 	Between func()
 
-	// After is what follows a successful rotation.
+	// After is what follows a successful grant.
 	After After
+
+	// Claims, if not nil, may change the claims of the ID token before it is signed.
+	Claims func(claims map[string]any)
+
+	// ForeignKey signs the ID token with a key that the key set does not have, under
+	// the ID of the one that it has.
+	ForeignKey bool
 }
 
-// After is how the server ends a request whose token it has rotated.
+// After is how the server ends a request whose token or code it has spent.
 type After int
 
 // What may follow.
@@ -104,7 +113,7 @@ func (s *Server) Of(tenant string) []Entry {
 	return slices.DeleteFunc(s.Ledger(), func(e Entry) bool { return e.Tenant != tenant })
 }
 
-// PresentedTwice returns the entries whose refresh token came before.
+// PresentedTwice returns the entries whose refresh token, or code, came before.
 func (s *Server) PresentedTwice() []Entry {
 	var twice []Entry
 	seen := make(map[string]bool)
@@ -136,14 +145,15 @@ func (s *Server) Await(ctx context.Context, ready func([]Entry) bool) error {
 
 // present notes a request and returns its number and what to do with it.
 func (s *Server) present(r *http.Request) (number int, b Behaviour) {
-	token := r.PostForm.Get("refresh_token")
-	hash := sha256.Sum256([]byte(token))
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := Entry{
-		Tenant: s.ownerOf(token), Token: hex.EncodeToString(hash[:]), Sender: r.PostForm.Get("sender"),
-		Outcome: Pending, At: time.Now(),
+	e := Entry{Grant: r.PostForm.Get("grant_type"), Sender: r.PostForm.Get("sender"), Outcome: Pending, At: time.Now()}
+	if e.Grant == "authorization_code" {
+		code := r.PostForm.Get("code")
+		e.Tenant, e.Token = s.ownerOfCode(code), fingerprint(code)
+	} else {
+		token := r.PostForm.Get("refresh_token")
+		e.Tenant, e.Token = s.ownerOf(token), fingerprint(token)
 	}
 	s.ledger = append(s.ledger, e)
 	s.wake()
@@ -175,6 +185,19 @@ func (s *Server) ownerOf(refreshToken string) string {
 		return session.GetSession().GetSubject()
 	}
 	return ""
+}
+
+func (s *Server) ownerOfCode(code string) string {
+	signature := s.strategy.AuthorizeCodeSignature(context.Background(), code)
+	if session, ok := s.store.AuthorizeCodes[signature]; ok {
+		return session.GetSession().GetSubject()
+	}
+	return ""
+}
+
+func fingerprint(secret string) string {
+	hash := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(hash[:])
 }
 
 func outcomeOf(err error) Outcome {

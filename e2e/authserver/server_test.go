@@ -17,12 +17,14 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type answer struct {
-	Status     int
-	RetryAfter string
-	Access     string  `json:"access_token"`
-	Refresh    string  `json:"refresh_token"`
-	ExpiresIn  float64 `json:"expires_in"`
-	Error      string  `json:"error"`
+	Status      int
+	RetryAfter  string
+	Access      string  `json:"access_token"`
+	Refresh     string  `json:"refresh_token"`
+	ExpiresIn   float64 `json:"expires_in"`
+	IDToken     string  `json:"id_token"`
+	InstanceURL string  `json:"instance_url"`
+	Error       string  `json:"error"`
 }
 
 func start(t *testing.T, config Config) (*Server, string) {
