@@ -15,6 +15,8 @@ type configuration struct {
 	store    string
 	provider string
 	oauth2   string
+	others   string // providers beside that one
+	keys     bool   // the provider takes API keys, and has no oauth2
 	public   bool   // the client has no secret
 	sites    []site // default: one site with all defaults
 }
@@ -33,6 +35,10 @@ func (w *world) caddyfile(c configuration) string {
 	secret := "client_secret_file " + filepath.Join(w.files, "client-secret")
 	if c.public {
 		secret = "client_auth none"
+	}
+	scheme := fmt.Sprintf("oauth2 {\ntoken_url %s/token\nclient_id sidecar\n%s\n%s\n}", w.authURL, secret, c.oauth2)
+	if c.keys {
+		scheme = "header X-Api-Key {credential.apiKey}"
 	}
 	debug, journal := "debug", ""
 	if c.quiet {
@@ -63,17 +69,13 @@ func (w *world) caddyfile(c configuration) string {
 		%s
 		provider api {
 			%s
-			oauth2 {
-				token_url %s/token
-				client_id sidecar
-				%s
-				%s
-			}
+			%s
 		}
+		%s
 	}
 }
 `, w.caddy.Admin, debug, c.global, w.tap.URL, filepath.Join(w.files, "role-id"), filepath.Join(w.files, "secret-id"),
-		c.store, journal, c.provider, w.authURL, secret, c.oauth2)
+		c.store, journal, c.provider, scheme, c.others)
 
 	if c.sites == nil {
 		c.sites = []site{{}}

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/authserver"
@@ -73,16 +75,35 @@ func (w *world) stored(tenant string) (document, error) {
 	return d, json.Unmarshal(raw, &d)
 }
 
+// storedRaw reads a tenant's document as it is, and its version.
+func (w *world) storedRaw(tenant string) (data map[string]any, version int, err error) {
+	secret, err := w.vault.root.KVv2("secret").Get(w.ctx, strings.TrimPrefix(pathOf(tenant), "secret/data/"))
+	if err != nil {
+		return nil, 0, err
+	}
+	return secret.Data, secret.VersionMetadata.Version, nil
+}
+
+// holdsDocument checks that Vault has a document for a tenant, beside the sidecar's
+// own key.
+func (w *world) holdsDocument(tenant string, want map[string]any) error {
+	data, _, err := w.storedRaw(tenant)
+	if err != nil {
+		return err
+	}
+	delete(data, "_upstream_auth")
+	if !maps.Equal(data, want) {
+		return fmt.Errorf("%s: Vault holds another document than it should", tenant)
+	}
+	return nil
+}
+
 // record returns what a tenant's document says under the sidecar's own key.
 func (w *world) record(tenant string) (map[string]string, error) {
-	secret, err := w.vault.root.Logical().ReadWithContext(w.ctx, pathOf(tenant))
+	data, _, err := w.storedRaw(tenant)
 	if err != nil {
 		return nil, err
 	}
-	if secret == nil {
-		return nil, fmt.Errorf("%s: nothing in Vault", tenant)
-	}
-	data, _ := secret.Data["data"].(map[string]any)
 	record := make(map[string]string)
 	object, _ := data["_upstream_auth"].(map[string]any)
 	for name, value := range object {

@@ -193,7 +193,8 @@ func (f *fleet) allRecoverWithin(limit time.Duration, tenants []string) {
 	f.Logf("all served after %v", time.Since(begun).Round(time.Millisecond))
 }
 
-// endpoint is where the sidecars look for the authorization server.
+// endpoint is where the sidecars look for the authorization server, or for the
+// application's credentials.
 type endpoint struct {
 	*world
 	address     string
@@ -205,10 +206,17 @@ type endpoint struct {
 // ownEndpoint gives the world a token endpoint that is down.
 func (w *world) ownEndpoint() *endpoint {
 	w.Helper()
+	e := w.newEndpoint()
+	w.authURL = "http://" + e.address
+	return e
+}
+
+// newEndpoint makes an endpoint that is down.
+func (w *world) newEndpoint() *endpoint {
+	w.Helper()
 	address, err := process.FreeAddress()
 	w.check(err)
 	e := &endpoint{world: w, address: address, stop: func() {}}
-	w.authURL = "http://" + address
 	w.Cleanup(func() { e.stop() })
 	return e
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 
@@ -15,18 +16,27 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/vaultstore/vaulttest"
 )
 
-// policy is all that the sidecar may do in Vault: what the README tells people to
-// write.
-var policy = sync.OnceValues(func() (string, error) {
+// The policies of the README: what the sidecar may do in any case, and what the
+// credentials API and the command line need besides.
+const (
+	policy    = "upstream-auth"
+	policyAPI = "upstream-auth-api"
+)
+
+// policies are those that the README tells people to write, by name.
+var policies = sync.OnceValues(func() (map[string]string, error) {
 	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	text := regexp.MustCompile(`(?s)vault policy write upstream-auth - <<EOF\n(.*?)EOF\n`).FindSubmatch(readme)
-	if text == nil {
-		return "", errors.New("the README has no policy for Vault")
+	texts := make(map[string]string)
+	for _, found := range regexp.MustCompile(`(?s)vault policy write (\S+) - <<EOF\n(.*?)EOF\n`).FindAllSubmatch(readme, -1) {
+		texts[string(found[1])] = string(found[2])
 	}
-	return string(text[1]), nil
+	if texts[policy] == "" || texts[policyAPI] == "" {
+		return nil, errors.New("the README lacks a policy for Vault")
+	}
+	return texts, nil
 })
 
 // vault is a real Vault of the test's own, with an AppRole for the sidecar.
@@ -45,20 +55,10 @@ func startVault(t *testing.T) *vault {
 // allowLogin makes an AppRole with the least-privilege policy, and returns what
 // it takes to log in.
 func (v *vault) allowLogin(ctx context.Context) (roleID, secretID string, err error) {
-	text, err := policy()
-	if err != nil {
-		return "", "", err
-	}
-	if err := v.root.Sys().PutPolicyWithContext(ctx, "upstream-auth", text); err != nil {
-		return "", "", err
-	}
 	if err := v.root.Sys().EnableAuthWithOptionsWithContext(ctx, "approle", &api.EnableAuthOptions{Type: "approle"}); err != nil {
 		return "", "", err
 	}
-	const role = "auth/approle/role/sidecar"
-	if _, err := v.root.Logical().WriteWithContext(ctx, role, map[string]any{
-		"token_policies": "upstream-auth", "token_ttl": "1h", "token_max_ttl": "4h",
-	}); err != nil {
+	if err := v.allow(ctx, policy); err != nil {
 		return "", "", err
 	}
 	id, err := v.root.Logical().ReadWithContext(ctx, role+"/role-id")
@@ -70,6 +70,26 @@ func (v *vault) allowLogin(ctx context.Context) (roleID, secretID string, err er
 		return "", "", err
 	}
 	return id.Data["role_id"].(string), secret.Data["secret_id"].(string), nil
+}
+
+// role is the sidecar's AppRole.
+const role = "auth/approle/role/sidecar"
+
+// allow gives policies of the README to who logs in from now on, and no others.
+func (v *vault) allow(ctx context.Context, names ...string) error {
+	texts, err := policies()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := v.root.Sys().PutPolicyWithContext(ctx, name, texts[name]); err != nil {
+			return err
+		}
+	}
+	_, err = v.root.Logical().WriteWithContext(ctx, role, map[string]any{
+		"token_policies": strings.Join(names, ","), "token_ttl": "1h", "token_max_ttl": "4h",
+	})
+	return err
 }
 
 // The policy of the README allows all that the sidecar does, and no more.

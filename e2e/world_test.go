@@ -26,6 +26,7 @@ type world struct {
 	tap     *tap // what Caddy takes for Vault
 	auth    *authserver.Server
 	authURL string
+	keys    *apiKeys
 	api     *upstream.API
 	apiURL  string
 	files   string // directory of the secrets that Caddy is given
@@ -58,7 +59,8 @@ func newWorldWith(t *testing.T, config authserver.Config) *world {
 	w.auth, err = authserver.New(config)
 	w.check(err)
 	w.authURL = w.serve(httptest.NewServer(w.auth))
-	w.api = &upstream.API{Subject: w.auth.Subject}
+	w.keys = new(apiKeys)
+	w.api = &upstream.API{Subject: w.auth.Subject, Owner: w.keys.owner}
 	w.apiURL = w.serve(upstream.Serve(w.api))
 	w.tap = newTap(w.vault.Address, w.secrets)
 	w.serve(w.tap.Server)

@@ -125,6 +125,19 @@ func (c *Caddy) Reload(ctx context.Context, caddyfile string) error {
 	return nil
 }
 
+// Command is `caddy upstream-auth` with arguments, for this Caddy. Its output comes
+// with an error, too.
+func (c *Caddy) Command(ctx context.Context, stdin string, args ...string) (stdout, stderr []byte, err error) {
+	command := exec.CommandContext(ctx, c.path, append(append([]string{"upstream-auth"}, args...), "--address", c.Admin)...)
+	command.Dir = c.Dir
+	command.Env = append(os.Environ(), c.environment()...)
+	command.Stdin = strings.NewReader(stdin)
+	var out, other bytes.Buffer
+	command.Stdout, command.Stderr = &out, &other
+	err = command.Run()
+	return out.Bytes(), other.Bytes(), err
+}
+
 // Traces returns all that Caddy leaves behind, by what it is: its output, the
 // files below its directory, and what the admin endpoint says. The Caddyfile is
 // not among it.

@@ -1,5 +1,5 @@
-// Package upstream is an API for tests that accepts only current access tokens,
-// and remembers what reached it.
+// Package upstream is an API for tests that accepts only current access tokens and
+// API keys, and remembers what reached it.
 //
 // Its paths behave differently, where not said otherwise only after they have
 // authenticated the request; see [API.ServeHTTP].
@@ -22,6 +22,10 @@ const RequestID = "X-Request-Id"
 type API struct {
 	// Subject tells whose access token this is, if it is current.
 	Subject func(access string) (tenant string, current bool)
+
+	// Owner, if not nil, tells whose API key this is, if it is current, of a request
+	// with the header X-Api-Key instead of a token.
+	Owner func(key string) (tenant string, current bool)
 
 	mu       sync.Mutex
 	attempts []*Attempt

@@ -107,6 +107,9 @@ func (a *API) begin(r *http.Request) *Attempt {
 	if bearer && a.Subject != nil && len(r.Header.Values("Authorization")) == 1 {
 		attempt.Tenant, attempt.Accepted = a.Subject(token)
 	}
+	if keys := r.Header.Values("X-Api-Key"); len(keys) == 1 && !bearer && a.Owner != nil {
+		attempt.Tenant, attempt.Accepted = a.Owner(keys[0])
+	}
 	a.update(func() {
 		if a.byID == nil {
 			a.byID = make(map[string][]*Attempt)

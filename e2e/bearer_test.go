@@ -1,0 +1,215 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Tokens and bodies that are not as they have to be change nothing, and what is wrong
+// is said.
+func TestForgedTokensAndHostileBodies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start(w.withAPI(configuration{keys: true, store: patientVault}, "audience credentials-api"))
+	key := w.newKey("acme")
+	w.storeRaw("acme", keyDocument{key})
+	good := func() claims { return claimsOf("acme").with("aud", "credentials-api") }
+	other := func(algorithm jose.SignatureAlgorithm, secret string) string {
+		return w.signedWith(jose.SigningKey{Algorithm: algorithm, Key: []byte(secret)}, good())
+	}
+	secret := w.read(workspaceSecret)
+	padded := secret + strings.Repeat("\x00", 64) // of the same HMAC key, if it is shorter than a block
+	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." +
+		strings.Split(w.signed(good()), ".")[1] + "."
+	anHourAgo := time.Now().Add(-time.Hour).Unix()
+	for name, c := range map[string]struct{ token, code string }{
+		"none at all":             {"", "token_missing"},
+		"no JWT":                  {"a token of no kind", "token_invalid"},
+		"alg none":                {unsigned, "token_invalid"},
+		"alg none with signature": {unsigned + "c2lnbmF0dXJl", "token_invalid"},
+		"another algorithm":       {other(jose.HS512, padded), "token_invalid"},
+		"another secret":          {other(jose.HS256, "a secret of somebody else's, as long as it needs to be"), "token_invalid"},
+		"another issuer":          {w.signed(good().with("iss", "somebody else")), "token_invalid"},
+		"no issuer":               {w.signed(good().without("iss")), "token_invalid"},
+		"another audience":        {w.signed(good().with("aud", []string{"another-api"})), "token_invalid"},
+		"no audience":             {w.signed(good().without("aud")), "token_invalid"},
+		"expired":                 {w.signed(good().with("exp", anHourAgo)), "token_expired"},
+		"no expiry":               {w.signed(good().without("exp")), "token_invalid"},
+		"not yet":                 {w.signed(good().with("nbf", time.Now().Add(time.Hour).Unix())), "token_invalid"},
+		"no tenant":               {w.signed(good().without("id")), "token_invalid"},
+		"a tenant out of bounds":  {w.signed(good().with("id", "../acme")), "token_invalid"},
+		"a list of tenants":       {w.signed(good().with("id", []string{"acme"})), "token_invalid"},
+		"the tenant's name alone": {"acme", "token_invalid"},
+		"changed by one":          {flipped(w.signed(good())), "token_invalid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := w.within(t)
+			a := w.answers(call{token: c.token, patch: keyDocument{"a key of whoever forged this"}}, http.StatusUnauthorized, c.code)
+			if !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer") || a.Message == "" {
+				t.Errorf("challenge %q, message %q", a.Header.Get("WWW-Authenticate"), a.Message)
+			}
+		})
+	}
+	token := w.signed(good())
+	for name, c := range map[string]struct {
+		body   string
+		status int
+		code   string
+	}{
+		"too large":           {`{"credentials":{"apiKey":"` + strings.Repeat("x", 2*mib) + `"}}`, http.StatusRequestEntityTooLarge, "request_too_large"},
+		"too deep":            {`{"credentials":` + strings.Repeat(`{"a":`, 50_000) + "1" + strings.Repeat("}", 50_000) + "}", http.StatusBadRequest, "request_invalid"},
+		"no JSON":             {`{"credentials":{"apiKey":`, http.StatusBadRequest, "request_invalid"},
+		"a member twice":      {`{"credentials":{"apiKey":"one"},"credentials":{"apiKey":"two"}}`, http.StatusBadRequest, "request_invalid"},
+		"a field twice":       {`{"credentials":{"apiKey":"one","apiKey":"two"}}`, http.StatusUnprocessableEntity, "credential_invalid"},
+		"unknown member":      {`{"credentials":{"apiKey":"x"},"tenant":"globex"}`, http.StatusBadRequest, "request_invalid"},
+		"no credentials":      {`{}`, http.StatusBadRequest, "request_invalid"},
+		"no object":           {`{"credentials":["apiKey"]}`, http.StatusUnprocessableEntity, "credential_invalid"},
+		"a field is missing":  {`{"credentials":{"key":"x"}}`, http.StatusUnprocessableEntity, "credential_invalid"},
+		"a header in a field": {`{"credentials":{"apiKey":"x\r\nX-Injected: y"}}`, http.StatusUnprocessableEntity, "credential_invalid"},
+		"our own key":         {`{"credentials":{"apiKey":"x","_upstream_auth":{"disabled":"true"}}}`, http.StatusUnprocessableEntity, "credential_invalid"},
+	} {
+		t.Run(name, func(t *testing.T) { w.within(t).answers(call{token: token, body: c.body}, c.status, c.code) })
+	}
+	w.check(w.holdsKey("acme", key))
+	if _, version, err := w.storedRaw("acme"); err != nil || version != 1 {
+		t.Errorf("version %d, %v", version, err)
+	}
+	w.answers(call{token: token, patch: keyDocument{key}}, http.StatusOK, "")
+}
+
+// flipped is a token with another signature.
+func flipped(token string) string {
+	at := strings.LastIndexByte(token, '.') + 1
+	digit := byte('A')
+	if token[at] == digit {
+		digit = 'B'
+	}
+	return token[:at] + string(digit) + token[at+1:]
+}
+
+// A key set in a file counts as it is, and one that is fetched is fetched again for a
+// key that is new. A key that was removed from either counts no longer, and a public
+// key is never taken for a shared secret.
+func TestKeySetsAreRotated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second := newSigningKey(t, "first"), newSigningKey(t, "second")
+	var published atomic.Pointer[signingKey]
+	var fetched atomic.Int64
+	server := w.serve(httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		fetched.Add(1)
+		_, _ = rw.Write(keySet(published.Load()))
+	})))
+	file := filepath.Join(w.files, "jwks.json")
+	publish := func(key *signingKey) {
+		published.Store(key)
+		w.check(os.WriteFile(file+".new", keySet(key), 0o600))
+		w.check(os.Rename(file+".new", file))
+	}
+	publish(first)
+	const byURL, byFile, algorithms = apiSite, "keys-in-a-file", "\nalgorithms RS256\n}"
+	w.start(configuration{keys: true, store: patientVault}.with(byURL, "token jwks {\nurl "+server+algorithms).with(byFile, "token jwks {\nfile "+file+algorithms))
+	key := w.newKey("acme")
+	calls := func(site string, signer *signingKey) call {
+		return call{site: site, token: w.signedWith(signer.private(), claimsOf("acme")), patch: keyDocument{key}}
+	}
+	accepted := func(c call) { t.Helper(); w.answers(c, http.StatusOK, "") }
+	refused := func(c call) { t.Helper(); w.answers(c, http.StatusUnauthorized, "token_invalid") }
+
+	for _, site := range []string{byURL, byFile} {
+		accepted(calls(site, first))
+		refused(calls(site, second))
+		for name, public := range first.asSecrets(t) {
+			forged := jose.SigningKey{Algorithm: jose.HS256, Key: jose.JSONWebKey{Key: public, KeyID: "first"}}
+			c := call{site: site, token: w.signedWith(forged, claimsOf("acme")), patch: keyDocument{"a forged key"}}
+			if a := w.answers(c, http.StatusUnauthorized, "token_invalid"); a.Message == "" {
+				t.Errorf("%s: no message", name)
+			}
+		}
+	}
+
+	publish(second)
+	begun := time.Now()
+	accepted(calls(byFile, second))
+	refused(calls(byFile, first))
+
+	// However many ask for it, a key set is fetched again after ten seconds at the
+	// earliest.
+	w.soon(15*time.Second, func() error {
+		var all sync.WaitGroup
+		var served atomic.Bool
+		for range 10 {
+			c := calls(byURL, second)
+			all.Go(func() {
+				if a, err := w.call(c); err == nil && a.StatusCode == http.StatusOK {
+					served.Store(true)
+				}
+			})
+		}
+		all.Wait()
+		if !served.Load() {
+			return fmt.Errorf("the new key is not accepted after %v", time.Since(begun))
+		}
+		return nil
+	})
+	refused(calls(byURL, first))
+	accepted(calls(byURL, second))
+	if got := fetched.Load(); got > 3 {
+		t.Errorf("the key set was fetched %d times", got)
+	}
+	t.Logf("the new key counts after %v and %d fetches", time.Since(begun).Round(time.Millisecond), fetched.Load())
+	w.check(w.holdsKey("acme", key))
+}
+
+// signingKey is a key pair with a name.
+type signingKey struct {
+	id  string
+	key *rsa.PrivateKey
+}
+
+func newSigningKey(t *testing.T, id string) *signingKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &signingKey{id, key}
+}
+
+func (k *signingKey) private() jose.SigningKey {
+	return jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: k.key, KeyID: k.id}}
+}
+
+// asSecrets are the forms of the public key that somebody may take for a secret.
+func (k *signingKey) asSecrets(t *testing.T) map[string][]byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(&k.key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	return map[string][]byte{"DER": der, "PEM": block, "PEM without its last newline": bytes.TrimSpace(block), "key set": keySet(k)}
+}
+
+// keySet is a JWK set of one public key.
+func keySet(k *signingKey) []byte {
+	set, _ := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &k.key.PublicKey, KeyID: k.id, Use: "sig", Algorithm: "RS256"}}})
+	return set
+}
