@@ -37,7 +37,7 @@ func run(m *testing.M) int {
 	runDir = dir
 	// Those that run in parallel wait for deadlines most of the time. Who gives
 	// -parallel goes before.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "5"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -9,6 +9,7 @@
 package authserver
 
 import (
+	"context"
 	"crypto/rsa"
 	"net/http"
 	"net/url"
@@ -20,7 +21,6 @@ import (
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/openid"
 	"github.com/ory/fosite/storage"
-	"golang.org/x/crypto/bcrypt"
 )
 
 // ClientAuth is how the client authenticates at the token endpoint (RFC 6749
@@ -109,7 +109,7 @@ func New(config Config) (*Server, error) {
 	settings := &fosite.Config{
 		AccessTokenLifespan: config.Lifespan,
 		GlobalSecret:        []byte("a secret of thirty-two bytes long"),
-		HashCost:            bcrypt.MinCost,
+		ClientSecretsHasher: secretHasher{},
 		RefreshTokenScopes:  []string{},
 		EnforcePKCE:         true, // S256 alone, fosite's default
 	}
@@ -166,7 +166,7 @@ func newClient(config Config) (fosite.Client, error) {
 	if config.ClientAuth == None {
 		return client, nil
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(config.ClientSecret), bcrypt.MinCost)
+	hash, err := secretHasher{}.Hash(context.Background(), []byte(config.ClientSecret))
 	client.Secret = hash
 	return client, err
 }
