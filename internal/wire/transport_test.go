@@ -146,6 +146,8 @@ func TestRefusedRequestIsSentOnceMore(t *testing.T) {
 func TestReplayUsesTheSameConnection(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		u := newUpstream(t, protocol, onlyNew)
+		u.connect(t)
+		established := u.conns.Load()
 		inner := u.Base
 		for range 3 {
 			x, c := newExchange(t)
@@ -163,10 +165,33 @@ func TestReplayUsesTheSameConnection(t *testing.T) {
 			}
 			expectAnswer(t, u.roundTrip(t, newRequest(t, x, "GET", u.URL, nil)), 200, "")
 		}
-		if n := u.conns.Load(); n != 1 {
-			t.Errorf("%d connections", n)
+		if n := u.conns.Load(); n != established {
+			t.Errorf("%d more connections", n-established)
 		}
 	})
+}
+
+// connect makes requests until one finds a connection there: net/http hands a new
+// HTTP/2 connection to its first request before it offers it to others.
+func (u *upstream) connect(t *testing.T) {
+	t.Helper()
+	for range 20 {
+		before := u.conns.Load()
+		req, err := http.NewRequestWithContext(t.Context(), "GET", u.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := u.Base.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if u.conns.Load() == before {
+			return
+		}
+	}
+	t.Fatal("no connection is used twice")
 }
 
 // endingBody tells when it has been read to its end.
