@@ -2,11 +2,11 @@ package wire
 
 import "sync"
 
-// Two sizes of chunks: most bodies fit the small one; the large one is as long as
-// the buffers with which net/http reads a request's body.
+// Two sizes of chunks: most bodies fit the small one; the large one takes as much in one
+// read as a busy connection has.
 const (
 	smallChunk = 4 << 10
-	largeChunk = 32 << 10
+	largeChunk = 64 << 10
 )
 
 // chunk is a stretch of a recording in memory. Chunks are shared by all requests
@@ -14,9 +14,10 @@ const (
 // the first n bytes are ever handed out, n starts at 0 and grows by no more than
 // the client's body says it has just written there.
 type chunk struct {
-	start int64 // offset in the body of buf[0]
-	n     int   // how many bytes of buf are the body's
-	buf   []byte
+	start  int64 // offset in the body of buf[0]
+	n      int   // how many bytes of buf are the body's
+	buf    []byte
+	shared *SharedMemory // where it is counted, if anywhere
 }
 
 var (
@@ -44,6 +45,10 @@ func newChunk(start, size int64) *chunk {
 
 // free gives c back. Nobody reads or writes it any more.
 func (c *chunk) free() {
+	if c.shared != nil {
+		c.shared.give()
+		c.shared = nil
+	}
 	c.buf = c.buf[:cap(c.buf)]
 	if testHookChunk != nil {
 		testHookChunk(c, -1)

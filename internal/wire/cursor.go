@@ -39,10 +39,12 @@ func (c *cursor) Read(p []byte) (int, error) {
 			return 0, c.ended()
 		case len(p) == 0:
 			return 0, nil
-		case r.filling != nil:
+		case r.taking:
 			r.wake.Wait()
 		default:
-			r.take(len(p))
+			if n := r.take(c, p); n > 0 && !c.closed {
+				return n, c.endedAt(r.end)
+			}
 		}
 	}
 }
@@ -54,7 +56,7 @@ func (c *cursor) recorded(p []byte) (int, error) {
 	switch {
 	case r.chunkAt(c.offset) != nil:
 		n = copy(p, r.chunkAt(c.offset).from(c.offset))
-	case r.file != nil && c.offset >= r.limits.memory() && c.offset < r.fileEnd:
+	case r.file != nil && c.offset >= r.memoryEnd && c.offset < r.fileEnd:
 		var err error
 		if n, err = c.readFile(p); err != nil {
 			return 0, err
@@ -64,17 +66,22 @@ func (c *cursor) recorded(p []byte) (int, error) {
 	}
 	c.offset += int64(n)
 	r.trim()
-	if c.offset == r.end && r.err != nil {
-		return n, c.ended()
+	return n, c.endedAt(c.offset)
+}
+
+// endedAt returns how the body ended, if it ended at offset.
+func (c *cursor) endedAt(offset int64) error {
+	if offset == c.log.end && c.log.err != nil {
+		return c.ended()
 	}
-	return n, nil
+	return nil
 }
 
 // readFile reads at the cursor without the lock. The file may be closed meanwhile:
 // then the cursor is, too, or the error says so.
 func (c *cursor) readFile(p []byte) (int, error) {
 	r := c.log
-	file, at := r.file, c.offset-r.limits.memory()
+	file, at := r.file, c.offset-r.memoryEnd
 	p = p[:min(int64(len(p)), r.fileEnd-c.offset)]
 	r.mu.Unlock()
 	n, err := file.ReadAt(p, at)
@@ -131,12 +138,11 @@ func (c *cursor) Close() error {
 
 // chunkAt returns the chunk in memory that has the byte at offset, nil if none has.
 func (r *recording) chunkAt(offset int64) *chunk {
-	if c := r.newest; c != nil && c != r.filling && c.from(offset) != nil {
-		return c
-	}
-	i := sort.Search(len(r.memory), func(i int) bool { return r.memory[i].end() > offset })
-	if i < len(r.memory) && r.memory[i].from(offset) != nil {
-		return r.memory[i]
+	for _, chunks := range [][]*chunk{r.memory, r.newest} {
+		i := sort.Search(len(chunks), func(i int) bool { return chunks[i].end() > offset })
+		if i < len(chunks) && chunks[i].from(offset) != nil {
+			return chunks[i]
+		}
 	}
 	return nil
 }

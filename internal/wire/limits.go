@@ -16,8 +16,11 @@ type Limits struct {
 	MaxBody int64
 
 	// Memory is how many bytes of a recording are held in memory. What comes
-	// after them goes to a file.
+	// after them goes to Shared, and to a file.
 	Memory int64
+
+	// Shared is what all recordings together may hold in memory besides; nil: nothing.
+	Shared *SharedMemory
 
 	// Dir is the directory of those files, made when one is needed. With
 	// "" there are none, and up to MaxBody bytes are held in memory.

@@ -15,17 +15,21 @@ import (
 // the request. A cursor that has read all there is takes more from the client, and
 // what it takes is in the log before it is handed out.
 //
-// One read of the client is under way at a time, into memory that the log owns. It
-// is made by the cursor that needs it, on its caller's goroutine and without the
-// lock; who else needs bytes waits for the outcome. So there is no goroutine to
-// start or to end: an attempt that is given up while its read is under way leaves
-// behind what net/http's transport leaves behind anyway, a blocked Read of the
-// client, whose bytes end in the log for the next attempt.
+// One read of the client is under way at a time. It is made by the cursor that needs
+// it, on its caller's goroutine and without the lock; who else needs bytes waits for the
+// outcome. So there is no goroutine to start or to end: an attempt that is given up while
+// its read is under way leaves behind what net/http's transport leaves behind anyway, a
+// blocked Read of the client, whose bytes end in the log for the next attempt.
+//
+// What is recorded in memory is read into memory that the log owns, as much at a time as
+// there is, and copied to the cursor's caller. What goes to the file, or is not recorded,
+// is read into the caller's own memory.
 //
 // While a recording is whole the log goes back to the first byte. It is no longer
 // whole once the body is found too long, once the file fails, and when it is
 // stopped; from then on it holds what was recorded so far until the open cursors
-// are past it, and of what comes after that only the newest read.
+// are past it, and of what comes after that only the newest read, if there is a cursor
+// that has not seen it.
 type recording struct {
 	source        io.Reader    // the client's body
 	sourceTrailer *http.Header // set by source in the Read that ends it
@@ -33,24 +37,27 @@ type recording struct {
 	limits        Limits
 	logger        *slog.Logger
 
-	mu      sync.Mutex // never held while anything blocks
-	wake    sync.Cond  // a read of the client has ended, or a cursor has
-	whole   bool
-	lost    skipReason  // why it is not whole
-	memory  []*chunk    // the first bytes, limits.memory() of them at most
-	file    *os.File    // those after them, up to fileEnd
-	fileEnd int64       // 0: none yet
-	newest  *chunk      // what the last read of the client gave, if that is not in memory
-	filling *chunk      // where the read of the client under way puts its bytes; nil: there is none
-	end     int64       // how many bytes were taken from the client
-	err     error       // how the body ended: io.EOF, or the client's error as it came
-	trailer http.Header // the client's trailer, if err is io.EOF
-	cursors []*cursor   // the open ones
-	closed  bool
+	mu        sync.Mutex // never held while anything blocks
+	wake      sync.Cond  // a read of the client has ended, or a cursor has
+	whole     bool
+	lost      skipReason  // why it is not whole
+	memory    []*chunk    // the first bytes, memoryEnd of them
+	memoryEnd int64       // does not change once there is a file
+	file      *os.File    // those after them, up to fileEnd
+	fileEnd   int64       // 0: none yet
+	newest    []*chunk    // what the last read of the client gave, if that is nowhere else
+	taking    bool        // a read of the client is under way
+	filling   *chunk      // where in memory it puts its bytes, if it does
+	end       int64       // how many bytes were taken from the client
+	err       error       // how the body ended: io.EOF, or the client's error as it came
+	trailer   http.Header // the client's trailer, if err is io.EOF
+	cursors   []*cursor   // the open ones
+	closed    bool
 
-	// For what most requests have: one chunk, and one cursor at a time.
+	// For what most requests have: one chunk, one attempt, and one cursor at a time.
 	oneChunk  [1]*chunk
 	oneCursor [1]*cursor
+	first     cursor // the first attempt's
 }
 
 var (
@@ -85,7 +92,11 @@ func newRecording(source io.Reader, trailer *http.Header, length int64, record b
 func (r *recording) restart(trailer http.Header, clean func(http.Header)) *cursor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := &cursor{log: r, trailer: trailer, clean: clean}
+	c := &r.first
+	if c.log != nil {
+		c = new(cursor)
+	}
+	*c = cursor{log: r, trailer: trailer, clean: clean}
 	r.supersede(c)
 	return c
 }
@@ -171,28 +182,35 @@ func (r *recording) trim() {
 	for _, c := range r.cursors {
 		needed = min(needed, c.offset)
 	}
-	for len(r.memory) > 0 && r.memory[0] != r.filling && r.memory[0].end() <= needed {
-		r.memory[0].free()
-		r.memory[0] = nil
-		r.memory = r.memory[1:]
-	}
+	r.memory = r.freeBefore(r.memory, needed)
 	if r.file != nil && r.fileEnd <= needed {
 		closeSpill(r.file)
 		r.file = nil
 	}
-	if r.newest != nil && r.newest != r.filling && len(r.cursors) == 0 {
-		r.newest.free()
-		r.newest = nil
-	}
+	r.newest = r.freeBefore(r.newest, needed)
 }
 
-// take reads the client once, at most limit bytes, and appends what it gets. It is
-// called, and returns, with the lock held, but reads without it. Nobody else is
-// reading the client.
-func (r *recording) take(limit int) {
-	r.filling = r.target()
-	room := r.filling.room()
-	room = room[:min(limit, len(room))]
+// freeBefore gives back the chunks that end at offset or before, and returns the rest.
+func (r *recording) freeBefore(chunks []*chunk, offset int64) []*chunk {
+	for len(chunks) > 0 && chunks[0] != r.filling && chunks[0].end() <= offset {
+		chunks[0].free()
+		chunks[0] = nil
+		chunks = chunks[1:]
+	}
+	return chunks
+}
+
+// take reads the client once, for c, and records what it gets. If that is not in memory it
+// is in p, and n says how much it is. take is called, and returns, with the lock held, but
+// reads without it. Nobody else is reading the client, and c is at the end of what was
+// read of it.
+func (r *recording) take(c *cursor, p []byte) (n int) {
+	last := r.lastChunk()
+	room := p
+	if last != nil {
+		room = last.room()
+	}
+	r.taking, r.filling = true, last
 	r.mu.Unlock()
 
 	n, err := r.source.Read(room)
@@ -205,33 +223,50 @@ func (r *recording) take(limit int) {
 	}
 
 	r.mu.Lock()
-	r.filling.n += n
-	if n > 0 && r.filling == r.newest && r.whole {
-		r.spill(room[:n])
+	taken := room[:n]
+	if last != nil {
+		last.n += n
+		r.memoryEnd += int64(n)
+		taken = nil
+	} else if r.whole {
+		r.spill(taken)
 	}
 	r.end += int64(n)
 	r.err, r.trailer = err, trailer
-	r.filling = nil
+	r.taking, r.filling = false, nil
+	if last == nil && !c.closed {
+		c.offset = r.end
+	}
+	if !r.whole {
+		r.keepNewest(taken)
+	}
 	r.trim()
 	r.wake.Broadcast()
+	return len(taken)
 }
 
-// target returns a chunk with room for what comes next: the last one in memory, a
-// new one there, or newest, emptied.
-func (r *recording) target() *chunk {
-	if left := r.limits.memory() - r.end; r.whole && left > 0 {
-		if n := len(r.memory); n > 0 && len(r.memory[n-1].room()) > 0 {
-			return r.memory[n-1]
+// lastChunk returns a chunk in memory with room for what comes next, or nil if that is not
+// to be in memory.
+func (r *recording) lastChunk() *chunk {
+	if !r.whole || r.fileEnd > 0 {
+		return nil
+	}
+	if len(r.memory) > 0 {
+		if last := r.memory[len(r.memory)-1]; len(last.room()) > 0 {
+			return last
 		}
-		c := newChunk(r.end, min(left, r.nextChunk()))
-		r.memory = append(r.memory, c)
-		return c
 	}
-	if r.newest == nil {
-		r.newest = newChunk(r.end, largeChunk)
+	var c *chunk
+	if own := r.limits.memory() - r.memoryEnd; own > 0 {
+		c = newChunk(r.memoryEnd, min(own, r.nextChunk()))
+	} else if left := r.limits.MaxBody - r.memoryEnd; left > 0 && r.limits.Shared.take(r.memoryEnd) {
+		c = newChunk(r.memoryEnd, min(left, largeChunk))
+		c.shared = r.limits.Shared
+	} else {
+		return nil
 	}
-	r.newest.start, r.newest.n = r.end, 0
-	return r.newest
+	r.memory = append(r.memory, c)
+	return c
 }
 
 // nextChunk is the size of the next chunk in memory. For a body of unknown length
@@ -243,9 +278,26 @@ func (r *recording) nextChunk() int64 {
 	return largeChunk
 }
 
-// spill appends b, the bytes at r.end, to the file, if they are still within the
-// limit. Like take, which calls it, it works without the lock.
+// keepNewest keeps b, the last bytes of what was read, which are not recorded, for the
+// open cursors that have not seen them.
+func (r *recording) keepNewest(b []byte) {
+	r.newest = r.freeBefore(r.newest, math.MaxInt64)
+	for _, c := range r.cursors {
+		for c.offset < r.end && len(b) > 0 {
+			next := newChunk(r.end-int64(len(b)), largeChunk)
+			next.n = copy(next.buf, b)
+			r.newest = append(r.newest, next)
+			b = b[next.n:]
+		}
+	}
+}
+
+// spill appends b, the bytes at r.end, to the file, if they are still within the limit.
+// Like take, which calls it, it works without the lock.
 func (r *recording) spill(b []byte) {
+	if len(b) == 0 {
+		return
+	}
 	if r.end+int64(len(b)) > r.limits.MaxBody {
 		r.lose(skipTooLarge)
 		return
@@ -257,7 +309,7 @@ func (r *recording) spill(b []byte) {
 		file, err = createSpill(r.limits.Dir)
 	}
 	if err == nil {
-		_, err = file.WriteAt(b, r.end-r.limits.memory())
+		_, err = file.WriteAt(b, r.end-r.memoryEnd)
 	}
 	if err != nil && !errors.Is(err, os.ErrClosed) {
 		r.logger.Warn("request body cannot be recorded", "error", err)

@@ -56,10 +56,12 @@ func mustRead(t testing.TB, r io.Reader, want []byte) {
 func TestCursorsReadTheWholeBodyFromTheStart(t *testing.T) {
 	for _, size := range []int{0, 1, 4095, 4096, 4097, 65535, 65536, 65537, 300_000} {
 		for name, limits := range map[string]Limits{
-			"memory and file": smallLimits(t, 300_000, 64<<10),
-			"file alone":      smallLimits(t, 300_000, 0),
-			"memory alone":    {MaxBody: 300_000},
-			"odd memory":      smallLimits(t, 300_000, 5001),
+			"memory and file":  smallLimits(t, 300_000, 64<<10),
+			"file alone":       smallLimits(t, 300_000, 0),
+			"memory alone":     {MaxBody: 300_000},
+			"odd memory":       smallLimits(t, 300_000, 5001),
+			"shared memory":    {MaxBody: 300_000, Memory: 5001, Shared: NewSharedMemory(1 << 20), Dir: "/dev/null/not"},
+			"shared, and file": {MaxBody: 300_000, Memory: 5001, Shared: NewSharedMemory(64 << 10), Dir: t.TempDir()},
 		} {
 			for _, length := range []int64{-1, int64(size)} {
 				t.Run(fmt.Sprintf("%d of %d in %s", size, length, name), func(t *testing.T) {
