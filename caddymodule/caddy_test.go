@@ -30,7 +30,7 @@ type sidecar struct {
 }
 
 // newSidecar fills a local store; start runs Caddy on it.
-func newSidecar(t *testing.T, credentials map[credential.Key]string) *sidecar {
+func newSidecar(t testing.TB, credentials map[credential.Key]string) *sidecar {
 	t.Helper()
 	s := &sidecar{dir: t.TempDir()}
 	store, err := localstore.New(localstore.Config{Path: s.path("credentials.db"), KeyFile: s.path("key")})
@@ -51,7 +51,7 @@ func newSidecar(t *testing.T, credentials map[credential.Key]string) *sidecar {
 }
 
 // freeAddress is one that nobody listens at.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *sidecar) caddyfile(providers, site string) string {
 }
 
 // load makes Caddy run a configuration, in place of any before.
-func (s *sidecar) load(t *testing.T, providers, site string) {
+func (s *sidecar) load(t testing.TB, providers, site string) {
 	t.Helper()
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
 		[]byte(s.caddyfile(providers, site)), map[string]any{"filename": "Caddyfile"})
@@ -99,7 +99,7 @@ func (s *sidecar) load(t *testing.T, providers, site string) {
 }
 
 // start is load, and stops Caddy when the test ends.
-func (s *sidecar) start(t *testing.T, providers, site string) {
+func (s *sidecar) start(t testing.TB, providers, site string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {

@@ -49,7 +49,8 @@ type Handler struct {
 	ReplayMaxBody *int64 `json:"replay_max_body,omitempty"`
 
 	// How much of a recording is kept in memory, in bytes; the rest goes to a
-	// temporary file. Default: 64 KiB.
+	// temporary file. Default: 64 KiB, and of its first 1 MiB what there is room for in
+	// 16 MiB that all recordings share.
 	ReplayMemory *int64 `json:"replay_memory,omitempty"`
 
 	// The directory for temporary files, made when one is needed, or `off` to
@@ -67,8 +68,7 @@ type Handler struct {
 	provider *provider
 	tenant   *tenantSource
 	allowed  map[credential.Tenant]struct{} // nil: all
-	limits   wire.Limits
-	retries  bool // the proxy may send a request again that was answered
+	settings *wire.Settings
 	proxy    caddyhttp.MiddlewareHandler
 	logger   *slog.Logger
 }
@@ -98,11 +98,21 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.allowed, err = parseTenants(h.Tenants); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
-	if h.limits, err = h.parseLimits(); err != nil {
+	limits, err := h.parseLimits()
+	if err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
-	if h.RefreshOn == nil {
-		h.RefreshOn = &caddyhttp.ResponseMatcher{StatusCode: []int{http.StatusUnauthorized}}
+	h.settings = &wire.Settings{
+		Provider:    h.provider.refresh,
+		Coordinator: h.coordinator(),
+		Prepare:     h.provider.values,
+		Hosts:       h.provider.hosts,
+		Private:     h.tenant.headers,
+		Limits:      limits,
+		Logger:      h.logger,
+	}
+	if h.RefreshOn != nil {
+		h.settings.RefreshOn = h.RefreshOn.Match
 	}
 	if h.ProxyRaw, err = wrapTransport(h.ProxyRaw); err != nil {
 		return fmt.Errorf("upstream_auth: proxy: %w", err)
@@ -113,7 +123,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.proxy = proxy.(caddyhttp.MiddlewareHandler)
 	if proxy, ok := proxy.(*reverseproxy.Handler); ok {
-		h.retries = proxy.LoadBalancing != nil && len(proxy.LoadBalancing.RetryMatch) > 0
+		h.settings.Retries = proxy.LoadBalancing != nil && len(proxy.LoadBalancing.RetryMatch) > 0
 		if err := checkUpstreams(proxy, h.app.Providers[h.Provider].AllowedHosts); err != nil {
 			return fmt.Errorf("upstream_auth: %w", err)
 		}
@@ -130,73 +140,57 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer h.app.use.release()
 
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	tenant, err := h.tenant.resolve(r, repl)
+	tenant, err := h.tenant.resolve(r)
 	if err != nil {
 		return fail(w, tenantCode(err), err)
 	}
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
 		return fail(w, wire.CodeTenantUnknown, credential.ErrNotFound)
 	}
-	cred, fresh, err := h.credential(r, tenant)
+	exchange := &wire.Exchange{Settings: h.settings, Tenant: tenant}
+	exposed, err := h.prepare(r, exchange)
 	if err != nil {
 		return failStore(w, err)
 	}
-	ready := h.provider.prepare(cred)
-	if ready.err != nil {
-		return failStore(w, ready.err)
-	}
-	for i, path := range h.provider.expose {
-		repl.Set(exposedPrefix+path, ready.exposed[i])
-	}
-
-	exchange := &wire.Exchange{
-		Tenant:      tenant,
-		Provider:    h.provider.refresh,
-		Coordinator: h.coordinator(),
-		Credential:  cred,
-		Values:      ready.values,
-		Prepare:     h.provider.values,
-		Fresh:       fresh,
-		Hosts:       h.provider.hosts,
-		RefreshOn:   h.RefreshOn.Match,
-		Limits:      h.limits,
-		Retries:     h.retries,
-		Logger:      h.logger,
+	if len(exposed) > 0 {
+		repl := replacerOf(r)
+		for i, path := range h.provider.expose {
+			repl.Set(exposedPrefix+path, exposed[i])
+		}
 	}
 	defer exchange.Close()
-
-	r = r.WithContext(wire.NewContext(r.Context(), exchange))
-	r.Header = h.tenant.strip(r.Header)
+	caddyhttp.SetVar(r.Context(), exchangeVar, exchange)
 	return h.proxy.ServeHTTP(w, r, next)
 }
 
-// credential returns the tenant's credential. One that has expired is refreshed
-// first, if that can be done in time; fresh says that it was.
-func (h *Handler) credential(r *http.Request, tenant credential.Tenant) (cred *credential.Credential, fresh bool, err error) {
+// prepare finds the credential of the exchange's tenant and makes it ready. One that
+// has expired is refreshed first, if that can be done in time. It returns the values of
+// the exposed fields.
+func (h *Handler) prepare(r *http.Request, x *wire.Exchange) (exposed []string, err error) {
 	backend := h.app.backend
-	cred, err = backend.cache.Get(r.Context(), credential.Key{Provider: h.provider.name, Tenant: tenant})
+	x.Credential, err = backend.cache.Get(r.Context(), credential.Key{Provider: h.provider.name, Tenant: x.Tenant})
 	if errors.Is(err, credential.ErrNotFound) && h.provider.enroll.Fetch != nil {
-		cred, err = backend.enroller.Fetch(r.Context(), h.provider.enroll, tenant, nil, h.logger)
+		x.Credential, err = backend.enroller.Fetch(r.Context(), h.provider.enroll, x.Tenant, nil, h.logger)
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	ready := h.provider.prepare(cred)
-	if !ready.expiresKnown {
-		return cred, false, nil
-	}
-	switch left := time.Until(ready.expires); {
-	case left <= 0:
-		// The upstream has the last word: without a fresh token it is asked with
-		// the old one.
-		if refreshed, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, tenant, cred); err == nil {
-			cred, fresh = refreshed, true
+	ready := h.provider.prepare(x.Credential)
+	if ready.expiresKnown {
+		switch left := time.Until(ready.expires); {
+		case left <= 0:
+			// The upstream has the last word: without a fresh token it is asked with
+			// the old one.
+			if refreshed, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, x.Tenant, x.Credential); err == nil {
+				x.Credential, x.Fresh = refreshed, true
+				ready = h.provider.prepare(refreshed)
+			}
+		case left <= h.provider.scheme.OAuth2().RefreshAhead:
+			backend.coordinator.Ahead(h.provider.refresh, x.Tenant, x.Credential)
 		}
-	case left <= h.provider.scheme.OAuth2().RefreshAhead:
-		backend.coordinator.Ahead(h.provider.refresh, tenant, cred)
 	}
-	return cred, fresh, nil
+	x.Values = ready.values
+	return ready.exposed, ready.err
 }
 
 // coordinator is what gets another credential for a rejected one.
@@ -209,11 +203,12 @@ func (h *Handler) coordinator() wire.Coordinator {
 
 func (h *Handler) parseLimits() (wire.Limits, error) {
 	limits := wire.DefaultLimits()
+	limits.Shared = sharedMemory
 	if h.ReplayMaxBody != nil {
 		limits.MaxBody = *h.ReplayMaxBody
 	}
 	if h.ReplayMemory != nil {
-		limits.Memory = *h.ReplayMemory
+		limits.Memory, limits.Shared = *h.ReplayMemory, nil
 	}
 	if limits.MaxBody < 0 || limits.Memory < 0 {
 		return limits, errors.New("replay_max_body and replay_memory cannot be negative")
@@ -230,6 +225,10 @@ func (h *Handler) parseLimits() (wire.Limits, error) {
 	}
 	return limits, nil
 }
+
+// sharedMemory spares most bodies the temporary file, whose making takes about as long
+// as proxying a body of 1 MiB.
+var sharedMemory = wire.NewSharedMemory(16 << 20)
 
 // parseTenants checks the allow-list.
 func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {

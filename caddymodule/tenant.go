@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -22,7 +21,7 @@ var headerPlaceholder = regexp.MustCompile(`\{(?:http\.request\.)?header\.([^{}]
 type tenantSource struct {
 	template string
 	headers  []string // canonical names of the header fields that template reads
-	only     string   // the one of them, if template is nothing else
+	only     bool     // template is one of them and nothing else
 }
 
 func newTenantSource(template string) (*tenantSource, error) {
@@ -36,44 +35,35 @@ func newTenantSource(template string) (*tenantSource, error) {
 	for _, match := range headerPlaceholder.FindAllStringSubmatch(template, -1) {
 		name := http.CanonicalHeaderKey(match[1])
 		s.headers = append(s.headers, name)
-		if match[0] == template {
-			s.only = name
-		}
+		s.only = match[0] == template
 	}
 	return s, nil
 }
 
 // resolve returns the tenant that r names. The error is
 // [credential.ErrTenantMissing] or [credential.ErrTenantInvalid].
-func (s *tenantSource) resolve(r *http.Request, repl *caddy.Replacer) (credential.Tenant, error) {
-	for _, name := range s.headers {
-		switch values := r.Header[name]; {
-		case len(values) == 0 || len(values) == 1 && values[0] == "":
-			return "", credential.ErrTenantMissing
-		case len(values) > 1:
+func (s *tenantSource) resolve(r *http.Request) (credential.Tenant, error) {
+	var name string
+	for _, field := range s.headers {
+		values := r.Header[field]
+		if len(values) > 1 {
 			return "", credential.ErrTenantInvalid
 		}
+		if len(values) == 0 || values[0] == "" {
+			return "", credential.ErrTenantMissing
+		}
+		name = values[0]
 	}
-	if s.only != "" {
-		return credential.ParseTenant(r.Header[s.only][0])
-	}
-	name, err := repl.ReplaceOrErr(s.template, true, true)
-	if err != nil {
-		// Its text would quote the placeholder's value in some of Caddy's errors.
-		return "", credential.ErrTenantMissing
+	if !s.only {
+		var err error
+		if name, err = replacerOf(r).ReplaceOrErr(s.template, true, true); err != nil {
+			// Its text would quote the placeholder's value in some of Caddy's errors.
+			return "", credential.ErrTenantMissing
+		}
 	}
 	return credential.ParseTenant(name)
 }
 
-// strip returns header without the fields that name the tenant. The upstream has
-// no business with our customer's names, nor have the proxy's logs.
-func (s *tenantSource) strip(header http.Header) http.Header {
-	if len(s.headers) == 0 {
-		return header
-	}
-	header = maps.Clone(header)
-	for _, name := range s.headers {
-		delete(header, name)
-	}
-	return header
+func replacerOf(r *http.Request) *caddy.Replacer {
+	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }

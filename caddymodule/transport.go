@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
@@ -65,8 +66,14 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return t.wire.RoundTrip(req)
+	exchange, _ := caddyhttp.GetVar(req.Context(), exchangeVar).(*wire.Exchange)
+	return t.wire.Send(req, exchange)
 }
+
+// exchangeVar is the variable of a request by which the handler passes the exchange to
+// the transport. A context of its own would cost every request a copy of it, and each
+// look into the context a step more.
+const exchangeVar = "upstream_auth.exchange"
 
 // dialedHost returns the host, with its port, that vouches for where req goes: the
 // TLS server name where one is configured, else the name that is dialled. For a

@@ -2,7 +2,6 @@ package scheme
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -91,14 +90,12 @@ func foldName(c byte) byte {
 	}
 }
 
-// removeHeaders deletes every spelling of names, which are canonical, from h.
-func removeHeaders(h http.Header, names []string) {
-	for key := range h {
-		for _, name := range names {
-			if spelledAlike(key, name) {
-				delete(h, key)
-				break
-			}
+// spelledLikeAny reports whether a server may take key for one of names.
+func spelledLikeAny(key string, names []string) bool {
+	for _, name := range names {
+		if spelledAlike(key, name) {
+			return true
 		}
 	}
+	return false
 }

@@ -2,7 +2,9 @@ package scheme
 
 import (
 	"crypto/subtle"
+	"maps"
 	"net/http"
+	"slices"
 )
 
 // Values is what a scheme makes of one credential, ready to be sent. It is never
@@ -19,37 +21,62 @@ func (v *Values) String() string { return "[values]" }
 // GoString keeps the secrets out of logs.
 func (v *Values) GoString() string { return v.String() }
 
-// Apply sets the values on req, whose Header, Trailer and URL must not be shared
-// with anybody. First it removes what the client sent under the same names, in
-// every spelling that some server may take for it: header fields and trailers
-// case-insensitively and with any separator ('_' for '-'); query parameters
-// percent-encoded, in any case, repeated, between '&' or ';'. The rest of the
-// query stays byte for byte.
+// Apply sets the values on req, in place of what the client sent under the same
+// names: see [Values.Header], [Values.CleanTrailer] and [Values.Query]. Trailer and URL
+// of req must not be shared with anybody; Header is replaced.
 func (v *Values) Apply(req *http.Request) {
-	s := v.scheme
-	if len(s.headerNames) > 0 {
-		if req.Header == nil {
-			req.Header = make(http.Header, len(s.headerNames))
-		}
-		removeHeaders(req.Header, s.headerNames)
-		removeHeaders(req.Trailer, s.headerNames)
-		own := make([]string, len(v.headers))
-		copy(own, v.headers)
-		for i, name := range s.headerNames {
-			req.Header[name] = own[i : i+1 : i+1]
+	req.Header = v.Header(req.Header)
+	v.CleanTrailer(req.Trailer)
+	if len(v.scheme.queryNames) > 0 {
+		req.URL.RawQuery = v.Query(req.URL.RawQuery)
+	}
+}
+
+// Header returns a new map with the fields of from and those of v. What from has under
+// the same names is left out, in every spelling that some server may take for it:
+// case-insensitively and with any separator ('_' for '-').
+func (v *Values) Header(from http.Header) http.Header {
+	header := maps.Clone(from)
+	if header == nil {
+		header = make(http.Header, len(v.headers))
+	}
+	names := v.scheme.headerNames
+	for key := range from {
+		if spelledLikeAny(key, names) {
+			delete(header, key)
 		}
 	}
-	if len(s.queryNames) > 0 {
-		kept := req.URL.RawQuery
-		if kept != "" {
-			kept = withoutQueries(kept, s.queryNames)
-		}
-		if kept == "" {
-			req.URL.RawQuery = v.query
-		} else {
-			req.URL.RawQuery = kept + "&" + v.query
+	own := slices.Clone(v.headers) // Somebody else's, should a transport write into it.
+	for i, name := range names {
+		header[name] = own[i : i+1 : i+1]
+	}
+	return header
+}
+
+// CleanTrailer deletes from trailer what [Values.Header] leaves out of a header.
+func (v *Values) CleanTrailer(trailer http.Header) {
+	for key := range trailer {
+		if spelledLikeAny(key, v.scheme.headerNames) {
+			delete(trailer, key)
 		}
 	}
+}
+
+// Query returns the query with the parameters of v. What it has under the same names
+// is left out: percent-encoded, in any case, repeated, between '&' or ';'. The rest
+// stays byte for byte.
+func (v *Values) Query(query string) string {
+	names := v.scheme.queryNames
+	if len(names) == 0 {
+		return query
+	}
+	if query != "" {
+		query = withoutQueries(query, names)
+	}
+	if query == "" {
+		return v.query
+	}
+	return query + "&" + v.query
 }
 
 // Equal reports whether v and w set the same. Values of two schemes are equal if

@@ -4,9 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
@@ -27,30 +27,22 @@ type Coordinator interface {
 	Accepted(p *refresh.Provider, tenant credential.Tenant, cred *credential.Credential)
 }
 
-// Exchange is one client's request on its way through the proxy: all that
-// [Transport] needs to authenticate it, resolved beforehand, so that nothing of
-// ours can fail there. It is made by the handler, found in the context of the
-// requests that are made for it, one after the other, and closed by the handler.
-type Exchange struct {
-	Tenant      credential.Tenant
+// Settings are what all exchanges of a handler have in common.
+type Settings struct {
 	Provider    *refresh.Provider
 	Coordinator Coordinator
 
-	// Credential is what the request is sent with, Values what the provider's
-	// scheme makes of it. A refresh replaces both.
-	Credential *credential.Credential
-	Values     *scheme.Values
-
-	// Prepare is how Values come from a credential; nil: by the provider's scheme
-	// alone. Its error says that the credential is of no use.
+	// Prepare is how [Exchange.Values] come from a credential; nil: by the provider's
+	// scheme alone. Its error says that the credential is of no use.
 	Prepare func(*credential.Credential) (*scheme.Values, error)
-
-	// Fresh says that Credential comes from a refresh just made, so that its
-	// rejection is one of a fresh token.
-	Fresh bool
 
 	// Hosts says where the credential may be sent; nil: anywhere.
 	Hosts HostList
+
+	// Private are the header fields, by their canonical names, that tell us who the
+	// tenant is. They are deleted from the requests given to [Transport.Send]: the
+	// upstream has no business with our customer's names, nor have the proxy's logs.
+	Private []string
 
 	// RefreshOn says to which answers the credential is refreshed; nil: to 401. An
 	// answer whose challenge is insufficient_scope never counts.
@@ -61,12 +53,36 @@ type Exchange struct {
 
 	// Retries says that the proxy may send the request again even after it was
 	// given an answer (lb_retry_match on a response). The recording then goes on
-	// until Close; without it, it ends with the first answer that is passed on.
+	// until [Exchange.Close]; without it, it ends with the first answer that is
+	// passed on.
 	Retries bool
 
 	// Logger takes what operators should know; nil: nobody does.
 	Logger *slog.Logger
 
+	// lastAllowed is where the last request went. As a rule the next one goes there, too.
+	lastAllowed atomic.Pointer[destination]
+}
+
+// Exchange is one client's request on its way through the proxy: all that
+// [Transport] needs to authenticate it, resolved beforehand, so that nothing of
+// ours can fail there. It is made by the handler, given to [Transport.Send] with the
+// requests that are made for it, one after the other, and closed by the handler.
+type Exchange struct {
+	*Settings // Not changed by anybody.
+
+	Tenant credential.Tenant
+
+	// Credential is what the request is sent with, Values what the provider's
+	// scheme makes of it. A refresh replaces both.
+	Credential *credential.Credential
+	Values     *scheme.Values
+
+	// Fresh says that Credential comes from a refresh just made, so that its
+	// rejection is one of a fresh token.
+	Fresh bool
+
+	closed  bool
 	begun   bool
 	body    *recording  // nil: there is no body
 	trailer http.Header // as the client announced it
@@ -76,22 +92,17 @@ type Exchange struct {
 	onTrial  bool // Credential is fresh, and the upstream has not said yet what it thinks of it
 }
 
-type exchangeKey struct{}
+// String keeps an exchange out of logs.
+func (x *Exchange) String() string { return "[exchange]" }
 
-// NewContext returns a context for the requests made for x.
-func NewContext(ctx context.Context, x *Exchange) context.Context {
-	return context.WithValue(ctx, exchangeKey{}, x)
-}
+// GoString keeps an exchange out of logs.
+func (x *Exchange) GoString() string { return x.String() }
 
-func exchangeOf(ctx context.Context) *Exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*Exchange)
-	return x
-}
-
-// Close ends the recording of the body and frees it. It is called when the proxy is
-// done with the request. A transport that still reads the body, for an attempt long
+// Close ends the exchange, and the recording of the body, and frees it. It is called when
+// the proxy is done with the request. A transport that still reads the body, for an attempt long
 // given up, is told that the body is closed; Close does not wait for it.
 func (x *Exchange) Close() {
+	x.closed = true
 	if x.body != nil {
 		x.body.close()
 	}
@@ -104,8 +115,11 @@ func (x *Exchange) begin(req *http.Request) {
 		return
 	}
 	x.begun, x.onTrial = true, x.Fresh
-	x.trailer = req.Trailer.Clone()
-	if req.Body == nil || req.Body == http.NoBody {
+	none := req.Body == nil || req.Body == http.NoBody
+	if len(req.Trailer) > 0 || !none && req.ContentLength <= 0 {
+		x.trailer = req.Trailer.Clone() // Others come with a body that has a length, and are not sent.
+	}
+	if none {
 		return
 	}
 	logger := x.Logger
@@ -123,25 +137,27 @@ func isMessage(req *http.Request) bool {
 }
 
 // request returns what is sent in one attempt at req: a copy, authenticated, with
-// the body from the start, that shares nothing with req that anybody changes.
+// the body from the start. It shares nothing with req that is changed here, or that
+// a transport may read when RoundTrip has returned.
 func (x *Exchange) request(req *http.Request) *http.Request {
-	out := new(http.Request)
+	out, values := new(http.Request), x.Values
 	*out = *req
-	out.Header = make(http.Header, len(req.Header)+2)
-	maps.Copy(out.Header, req.Header)
-	out.URL = new(url.URL)
-	*out.URL = *req.URL
+	out.Header = values.Header(req.Header)
+	if query := values.Query(req.URL.RawQuery); query != req.URL.RawQuery {
+		out.URL = new(url.URL)
+		*out.URL = *req.URL
+		out.URL.RawQuery = query
+	}
 	out.Trailer = x.trailer.Clone()
+	values.CleanTrailer(out.Trailer)
 	out.Body, out.GetBody = nil, nil
-	values := x.Values
-	values.Apply(out)
 	if x.body == nil {
 		return out
 	}
 
-	var clean func(http.Header)
+	var clean func(http.Header) // The client need not have announced what it sends.
 	if out.Trailer != nil {
-		clean = func(trailer http.Header) { cleanTrailer(trailer, values) }
+		clean = values.CleanTrailer
 	}
 	out.Body = x.body.restart(out.Trailer, clean)
 	if x.body.isWhole() {
@@ -153,10 +169,4 @@ func (x *Exchange) request(req *http.Request) *http.Request {
 		}
 	}
 	return out
-}
-
-// cleanTrailer takes out of the client's trailer what values would take out of a
-// request. The client need not have announced it.
-func cleanTrailer(trailer http.Header, values *scheme.Values) {
-	values.Apply(&http.Request{URL: new(url.URL), Header: http.Header{}, Trailer: trailer})
 }

@@ -83,11 +83,13 @@ func newExchange(t testing.TB) (*Exchange, *coordinator) {
 		return mustCredential(t, "new"), nil
 	}}
 	x := &Exchange{
-		Tenant:      "acme",
-		Provider:    &refresh.Provider{Name: "test", Scheme: bearerScheme(t)},
-		Coordinator: c,
-		Limits:      Limits{MaxBody: 1 << 20, Memory: 64 << 10, Dir: t.TempDir()},
-		Logger:      quiet,
+		Tenant: "acme",
+		Settings: &Settings{
+			Provider:    &refresh.Provider{Name: "test", Scheme: bearerScheme(t)},
+			Coordinator: c,
+			Limits:      Limits{MaxBody: 1 << 20, Memory: 64 << 10, Dir: t.TempDir()},
+			Logger:      quiet,
+		},
 	}
 	x.authenticate(t, mustCredential(t, "old"))
 	t.Cleanup(x.Close)
@@ -103,9 +105,26 @@ func (x *Exchange) authenticate(t testing.TB, c *credential.Credential) {
 	x.Credential, x.Values = c, values
 }
 
+type exchangeKey struct{}
+
+// NewContext returns a context with which requests are made for x.
+func NewContext(ctx context.Context, x *Exchange) context.Context {
+	return context.WithValue(ctx, exchangeKey{}, x)
+}
+
+// RoundTrip is Send for the exchange in the context of req, if there is one.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	x, _ := req.Context().Value(exchangeKey{}).(*Exchange)
+	return t.Send(req, x)
+}
+
 func newRequest(t testing.TB, x *Exchange, method, url string, body io.Reader) *http.Request {
 	t.Helper()
-	req, err := http.NewRequestWithContext(NewContext(t.Context(), x), method, url, body)
+	ctx := t.Context()
+	if x != nil {
+		ctx = NewContext(ctx, x)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		t.Fatal(err)
 	}

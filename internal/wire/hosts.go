@@ -54,6 +54,17 @@ func (l HostList) allows(name string, port uint16) bool {
 	return false
 }
 
+// allowsBoth reports whether the host that is dialled and the one that the request
+// names are on the list.
+func (l HostList) allowsBoth(dialed, named string) bool {
+	dialedName, dialedPort, dialedOK := splitHost(dialed)
+	name, port, ok := splitHost(named)
+	if port == 0 {
+		port = dialedPort
+	}
+	return dialedOK && ok && l.allows(dialedName, dialedPort) && l.allows(name, port)
+}
+
 func (p hostPattern) matches(name string) bool {
 	if !p.wildcard {
 		return name == p.name

@@ -40,7 +40,7 @@ func (t *Transport) refresh(req *http.Request, first *http.Response, x *Exchange
 	}
 	held.discard()
 	x.replayed, x.onTrial = true, true
-	return t.send(req, x)
+	return t.attempt(req, x)
 }
 
 // adopt makes fresh the credential of the exchange.

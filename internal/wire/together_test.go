@@ -74,7 +74,9 @@ func TestManyTenantsTogether(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				x := &Exchange{Tenant: tenant, Provider: provider, Coordinator: coordinator, Limits: Limits{MaxBody: 1 << 20, Memory: 10_000, Dir: t.TempDir()}}
+				x := &Exchange{Tenant: tenant, Settings: &Settings{
+					Provider: provider, Coordinator: coordinator, Limits: Limits{MaxBody: 1 << 20, Memory: 10_000, Dir: t.TempDir()},
+				}}
 				defer x.Close()
 				x.authenticate(t, cred)
 				body := string(randomBytes(1000 * i))

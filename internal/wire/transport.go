@@ -5,16 +5,15 @@ package wire
 
 import "net/http"
 
-// Transport authenticates the requests that are made for an [Exchange]. Those
-// whose context has none (an active health check) pass through untouched.
+// Transport authenticates the requests that are made for an [Exchange].
 //
 // Its errors are those of Base, and the cancellation of the request's context: a
 // reverse proxy counts errors against the health of its upstream and may try
 // another. What must be refused is answered.
 //
-// The requests given to it are not changed, and their bodies not closed: those belong
-// to the server that took them. A response names the request as it was given, not
-// as it was sent.
+// The requests given to it are not changed, but for [Settings.Private] and for what Base
+// does to the URL, and their bodies not closed: those belong to the server that took
+// them. A response names the request as it was given, not as it was sent.
 type Transport struct {
 	// Base sends the requests.
 	Base http.RoundTripper
@@ -26,21 +25,26 @@ type Transport struct {
 	DialedHost func(*http.Request) string
 }
 
-// RoundTrip sends req with the credential of its exchange. If the upstream refuses
+// Send sends req with the credential of x. If the upstream refuses
 // it, the credential is refreshed and req is sent a second time, once for all
 // requests of the exchange; the second answer is returned whatever it is. If it
 // cannot be refreshed, or the request not be sent again, the first answer is
 // returned as it came, with [HeaderError] or [HeaderReplay] added.
-func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	x := exchangeOf(req.Context())
-	if x == nil {
+//
+// A request without an exchange (an active health check), or for one that is closed,
+// passes through untouched.
+func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error) {
+	if x == nil || x.closed {
 		return t.Base.RoundTrip(req)
 	}
-	if !t.allowed(req, x.Hosts) {
+	if !t.allowed(req, x.Settings) {
 		return hostNotAllowed(req), nil
 	}
+	for _, name := range x.Private {
+		delete(req.Header, name)
+	}
 	x.begin(req)
-	res, err := t.send(req, x)
+	res, err := t.attempt(req, x)
 	if err == nil && !x.replayed && x.refused(res) {
 		res, err = t.refresh(req, res, x)
 	}
@@ -54,8 +58,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// send makes one attempt.
-func (t *Transport) send(req *http.Request, x *Exchange) (*http.Response, error) {
+// attempt sends req once.
+func (t *Transport) attempt(req *http.Request, x *Exchange) (*http.Response, error) {
 	res, err := t.Base.RoundTrip(x.request(req))
 	if err != nil {
 		return nil, err
@@ -68,8 +72,8 @@ func (t *Transport) send(req *http.Request, x *Exchange) (*http.Response, error)
 
 // allowed reports whether both the host that req goes to and the one that it names
 // are in hosts. A name without a port is taken to be at the port that is dialled.
-func (t *Transport) allowed(req *http.Request, hosts HostList) bool {
-	if hosts == nil {
+func (t *Transport) allowed(req *http.Request, s *Settings) bool {
+	if s.Hosts == nil {
 		return true
 	}
 	dialed, named := req.URL.Host, req.Host
@@ -79,10 +83,16 @@ func (t *Transport) allowed(req *http.Request, hosts HostList) bool {
 	if named == "" {
 		named = req.URL.Host
 	}
-	dialedName, dialedPort, dialedOK := splitHost(dialed)
-	name, port, ok := splitHost(named)
-	if port == 0 {
-		port = dialedPort
+	last := s.lastAllowed.Load()
+	if last != nil && last.dialed == dialed && last.named == named {
+		return true
 	}
-	return dialedOK && ok && hosts.allows(dialedName, dialedPort) && hosts.allows(name, port)
+	if !s.Hosts.allowsBoth(dialed, named) {
+		return false
+	}
+	s.lastAllowed.Store(&destination{dialed: dialed, named: named})
+	return true
 }
+
+// destination is where a request goes.
+type destination struct{ dialed, named string }

@@ -71,7 +71,7 @@ func TestGivenRequestIsNotChanged(t *testing.T) {
 		mustRead(t, got.Body, []byte("body"))
 		got.Header.Set("X-Other", "1")
 		got.Trailer.Set("X-Other", "1")
-		got.URL.Path = "/other"
+		got.URL.Path = "/other" // Its query is another, so it is a copy.
 		return answer(200), nil
 	})}
 	res, err := transport.RoundTrip(req)
