@@ -9,5 +9,6 @@ import (
 )
 
 func main() {
+	tuneCollector()
 	caddycmd.Main()
 }
