@@ -276,22 +276,6 @@ func (hangingStore) Get(ctx context.Context, _ credential.Key) (credential.Docum
 	return credential.Document{}, fmt.Errorf("%w: %w", credential.ErrUnavailable, ctx.Err())
 }
 
-func BenchmarkCacheHit(b *testing.B) {
-	store := storetest.NewMemory()
-	if _, err := store.Put(b.Context(), acme, []byte(`{"n":"1"}`), 0); err != nil {
-		b.Fatal(err)
-	}
-	cache := credential.NewCache(store, credential.CacheOptions{TTL: time.Hour})
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, err := cache.Get(b.Context(), acme); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
 func TestCacheKeepsWhatIsNewerThanTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, c := range map[string]struct {
@@ -357,4 +341,72 @@ func numbered(t *testing.T, n string, version uint64) *credential.Credential {
 		t.Fatal(err)
 	}
 	return cred
+}
+
+func TestCacheKeepsWhatWasMadeOfADocumentThatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache, store := cached(t, credential.CacheOptions{TTL: time.Minute})
+		get := func() *credential.Credential {
+			t.Helper()
+			cred, err := cache.Get(t.Context(), acme)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return cred
+		}
+		first := get()
+		before := store.Gets()
+		time.Sleep(time.Minute)
+		if get() != first || store.Gets() != before+1 {
+			t.Errorf("another credential for the same document, or the store was not asked (%d)", store.Gets()-before)
+		}
+		write(t, store, `{"n":"1"}`) // the same once more, but a version of its own
+		time.Sleep(time.Minute)
+		if second := get(); second == first || second.Version() != first.Version()+1 {
+			t.Error("the version before was kept")
+		}
+	})
+}
+
+// A scan of many tenants, each asked for once, does not drive out those in use.
+func TestCacheKeepsWhatIsInUse(t *testing.T) {
+	const inUse, once = 200, 5_000
+	store := storetest.NewMemory()
+	name := func(kind string, i int) credential.Key {
+		return credential.Key{Provider: "billing", Tenant: credential.Tenant(fmt.Sprint(kind, i))}
+	}
+	for kind, count := range map[string]int{"used": inUse, "once": once} {
+		for i := range count {
+			if _, err := store.Put(t.Context(), name(kind, i), []byte(`{"token":"0123456789"}`), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// Room for about a thousand.
+	cache := credential.NewCache(store, credential.CacheOptions{TTL: time.Hour, MaxBytes: 1000 * 550})
+	get := func(key credential.Key) {
+		t.Helper()
+		if _, err := cache.Get(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round := func() {
+		for i := range inUse {
+			get(name("used", i))
+		}
+	}
+	for range 20 {
+		round()
+	}
+	for i := range once {
+		get(name("once", i))
+		if i%100 == 0 {
+			round()
+		}
+	}
+	before := store.Gets()
+	round()
+	if again := store.Gets() - before; again > inUse/10 {
+		t.Errorf("%d of %d tenants in use were driven out", again, inUse)
+	}
 }

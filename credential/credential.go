@@ -49,7 +49,7 @@ func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
 // can share it.
 type Credential struct {
 	stored    []byte // the document as stored
-	visible   []byte // the same without ReservedField
+	reserved  bool   // ReservedField is in there
 	version   uint64
 	writtenAt time.Time
 
@@ -62,20 +62,35 @@ func New(doc Document) (*Credential, error) {
 	if err := checkObject(doc.Data); err != nil {
 		return nil, err
 	}
-	c := &Credential{stored: doc.Data, visible: doc.Data, version: doc.Version, writtenAt: doc.WrittenAt}
+	c := &Credential{stored: doc.Data, version: doc.Version, writtenAt: doc.WrittenAt}
+	visible, err := withoutReserved(doc.Data)
+	if err != nil {
+		return nil, err
+	}
+	c.reserved = len(visible) != len(c.stored)
+	return c, nil
+}
+
+// withoutReserved returns a document without ReservedField, itself if that is not there.
+func withoutReserved(document []byte) ([]byte, error) {
 	// The escaped spelling of the key is the same key to a JSON parser, so ask
 	// one rather than searching for the bytes.
-	for n := 0; gjson.GetBytes(c.visible, ReservedField).Exists(); n++ {
+	for n := 0; gjson.GetBytes(document, ReservedField).Exists(); n++ {
 		if n == maxReserved {
 			return nil, fmt.Errorf("%w: %s is there too often", ErrInvalid, ReservedField)
 		}
-		visible, err := sjson.DeleteBytes(bytes.Clone(c.visible), ReservedField)
-		if err != nil || len(visible) >= len(c.visible) {
+		without, err := sjson.DeleteBytes(bytes.Clone(document), ReservedField)
+		if err != nil || len(without) >= len(document) {
 			return nil, fmt.Errorf("%w: cannot separate %s", ErrInvalid, ReservedField)
 		}
-		c.visible = visible
+		document = without
 	}
-	return c, nil
+	return document, nil
+}
+
+// is reports whether c, which may be nil, is what New would make of doc.
+func (c *Credential) is(doc Document) bool {
+	return c != nil && c.version == doc.Version && c.writtenAt.Equal(doc.WrittenAt) && bytes.Equal(c.stored, doc.Data)
 }
 
 // Version is the store's version of the document.
@@ -84,15 +99,22 @@ func (c *Credential) Version() uint64 { return c.version }
 // WrittenAt is when the store took this version, zero if it does not say.
 func (c *Credential) WrittenAt() time.Time { return c.writtenAt }
 
-// JSON is the document without [ReservedField]. The caller does not change it.
-func (c *Credential) JSON() []byte { return c.visible }
+// JSON is the document without [ReservedField]. The caller does not change it. It is made
+// anew by each call, since what is made of a credential for requests is kept instead.
+func (c *Credential) JSON() []byte {
+	if !c.reserved {
+		return c.stored
+	}
+	visible, _ := withoutReserved(c.stored) // New has tried it.
+	return visible
+}
 
 // Stored is the document as it was read, [ReservedField] included. The caller
 // does not change it.
 func (c *Credential) Stored() []byte { return c.stored }
 
 // Get returns the value at a gjson path, which does not exist if nothing is there.
-func (c *Credential) Get(path string) gjson.Result { return gjson.GetBytes(c.visible, path) }
+func (c *Credential) Get(path string) gjson.Result { return gjson.GetBytes(c.JSON(), path) }
 
 // Text returns the string, number or boolean at a gjson path as text. A missing,
 // null or composite value is a [FieldError].
