@@ -177,15 +177,15 @@ func (h *Handler) prepare(r *http.Request, x *wire.Exchange) (exposed []string, 
 	}
 	ready := h.provider.prepare(x.Credential)
 	if ready.expiresKnown {
-		switch left := time.Until(ready.expires); {
-		case left <= 0:
+		switch now := time.Now(); {
+		case !now.Before(ready.expires):
 			// The upstream has the last word: without a fresh token it is asked with
 			// the old one.
 			if refreshed, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, x.Tenant, x.Credential); err == nil {
 				x.Credential, x.Fresh = refreshed, true
 				ready = h.provider.prepare(refreshed)
 			}
-		case left <= h.provider.scheme.OAuth2().RefreshAhead:
+		case !now.Before(ready.aheadFrom):
 			backend.coordinator.Ahead(h.provider.refresh, x.Tenant, x.Credential)
 		}
 	}

@@ -99,9 +99,10 @@ type prepared struct {
 	exposed []string // values of provider.expose, in its order
 	err     error    // is credential.ErrInvalid; values and exposed are of no use
 
-	// When the access token expires, if that is known.
-	expires      time.Time
-	expiresKnown bool
+	// When the access token expires, if that is known, and from when on it may have to be
+	// refreshed in the background.
+	expires, aheadFrom time.Time
+	expiresKnown       bool
 }
 
 // prepare checks cred and fills in the templates, once for each version.
@@ -111,6 +112,10 @@ func (p *provider) prepare(cred *credential.Credential) *prepared {
 		if oauth2 := p.scheme.OAuth2(); oauth2 != nil {
 			// A malformed time is one that is not known.
 			result.expires, result.expiresKnown, _ = oauth2.ExpiresAt(cred)
+			result.aheadFrom = result.expires
+			if from, ok := refresh.AheadFrom(oauth2, result.expires); ok {
+				result.aheadFrom = from
+			}
 		}
 		if result.values, result.err = p.enroll.Values(cred); result.err != nil {
 			return result

@@ -1,21 +1,45 @@
 package refresh
 
 import (
+	"hash/maphash"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
-// expiresSoon reports whether the access token of cred is within RefreshAhead of
-// its expiry.
-func expiresSoon(p *Provider, cred *credential.Credential, now time.Time) bool {
+// aheadSpread is by what part of RefreshAhead a background refresh may be early, so that
+// tokens that were issued together are not refreshed together.
+const aheadSpread = 4
+
+// aheadSeed makes each process spread its tenants in another way.
+var aheadSeed = maphash.MakeSeed()
+
+// AheadFrom returns from when on [Coordinator.Ahead] may have something to do for a token
+// that expires at expiresAt; false: never.
+func AheadFrom(o *scheme.OAuth2, expiresAt time.Time) (time.Time, bool) {
+	if o == nil || o.RefreshAhead < 0 {
+		return time.Time{}, false
+	}
+	return expiresAt.Add(-o.RefreshAhead - o.RefreshAhead/aheadSpread), true
+}
+
+// aheadAt is when the tenant's token is to be refreshed in the background: RefreshAhead
+// before it expires, and earlier by a part of aheadSpread that is the tenant's own.
+func aheadAt(o *scheme.OAuth2, tenant credential.Tenant, expiresAt time.Time) time.Time {
+	const parts = 1024
+	part := time.Duration(maphash.String(aheadSeed, string(tenant)) % parts) //nolint:gosec // less than parts
+	return expiresAt.Add(-o.RefreshAhead - o.RefreshAhead/aheadSpread*part/parts)
+}
+
+// expiresSoon reports whether the access token of cred is to be refreshed in the background.
+func expiresSoon(p *Provider, tenant credential.Tenant, cred *credential.Credential, now time.Time) bool {
 	o := p.Scheme.OAuth2()
 	if o == nil || o.RefreshAhead < 0 {
 		return false
 	}
 	expiresAt, ok, _ := o.ExpiresAt(cred)
-	return ok && !now.Before(expiresAt.Add(-o.RefreshAhead))
+	return ok && !now.Before(aheadAt(o, tenant, expiresAt))
 }
 
 // nextAhead is when a token obtained at one time and expiring at another is to be

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
@@ -25,7 +26,7 @@ func TestAheadRefreshesWhatExpiresSoon(t *testing.T) {
 		change   func(*scheme.OAuth2)
 		asked    int64
 	}{
-		"far off":             {`{"access_token":"canary-a1","refresh_token":"canary-r1","expires_at":"%s"}`, 61 * time.Second, nil, 0},
+		"far off":             {`{"access_token":"canary-a1","refresh_token":"canary-r1","expires_at":"%s"}`, 76 * time.Second, nil, 0},
 		"soon":                {`{"access_token":"canary-a1","refresh_token":"canary-r1","expires_at":"%s"}`, 59 * time.Second, nil, 1},
 		"expired":             {`{"access_token":"canary-a1","refresh_token":"canary-r1","expires_at":"%s"}`, -time.Hour, nil, 1},
 		"soon by its setting": {`{"access_token":"canary-a1","refresh_token":"canary-r1","expires_at":"%s"}`, 9 * time.Minute, longer, 1},
@@ -49,6 +50,26 @@ func TestAheadRefreshesWhatExpiresSoon(t *testing.T) {
 				f.wantAsked(test.asked)
 			})
 		})
+	}
+}
+
+func TestTokensIssuedTogetherAreNotRefreshedTogether(t *testing.T) {
+	o := &scheme.OAuth2{RefreshAhead: time.Minute}
+	expiresAt := time.Now().Add(time.Hour)
+	const tenants, parts = 10_000, 10
+	var in [parts]int
+	for i := range tenants {
+		at := aheadAt(o, credential.Tenant(fmt.Sprint("tenant-", i)), expiresAt)
+		early := expiresAt.Add(-o.RefreshAhead).Sub(at)
+		if from, ok := AheadFrom(o, expiresAt); !ok || at.Before(from) || early < 0 {
+			t.Fatalf("%v earlier than refresh_ahead", early)
+		}
+		in[early*parts*aheadSpread/o.RefreshAhead]++
+	}
+	for i, n := range in {
+		if n < tenants/parts/2 || n > tenants/parts*2 {
+			t.Errorf("%d of %d tenants are in part %d of %d", n, tenants, i, parts)
+		}
 	}
 }
 

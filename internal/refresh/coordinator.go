@@ -219,12 +219,13 @@ func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential
 }
 
 // Ahead starts a refresh in the background if the access token of cred expires
-// within the provider's RefreshAhead, unless one is under way or rests. Of a
+// within the provider's RefreshAhead, or up to a quarter of that more, which each
+// tenant's does at a time of its own, unless one is under way or rests. Of a
 // token that this process obtained half its life has to be over, too. It never
 // blocks.
 func (c *Coordinator) Ahead(p *Provider, tenant credential.Tenant, cred *credential.Credential) {
 	now := time.Now()
-	if !expiresSoon(p, cred, now) {
+	if !expiresSoon(p, tenant, cred, now) {
 		return
 	}
 	key := credential.Key{Provider: p.Name, Tenant: tenant}
