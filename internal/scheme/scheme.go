@@ -106,7 +106,8 @@ func (s *Scheme) OAuth2() *OAuth2 { return s.oauth2 }
 // UTF-8 and at most 16 KiB. The error is a [credential.FieldError].
 func (s *Scheme) Resolve(c *credential.Credential) (*Values, error) {
 	v := &Values{scheme: s}
-	if len(s.headerNames) > 0 {
+	v.headers = v.oneHeader[:0]
+	if len(s.headerNames) > len(v.oneHeader) {
 		v.headers = make([]string, 0, len(s.headerNames))
 	}
 	for _, h := range s.headers {

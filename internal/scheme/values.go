@@ -13,6 +13,10 @@ type Values struct {
 	scheme  *Scheme
 	headers []string // one for each of scheme.headerNames
 	query   string   // escaped, without a separator at its ends
+
+	// For what most schemes have, one header: there are as many Values as tenants, and
+	// the collector looks at each object.
+	oneHeader [1]string
 }
 
 // String keeps the secrets out of logs.
