@@ -41,6 +41,41 @@ func TestRequestWithoutExchangePassesUntouched(t *testing.T) {
 	}
 }
 
+func TestClosedExchangeAuthenticatesNothing(t *testing.T) {
+	x, _ := newExchange(t)
+	req := newRequest(t, x, "GET", "http://upstream.example/", nil)
+	x.Close()
+	transport := &Transport{Base: roundTripperFunc(func(got *http.Request) (*http.Response, error) {
+		if got != req || got.Header.Get("Authorization") != "" {
+			t.Errorf("sent %v", got.Header)
+		}
+		return answer(200), nil
+	})}
+	if _, err := transport.Send(req, x); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPrivateFieldsAreNotSent(t *testing.T) {
+	x, _ := newExchange(t)
+	x.Private = []string{"X-Tenant-Id"}
+	req := newRequest(t, x, "GET", "http://upstream.example/", nil)
+	req.Header = http.Header{"X-Tenant-Id": {"acme"}, "Accept": {"a"}}
+	transport := &Transport{Base: roundTripperFunc(func(got *http.Request) (*http.Response, error) {
+		if want := (http.Header{"Authorization": {"Bearer old"}, "Accept": {"a"}}); !reflect.DeepEqual(got.Header, want) {
+			t.Errorf("sent %v", got.Header)
+		}
+		return answer(200), nil
+	})}
+	res, err := transport.Send(req, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, there := res.Request.Header["X-Tenant-Id"]; there {
+		t.Error("the proxy's logs would show the tenant")
+	}
+}
+
 func TestGivenRequestIsNotChanged(t *testing.T) {
 	x, _ := newExchange(t)
 	s, err := scheme.New(scheme.Options{
