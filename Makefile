@@ -7,7 +7,7 @@ GO ?= go
 export DEVVAULT_BIN ?= $(BIN)/devvault
 export CADDY_BIN ?= $(BIN)/caddy
 
-.PHONY: test unit e2e sdk e2e-programs build devvault lint vet xcaddy demo fuzz soak clean
+.PHONY: test unit e2e sdk e2e-programs build devvault lint vet xcaddy demo bench pgo fuzz soak clean
 
 test: vet lint unit e2e xcaddy
 	@echo "==> all tests passed"
@@ -31,6 +31,7 @@ vet:
 	$(GO) vet ./...
 	cd tools && $(GO) vet ./...
 	cd e2e && $(GO) vet ./...
+	cd bench && $(GO) vet ./...
 
 # The linter is heavy to build, so it is a nested module of its own.
 lint: $(BIN)/golangci-lint
@@ -44,14 +45,15 @@ $(BIN)/golangci-lint: tools/lint/go.mod
 
 unit: devvault
 	@echo "==> unit tests"
-	$(GO) test -race ./...
+	$(GO) test -race -pgo=off ./...
 	$(GO) test ./internal/refresh/modelcheck # its large searches go without the race detector
 	cd cmd/devvault && $(GO) test ./...
+	cd bench && $(GO) test ./...
 
 # The sidecar is built with the race detector; a report in its output fails the test.
 e2e: devvault sdk
 	@echo "==> end-to-end tests"
-	$(GO) build -race -o $(BIN)/caddy-race ./cmd/caddy
+	$(GO) build -race -pgo=off -o $(BIN)/caddy-race ./cmd/caddy
 	cd e2e && CADDY_BIN=$(BIN)/caddy-race $(GO) test -race -count=1 ./...
 
 # The npm packages that the end-to-end tests run in Node and in a browser.
@@ -77,6 +79,20 @@ xcaddy:
 
 demo:
 	$(GO) run ./cmd/demo
+
+# make bench takes about half an hour, on a machine that does nothing else. Parts of it:
+# make bench SECTIONS="uploads storm scale", or SECTIONS="-pairs 3 compare".
+SECTIONS ?= -chart compare.svg
+bench: build devvault
+	@echo "==> looking for wrk, h2load and nginx"
+	@bench/programs.sh
+	$(GO) test -run '^$$' -bench . -benchmem ./caddymodule ./internal/wire ./internal/scheme ./internal/bearer ./credential
+	cd bench && CADDY_BIN=$(BIN)/caddy $(GO) run . $(SECTIONS)
+
+# The profile by which cmd/caddy is optimised, from the load of the benchmarks.
+pgo: build
+	@bench/programs.sh
+	cd bench && CADDY_BIN=$(BIN)/caddy $(GO) run . -profile ../cmd/caddy/default.pgo profile
 
 # make fuzz FUZZTIME=1m runs each fuzz target for a while.
 FUZZTIME ?= 20s

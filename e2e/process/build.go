@@ -32,7 +32,12 @@ func (p *Program) Path(dir string) (string, error) {
 			p.path, p.err = filepath.Abs(p.path)
 			return
 		}
-		p.path = filepath.Join(dir, filepath.Base(p.Package))
+		module, err := filepath.Abs(p.Module)
+		if err != nil {
+			p.err = err
+			return
+		}
+		p.path = filepath.Join(dir, filepath.Base(filepath.Join(module, p.Package)))
 		args := append([]string{"build", "-o", p.path}, p.Flags...)
 		build := exec.CommandContext(context.Background(), "go", append(args, "./"+p.Package)...)
 		build.Dir = p.Module

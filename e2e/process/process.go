@@ -46,6 +46,9 @@ func Start(c Command) (*Process, error) {
 	return p, nil
 }
 
+// Pid is the process's number.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Output is what the process has written so far.
 func (p *Process) Output() []byte { return p.output.copy() }
 
