@@ -8,7 +8,6 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/bench/setup"
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
-	"github.com/upstreamauth/caddy-upstream-auth/localstore"
 )
 
 const (
@@ -122,11 +121,6 @@ func (c *contender) store(ctx context.Context, b *setup.Bench, dir string) (stri
 		}
 		return fmt.Sprintf("store vault {\n address %s\n auth token_file %s\n }\n journal %s", v.Address, token, filepath.Join(dir, "journal")), nil
 	}
-	config := localstore.Config{Path: filepath.Join(dir, "credentials.db"), KeyFile: filepath.Join(dir, "key")}
-	store, err := localstore.New(config)
-	if err != nil {
-		return "", err
-	}
 	names := []string{"acme"}
 	if c.many {
 		names = nil
@@ -134,11 +128,5 @@ func (c *contender) store(ctx context.Context, b *setup.Bench, dir string) (stri
 			names = append(names, tenantName(i))
 		}
 	}
-	if err := setup.Fill(ctx, store, "crm", names, func(string) string { return document }); err != nil {
-		return "", err
-	}
-	if err := store.Close(); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("store local %s {\n key_file %s\n }", config.Path, config.KeyFile), nil
+	return setup.LocalStore(ctx, dir, names, func(string) string { return document })
 }

@@ -1,9 +1,6 @@
 package compare
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // pair is what two contenders have shown one right after the other.
 type pair[T any] struct{ a, b T }
@@ -48,10 +45,4 @@ func spreadOf[T any](values []T, of func(T) float64) spread {
 		return sorted[below] + (position-float64(below))*(sorted[above]-sorted[below])
 	}
 	return spread{median: at(0.5), low: at(0.25), high: at(0.75)}
-}
-
-// median is the middle one of values.
-func median[T cmp.Ordered](values []T) T {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
 }

@@ -111,7 +111,7 @@ func cache(ctx context.Context, b *setup.Bench, c *process.Caddy, tenants []stri
 	fmt.Fprintf(b.Out, "- Live heap, after a collection: %s before, %s after each was asked for twice: %d bytes for each, **%d** beyond its document of %d. VmRSS, with garbage and the store's pages: %s.\n",
 		setup.MiB(before), setup.MiB(after), each, each-doc, doc, setup.MiB(resident))
 	fmt.Fprintf(b.Out, "- Through the proxy, 16 at a time: the median answer takes %v if the credential is read from the store, %v if it is in the cache.\n",
-		median(misses).Round(time.Microsecond), median(hits).Round(time.Microsecond))
+		setup.Median(misses).Round(time.Microsecond), setup.Median(hits).Round(time.Microsecond))
 	return nil
 }
 
@@ -131,9 +131,4 @@ func liveHeap(ctx context.Context, c *process.Caddy) (int64, error) {
 		}
 	}
 	return 0, errors.New("the size of the heap is not among the metrics")
-}
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
 }

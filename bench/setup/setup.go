@@ -15,7 +15,6 @@ import (
 // Bench is one run of the benchmarks.
 type Bench struct {
 	Dir    string    // temporary, for everybody's files
-	Root   string    // of the repository
 	Out    io.Writer // takes the figures, in Markdown
 	Notice io.Writer // takes the progress
 
@@ -32,7 +31,7 @@ func New(out, notice io.Writer) (*Bench, error) {
 		return nil, fmt.Errorf("the benchmarks run in the directory bench: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "upstream-auth-bench-")
-	return &Bench{Dir: dir, Root: root, Out: out, Notice: notice}, err
+	return &Bench{Dir: dir, Out: out, Notice: notice}, err
 }
 
 // Defer has f run at the end of the run, the last one first.

@@ -102,11 +102,6 @@ func (p *provider) expired(ctx context.Context, tenant string, addresses []strin
 	return took, err
 }
 
-// fresh measures requests that are accepted.
-func (p *provider) fresh(ctx context.Context, tenant string, addresses []string, count int) (time.Duration, error) {
-	return ask(ctx, tenant, addresses, count)
-}
-
 func (p *provider) tokenRequests() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

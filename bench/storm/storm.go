@@ -53,7 +53,7 @@ func run(ctx context.Context, b *setup.Bench) error {
 				return world.expired(ctx, fmt.Sprintf("storm-%d", round), sidecars, requests)
 			},
 			func(ctx context.Context, round int) (time.Duration, error) {
-				return world.fresh(ctx, fmt.Sprintf("storm-%d", round), bare, requests)
+				return ask(ctx, fmt.Sprintf("storm-%d", round), bare, requests)
 			},
 		} {
 			took, err := measure(ctx, round)
@@ -64,7 +64,7 @@ func run(ctx context.Context, b *setup.Bench) error {
 			*times = append(*times, took)
 		}
 	}
-	limit := 3*median(single) + median(proxied)
+	limit := 3*setup.Median(single) + setup.Median(proxied)
 	fmt.Fprintf(b.Out, "\n## A storm of 401s\n\n%d requests for one tenant with an expired token, all at once, at %d replicas on one Vault; the token endpoint takes %v. From the first request until the last answer; connections are made before. Medians of %d rounds, in parentheses the fastest and the slowest.\n\n",
 		requests, replicas, tokenEndpointTakes, rounds)
 	fmt.Fprintf(b.Out, "| | time |\n|---|---:|\n| one request that is refreshed | %s |\n| the storm, one token request each | **%s** |\n| as many by bare reverse_proxy, all accepted | %s |\n| 3 × the first and the last | %v |\n",
@@ -72,14 +72,9 @@ func run(ctx context.Context, b *setup.Bench) error {
 	return nil
 }
 
-func median(times []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(times))
-	return sorted[len(sorted)/2]
-}
-
 func text(times []time.Duration) string {
 	ms := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
-	return fmt.Sprintf("%v (%v to %v)", ms(median(times)), ms(slices.Min(times)), ms(slices.Max(times)))
+	return fmt.Sprintf("%v (%v to %v)", ms(setup.Median(times)), ms(slices.Min(times)), ms(slices.Max(times)))
 }
 
 // startSidecars starts the replicas on one Vault, which has a credential for each tenant.
