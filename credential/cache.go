@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -44,12 +45,14 @@ const entryOverhead = 512
 
 // Cache reads through to a [Store] and remembers what it said. One read of the
 // store is under way per key at a time, and it goes on when the caller who
-// started it goes away. Cache is safe for concurrent use.
+// started it goes away. What nobody asks for leaves the memory within a TTL after it
+// could be served for the last time. Cache is safe for concurrent use.
 type Cache struct {
 	store   Store
 	options CacheOptions
 	entries *otter.Cache[Key, *entry]
 	reads   singleflight.Group
+	timed   atomic.Bool // a timer is set to drop what is expired
 }
 
 // entry is what is known of one key. It is replaced, never changed.
@@ -125,6 +128,7 @@ func (c *Cache) SetNext(key Key, cred *Credential) {
 		}
 		return next, otter.WriteOp
 	})
+	c.expireLater()
 }
 
 // SetSince notes cred as what the store held at some time since began: what a write or
@@ -144,12 +148,14 @@ func (c *Cache) SetSince(key Key, cred *Credential, began time.Time) {
 		}
 		return next, otter.WriteOp
 	})
+	c.expireLater()
 }
 
 // SetAbsent notes that the store holds nothing under key now: after a deletion. A
 // read of c's own that started earlier does not bring it back.
 func (c *Cache) SetAbsent(key Key) {
 	c.entries.Set(key, &entry{err: ErrNotFound, asOf: time.Now()})
+	c.expireLater()
 }
 
 // Forget makes the next Get ask the store.
@@ -184,6 +190,7 @@ func (c *Cache) read(ctx context.Context, key Key) *entry {
 			return next, otter.CancelOp
 		}
 	})
+	c.expireLater()
 	if believed == nil {
 		return next
 	}
