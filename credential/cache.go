@@ -52,7 +52,11 @@ type Cache struct {
 	options CacheOptions
 	entries *otter.Cache[Key, *entry]
 	reads   singleflight.Group
-	timed   atomic.Bool // a timer is set to drop what is expired
+	timed   atomic.Bool // a timer is set, or at work, that drops what is expired
+
+	// The timer's own.
+	most     int       // entries at a time, since memory was given back to the system
+	released time.Time // when that was
 }
 
 // entry is what is known of one key. It is replaced, never changed.

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"runtime/debug"
 	"time"
 	"weak"
 
@@ -32,9 +33,7 @@ func (c *Cache) expireLater() {
 
 // expire drops what is expired.
 func (c *Cache) expire() {
-	// Before the look: who writes an entry that it misses sets the timer again.
-	c.timed.Store(false)
-	now := time.Now()
+	now, before := time.Now(), c.Len()
 	for key, e := range c.entries.All() {
 		if !c.expired(e, now) {
 			continue
@@ -46,9 +45,32 @@ func (c *Cache) expire() {
 			return e, otter.CancelOp
 		})
 	}
+	c.release(now, before)
+	// In this order: who wrote an entry and found the timer set relies on this look.
+	c.timed.Store(false)
 	if c.Len() > 0 {
 		c.expireLater()
 	}
+}
+
+// manyEntries is how many entries have to be gone for their memory to be given back to
+// the system at once: some 20 MiB.
+const manyEntries = 10_000
+
+// release gives memory back to the system once most entries are gone. By itself Go
+// would do it only after its next collection, which without much traffic is up to two
+// minutes away. It costs a collection, so a cache that goes on being full, with other
+// entries, does without, and one that empties waits for the last of them.
+func (c *Cache) release(now time.Time, before int) {
+	left := c.Len()
+	c.most = max(c.most, before)
+	gone := c.most - left
+	over := left == 0 || before-left <= gone/8
+	if gone < manyEntries || left > c.most/2 || !over || now.Sub(c.released) < c.options.TTL {
+		return
+	}
+	c.most, c.released = left, now
+	debug.FreeOSMemory()
 }
 
 // expired reports whether e is of no use any more.

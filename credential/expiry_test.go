@@ -38,6 +38,13 @@ func mustGet(t *testing.T, cache *credential.Cache, key credential.Key) *credent
 	return cred
 }
 
+// heapHeld is what the heap has of the system's memory.
+func heapHeld() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapSys - m.HeapReleased
+}
+
 func TestMemoryOfTenantsTouchedOnceComesBack(t *testing.T) {
 	const once, inUse = 100_000, 100
 	synctest.Test(t, func(t *testing.T) {
@@ -46,7 +53,7 @@ func TestMemoryOfTenantsTouchedOnceComesBack(t *testing.T) {
 		for i := range used {
 			used[i] = mustGet(t, cache, tenant("used", i))
 		}
-		before := heapInUse()
+		before, heldBefore := heapInUse(), heapHeld()
 		for i := range once {
 			mustGet(t, cache, tenant("once", i))
 		}
@@ -61,6 +68,10 @@ func TestMemoryOfTenantsTouchedOnceComesBack(t *testing.T) {
 					t.Fatalf("tenant %d in use was dropped", i)
 				}
 			}
+		}
+		// Before anything here collects it: nothing but the cache could have done that.
+		if held := int64(heapHeld()) - int64(heldBefore); held > int64(full)/5 {
+			t.Errorf("after two TTL the process holds %d bytes more than before %d were used", held, full)
 		}
 		if n := cache.Len(); n != inUse {
 			t.Errorf("%d entries after two TTL, want the %d in use", n, inUse)
