@@ -65,7 +65,7 @@ func (c *Cache) release(now time.Time, before int) {
 	left := c.Len()
 	c.most = max(c.most, before)
 	gone := c.most - left
-	over := left == 0 || before-left <= gone/8
+	over := left == 0 || before-left <= gone/32
 	if gone < manyEntries || left > c.most/2 || !over || now.Sub(c.released) < c.options.TTL {
 		return
 	}

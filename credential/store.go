@@ -22,6 +22,11 @@ var (
 	// Delete it leaves open whether the change was made; only a Get can tell.
 	ErrUnavailable = errors.New("credential store unavailable")
 
+	// ErrForbidden says that the store answered and may not do what was asked: its
+	// policy forbids it, whoever asks and however often. Nothing was read or written.
+	// It is a [PermissionError], and an [ErrUnavailable] as well.
+	ErrForbidden = errors.New("forbidden by the credential store's policy")
+
 	// ErrReadOnly says that the store has no check-and-set and so takes no
 	// writes (Vault's KV version 1).
 	ErrReadOnly = errors.New("credential store is read-only")

@@ -170,6 +170,16 @@ func (c *Config) documentRule(provider string) string {
 	return prefix + strings.NewReplacer(providerSegment, provider, tenantSegment, "+").Replace(c.PathTemplate)
 }
 
+// documentPermission is what a policy has to give for a request for key's document,
+// by the path of the rule for all tenants. The key is valid.
+func (c *Config) documentPermission(key credential.Key, capabilities ...string) *credential.PermissionError {
+	rule := c.documentRule(key.Provider)
+	if key == credential.JournalKey() {
+		rule, _ = c.secretPath(key)
+	}
+	return &credential.PermissionError{Capabilities: capabilities, Path: rule}
+}
+
 // listRule is the same for what List lists.
 func (c *Config) listRule(provider string) string {
 	prefix := c.Mount + "/"

@@ -17,7 +17,8 @@ import (
 const writeTimeout = 5 * time.Second
 
 // Get implements [credential.Store]. Besides ctx, the configured timeout bounds
-// it. An [ErrUnavailable] wraps a [StatusError] if Vault answered.
+// it. An [ErrUnavailable] wraps a [StatusError] if Vault answered, and a
+// [credential.PermissionError] if it answered 403 to a token that it gave out just now.
 //
 // [ErrUnavailable]: credential.ErrUnavailable
 func (s *Store) Get(ctx context.Context, key credential.Key) (credential.Document, error) {
@@ -73,7 +74,7 @@ func (s *Store) get(ctx context.Context, key credential.Key, version uint64) (cr
 		}
 		return credential.Document{}, credential.ErrNotFound
 	default:
-		return credential.Document{}, s.failure(ctx, doing, a)
+		return credential.Document{}, s.failure(ctx, doing, s.cfg.documentPermission(key, "read"), a)
 	}
 }
 
@@ -135,7 +136,8 @@ func (s *Store) Put(ctx context.Context, key credential.Key, data []byte, versio
 	if written := parseWritten(a); written > 0 {
 		return written, nil
 	}
-	return 0, s.failure(ctx, doing, a)
+	// Which of the two Vault asks its policy for depends on what is there.
+	return 0, s.failure(ctx, doing, s.cfg.documentPermission(key, "create", "update"), a)
 }
 
 func isConflict(message string) bool { return strings.Contains(message, conflictPhrase) }
@@ -164,7 +166,7 @@ func (s *Store) Delete(ctx context.Context, key credential.Key) error {
 	case a.status == http.StatusOK, a.status == http.StatusNoContent:
 		return nil
 	default:
-		return s.failure(ctx, doing, a)
+		return s.failure(ctx, doing, s.cfg.documentPermission(key, "delete"), a)
 	}
 }
 

@@ -49,7 +49,8 @@ func (s *Store) List(ctx context.Context, provider string, after credential.Tena
 	tenant := slices.Index(segments, tenantSegment)
 	folders := tenant < len(segments)-1
 
-	names, err := s.names(ctx, segments[:tenant])
+	permission := &credential.PermissionError{Capabilities: []string{"list"}, Path: s.cfg.listRule(provider)}
+	names, err := s.names(ctx, segments[:tenant], permission)
 	if err != nil {
 		return nil, err
 	}
@@ -63,14 +64,14 @@ func (s *Store) List(ctx context.Context, provider string, after credential.Tena
 	slices.Sort(tenants)
 	tenants = slices.Compact(tenants)
 	if folders {
-		return s.withDocument(ctx, segments, tenants, limit)
+		return s.withDocument(ctx, segments, permission, tenants, limit)
 	}
 	return tenants[:min(len(tenants), limit)], nil
 }
 
 // withDocument returns those of the tenants that have a document at segments, and
 // at most limit.
-func (s *Store) withDocument(ctx context.Context, segments []string, tenants []credential.Tenant, limit int) ([]credential.Tenant, error) {
+func (s *Store) withDocument(ctx context.Context, segments []string, permission *credential.PermissionError, tenants []credential.Tenant, limit int) ([]credential.Tenant, error) {
 	tenant, last := slices.Index(segments, tenantSegment), len(segments)-1
 	var found []credential.Tenant
 	for batch := range slices.Chunk(tenants, maxLooks) {
@@ -81,7 +82,7 @@ func (s *Store) withDocument(ctx context.Context, segments []string, tenants []c
 				at := slices.Clone(segments)
 				at[tenant] = string(batch[i])
 				// By its name alone: a read would fetch the secret.
-				names, err := s.names(ctx, at[:last])
+				names, err := s.names(ctx, at[:last], permission)
 				has[i] = slices.Contains(names, at[last])
 				return err
 			})
@@ -105,7 +106,7 @@ func (s *Store) withDocument(ctx context.Context, segments []string, tenants []c
 const listing = "listing in Vault"
 
 // names are those that Vault lists below segments, none if there is nothing.
-func (s *Store) names(ctx context.Context, segments []string) ([]string, error) {
+func (s *Store) names(ctx context.Context, segments []string, permission *credential.PermissionError) ([]string, error) {
 	path, err := s.cfg.listPath(segments)
 	if err != nil {
 		return nil, err
@@ -123,6 +124,6 @@ func (s *Store) names(ctx context.Context, segments []string) ([]string, error) 
 		}
 		return nil, nil
 	default:
-		return nil, s.failure(ctx, listing, a)
+		return nil, s.failure(ctx, listing, permission, a)
 	}
 }

@@ -110,7 +110,7 @@ func TestFailedListsAreUnavailableAndLeakNothing(t *testing.T) {
 			want  string
 		}{
 			"sealed":     {onDocument(503, "Vault is sealed"), "Vault is sealed"},
-			"policy":     {onDocument(403, "1 error occurred:\n\t* permission denied\n\n", leak), `permission denied on mount "secret", check the policy`},
+			"policy":     {onDocument(403, "1 error occurred:\n\t* permission denied\n\n", leak), "the store's policy does not allow list on secret/metadata/"},
 			"no route":   {onDocument(404, "no handler for route \""+leak+"\""), "no handler for route"},
 			"warning":    {raw(404, `{"errors":[],"warnings":["Invalid path for a versioned K/V secrets engine. `+leak+`"]}`), "Invalid path"},
 			"another's":  {raw(404, "<html>"+leak), "status 404"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -135,12 +136,17 @@ func (s *Store) leave() {
 }
 
 // failure is what an operation returns for an answer that is none to it: an
-// ErrUnavailable with Vault's words, or with what is wrong with the mount.
-func (s *Store) failure(ctx context.Context, doing string, a answer) error {
+// ErrUnavailable with Vault's words, or with what is wrong with the mount. It is
+// also the needed permission, if Vault's policy does not give it.
+func (s *Store) failure(ctx context.Context, doing string, needed *credential.PermissionError, a answer) error {
 	err := documentError(a)
 	switch a.status {
 	case http.StatusForbidden:
-		return unavailable(doing, fmt.Errorf("permission denied on mount %q, check the policy: %w", s.cfg.Mount, err))
+		// A token that Vault does not know is no matter of the policy. There is no
+		// better one to be had for now, or call would have used it.
+		if !slices.Contains(err.Messages, "invalid token") {
+			return unavailable(doing, fmt.Errorf("%w: %w", needed, err))
+		}
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed:
 		if wrong := s.checkMount(ctx, true); wrong != nil {
 			return unavailable(doing, fmt.Errorf("%w: %w", wrong, err))
