@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"log/slog"
 	"maps"
 	"mime"
@@ -84,10 +83,7 @@ func (m adminMethods) serve(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		return nil
 	}
-	e := asAPIError(err)
-	if isRead(r) && errors.Is(err, credential.ErrUnavailable) {
-		e = errStoreSilent
-	}
+	e := answerTo(r, err)
 	if e.status >= 500 {
 		call.logger().Warn("administration API", "provider", r.PathValue("provider"), "code", e.code, "error", err)
 	}

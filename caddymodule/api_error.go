@@ -58,6 +58,7 @@ func asAPIError(err error) *apiError {
 	}
 	answer := func(status int, code string) *apiError { return &apiError{status, code, err.Error()} }
 	test, isTest := errors.AsType[*enroll.TestError](err)
+	forbidden, isForbidden := errors.AsType[*credential.PermissionError](err)
 	switch {
 	case errors.Is(err, bearer.ErrMissing):
 		return answer(http.StatusUnauthorized, "token_missing")
@@ -81,6 +82,8 @@ func asAPIError(err error) *apiError {
 		return answer(http.StatusConflict, "conflict")
 	case errors.Is(err, credential.ErrReadOnly):
 		return answer(http.StatusConflict, "store_read_only")
+	case isForbidden:
+		return &apiError{http.StatusServiceUnavailable, "store_unavailable", forbidden.Error()}
 	case errors.Is(err, credential.ErrUnavailable):
 		return &apiError{http.StatusServiceUnavailable, "store_unavailable", "the store does not answer; nobody knows whether a change was made"}
 	case errors.Is(err, enroll.ErrNoRevocation):
@@ -101,10 +104,7 @@ func (a *API) answerError(w http.ResponseWriter, r *http.Request, err error) err
 	if errors.Is(err, context.Canceled) {
 		return caddyhttp.Error(statusClientClosedRequest, err)
 	}
-	e := asAPIError(err)
-	if isRead(r) && errors.Is(err, credential.ErrUnavailable) {
-		e = errStoreSilent
-	}
+	e := answerTo(r, err)
 	if e.status >= 500 {
 		a.logger.Warn("credentials API", "provider", a.Provider, "code", e.code, "error", err)
 	}
@@ -119,6 +119,14 @@ func (a *API) answerError(w http.ResponseWriter, r *http.Request, err error) err
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	return writeJSON(w, e.status, e.body())
+}
+
+// answerTo says what the error of a request means to who made it.
+func answerTo(r *http.Request, err error) *apiError {
+	if isRead(r) && errors.Is(err, credential.ErrUnavailable) && !errors.Is(err, credential.ErrForbidden) {
+		return errStoreSilent
+	}
+	return asAPIError(err)
 }
 
 // errStoreSilent is what a store that does not answer means to who only asks.
