@@ -46,7 +46,7 @@ func heapHeld() uint64 {
 }
 
 func TestMemoryOfTenantsTouchedOnceComesBack(t *testing.T) {
-	const once, inUse = 100_000, 100
+	const once, inUse = touchedOnce, 100
 	synctest.Test(t, func(t *testing.T) {
 		cache := credential.NewCache(endlessStore{}, credential.CacheOptions{TTL: time.Minute})
 		used := make([]*credential.Credential, inUse)
