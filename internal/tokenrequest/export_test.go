@@ -1,0 +1,17 @@
+package tokenrequest
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+)
+
+const MaxBody = maxBody
+
+// NewTestClient makes a client whose connections come from dial.
+func NewTestClient(dial func(ctx context.Context, network, address string) (net.Conn, error), proxy *url.URL) *Client {
+	return &Client{dial: dial, Proxy: http.ProxyURL(proxy)}
+}
+
+func CleanDescription(text string, secrets []string) string { return cleanDescription(text, secrets) }
