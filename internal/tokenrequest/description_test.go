@@ -61,7 +61,8 @@ func FuzzDescription(f *testing.F) {
 			}
 			for _, secret := range []string{one, two} {
 				for _, form := range []string{secret, url.QueryEscape(secret), base64.RawStdEncoding.EncodeToString([]byte(secret))} {
-					if len(form) >= 4 && strings.Contains(got, form) {
+					// A part of a character is no secret: "…" has some that others have.
+					if len(form) >= 4 && utf8.ValidString(form) && strings.Contains(got, form) {
 						t.Fatalf("%q holds %q", got, form)
 					}
 				}
