@@ -60,7 +60,7 @@ func (c *Client) Dial(ctx context.Context, endpoint string, config *tls.Config) 
 		}
 		return nil, notConnected(err)
 	}
-	return newConn(client, g), nil
+	return &conn{client: client, gate: g}, nil
 }
 
 // transport makes one for one connection to u, which g will point to.

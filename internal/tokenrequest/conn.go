@@ -19,23 +19,15 @@ const (
 
 // conn is the [Conn] of a [Client].
 type conn struct {
-	client  *http.ClientConn
-	gate    *gate
-	used    atomic.Bool
-	closing context.Context // ends with Close
-	cancel  context.CancelFunc
-}
-
-func newConn(client *http.ClientConn, g *gate) *conn {
-	c := &conn{client: client, gate: g}
-	c.closing, c.cancel = context.WithCancel(context.Background())
-	return c
+	client       *http.ClientConn
+	gate         *gate
+	used, closed atomic.Bool
 }
 
 // Close implements [Conn].
 func (c *conn) Close() {
+	c.closed.Store(true)
 	c.gate.close()
-	c.cancel()
 	_ = c.client.Close()
 }
 
@@ -47,7 +39,6 @@ func (c *conn) Send(ctx context.Context, req *http.Request, limits Limits) (*Res
 	defer c.Close()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(c.closing, cancel)()
 
 	done := make(chan struct{})
 	defer close(done)
@@ -70,7 +61,7 @@ func (c *conn) Send(ctx context.Context, req *http.Request, limits Limits) (*Res
 	answer, err := c.client.RoundTrip(once)
 	if err != nil {
 		sent := c.gate.close()
-		return nil, noAnswer(err, sent, !limits.MaySend() || c.closing.Err() != nil)
+		return nil, noAnswer(err, sent, !limits.MaySend() || c.closed.Load())
 	}
 	defer answer.Body.Close()
 	return newResponse(req, answer, at), nil

@@ -14,4 +14,11 @@ func NewTestClient(dial func(ctx context.Context, network, address string) (net.
 	return &Client{dial: dial, Proxy: http.ProxyURL(proxy)}
 }
 
+// OpenedGate returns a connection through which a request may go, until it is closed.
+func OpenedGate(conn net.Conn, limits Limits) (opened net.Conn, closeGate func() (sent bool)) {
+	g := &gate{Conn: conn}
+	g.open(limits)
+	return g, g.close
+}
+
 func CleanDescription(text string, secrets []string) string { return cleanDescription(text, secrets) }
