@@ -109,9 +109,11 @@ func isTokenCharacter(c byte) bool {
 }
 
 // secretsOf returns the values in a request: of its form, of its query, and of its
-// Authorization header.
-func secretsOf(req *http.Request) []string {
-	var values []string
+// Authorization header; false if they are not known, as without a request.
+func secretsOf(req *http.Request) (values []string, known bool) {
+	if req == nil || req.Body != nil && req.GetBody == nil {
+		return nil, false
+	}
 	collect := func(form url.Values) {
 		for _, name := range slices.Sorted(maps.Keys(form)) {
 			if name != "grant_type" && name != "token_type_hint" { // names of the protocol's, and no secrets
@@ -121,13 +123,20 @@ func secretsOf(req *http.Request) []string {
 	}
 	collect(req.URL.Query())
 	if req.GetBody != nil {
-		if body, err := req.GetBody(); err == nil {
-			defer body.Close()
-			if text, err := io.ReadAll(body); err == nil {
-				form, _ := url.ParseQuery(string(text)) // what can be read of it
-				collect(form)
-			}
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, false
 		}
+		defer body.Close()
+		text, err := io.ReadAll(body)
+		if err != nil {
+			return nil, false
+		}
+		form, err := url.ParseQuery(string(text))
+		if err != nil { // no form
+			return nil, false
+		}
+		collect(form)
 	}
 	if _, parameters, ok := strings.Cut(req.Header.Get("Authorization"), " "); ok {
 		values = append(values, parameters)
@@ -140,5 +149,5 @@ func secretsOf(req *http.Request) []string {
 			}
 		}
 	}
-	return values
+	return values, true
 }

@@ -28,7 +28,7 @@ type Response struct {
 }
 
 // AnswerTo makes r the answer to req, and returns it. What was in req is kept out of
-// an [Error]'s Description; without it there is no Description.
+// an [Error]'s Description. Without it, or its GetBody, there is no Description.
 func (r *Response) AnswerTo(req *http.Request) *Response {
 	r.request = req
 	return r
@@ -93,8 +93,8 @@ func (r *Response) readError(e *Error, object []byte) {
 		e.Code = scheme.ResponseError(object)
 		description = gjson.GetBytes(object, "error_description").String()
 	}
-	if r.request != nil {
-		e.Description = cleanDescription(description, secretsOf(r.request))
+	if secrets, known := secretsOf(r.request); known {
+		e.Description = cleanDescription(description, secrets)
 	}
 }
 

@@ -205,9 +205,12 @@ func TestDescriptionsAreTold(t *testing.T) {
 			if _, _, e := r.TokenResponse(); e.Description != test.want || strings.Contains(e.Error(), "expired") {
 				t.Errorf("got %q, %v", e.Description, e)
 			}
-			r.AnswerTo(nil)
-			if _, _, e := r.TokenResponse(); e.Description != "" {
-				t.Errorf("without the request: %q", e.Description)
+			unknown := refreshRequest(t, "https://as.example", 0)
+			unknown.GetBody = nil
+			for _, req := range []*http.Request{nil, unknown} {
+				if _, _, e := r.AnswerTo(req).TokenResponse(); e.Description != "" {
+					t.Errorf("without the request: %q", e.Description)
+				}
 			}
 		})
 	}
