@@ -1,9 +1,13 @@
 package caddymodule
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -89,6 +93,39 @@ func TestAdminRevokesAndDeletes(t *testing.T) {
 	wantCode(t, res, body, 502, "revocation_failed")
 	if res, body := s.ask(t, "DELETE", "billing/tenants/globex?force=true", "", nil); body != "{\"deleted\":true,\"revoked\":false}\n" {
 		t.Errorf("got %s %s", res.Status, body)
+	}
+}
+
+// The authorization server's certificate is its own authority's, and it wants one.
+func TestAuthorizationServerWithAPrivateAuthority(t *testing.T) {
+	auth := newAuthServer(t)
+	secure := httptest.NewUnstartedServer(auth.Config.Handler)
+	secure.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12}
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	s := administered(t, map[credential.Key]string{key("acme"): tokens})
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	private, err := x509.MarshalPKCS8PrivateKey(secure.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, content := range map[string][]byte{
+		"as.pem": certificate, "as-key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	} {
+		if err := os.WriteFile(s.path(file), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	provider := func(lines string) string {
+		return strings.ReplaceAll(auth.provider("billing", "revocation_url "+auth.URL+"/revoke\n"+lines), auth.URL, secure.URL)
+	}
+	client := "tls_client_cert " + s.path("as.pem") + "\ntls_client_key " + s.path("as-key.pem")
+	s.start(t, provider(client), "upstream_auth billing 127.0.0.1:1")
+	res, body := s.ask(t, "POST", "billing/tenants/acme/revoke", "{}", nil)
+	wantCode(t, res, body, 502, "revocation_failed")
+	s.load(t, provider("tls_ca "+s.path("as.pem")+"\n"+client), "upstream_auth billing 127.0.0.1:1")
+	if res, body := s.ask(t, "POST", "billing/tenants/acme/revoke", "{}", nil); res.StatusCode != 200 || auth.revocations.Load() != 2 {
+		t.Errorf("got %s %s after %d revocations, want both tokens'", res.Status, body, auth.revocations.Load())
 	}
 }
 

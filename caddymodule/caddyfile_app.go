@@ -81,6 +81,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	            client_secret      <placeholder>
 //	            client_secret_file <file>
 //	            client_auth        basic|post|none
+//	            tls_ca             <file>
+//	            tls_client_cert    <file>
+//	            tls_client_key     <file>
 //	            scopes             <scopes...>
 //	            param              <name> <value>
 //	            credential_field   <name> <path>

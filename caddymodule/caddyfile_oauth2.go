@@ -53,6 +53,12 @@ func (config *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 		return fileArg(d, &config.ClientSecretFile)
 	case "client_auth":
 		return oneArg(d, &config.ClientAuth)
+	case "tls_ca":
+		return fileArg(d, &config.TLSCA)
+	case "tls_client_cert":
+		return fileArg(d, &config.TLSClientCert)
+	case "tls_client_key":
+		return fileArg(d, &config.TLSClientKey)
 	case "scopes":
 		return manyArgs(d, &config.Scopes)
 	case "param":

@@ -31,23 +31,30 @@ const reachTimeout = 5 * time.Second
 func (config *Provider) examinations(p *provider) []examination {
 	var all []examination
 	if oauth2 := p.scheme.OAuth2(); oauth2 != nil {
-		all = append(all, examineEndpoint(checkTokenEndpoint, "the token endpoint of provider "+p.name, oauth2.TokenURL, nil))
+		all = append(all, examineEndpoint(checkTokenEndpoint, "the token endpoint of provider "+p.name, oauth2.TokenURL, oauth2.TLS))
 		if file := oauth2.ClientSecretFile; file != "" {
 			all = append(all, examineFile("client_secret_file of provider "+p.name, file))
 		}
+		all = append(all, config.OAuth2.tls().examinations(p.name)...)
 	}
 	if fetch := p.enroll.Fetch; fetch != nil {
 		all = append(all, examineEndpoint(checkApplication, "the application of provider "+p.name, fetch.URL, fetch.TLS))
-		resolve := newResolver()
-		for _, f := range []struct{ name, file string }{
-			{"tls_client_cert", config.FetchCredentials.TLSClientCert}, {"tls_client_key", config.FetchCredentials.TLSClientKey},
-		} {
-			if f.file != "" {
-				all = append(all, examineFile(f.name+" of provider "+p.name, resolve.text(f.name, f.file)))
-			}
-		}
+		all = append(all, config.FetchCredentials.tls().examinations(p.name)...)
 	}
 	return all
+}
+
+// examinations look at the client certificate of a provider, which is read again at
+// each handshake.
+func (files tlsFiles) examinations(provider string) []examination {
+	if files.clientCert == "" {
+		return nil
+	}
+	resolve := newResolver()
+	return []examination{
+		examineFile("tls_client_cert of provider "+provider, resolve.text("tls_client_cert", files.clientCert)),
+		examineFile("tls_client_key of provider "+provider, resolve.text("tls_client_key", files.clientKey)),
+	}
 }
 
 // examineFile reads a file that is read again while Caddy runs.

@@ -1,13 +1,9 @@
 package caddymodule
 
 import (
-	"bytes"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -59,8 +55,8 @@ func (config *FetchCredentials) check() error {
 			return err
 		}
 	}
-	if (config.TLSClientCert == "") != (config.TLSClientKey == "") {
-		return errors.New("tls_client_cert and tls_client_key go together")
+	if err := config.tls().check(); err != nil {
+		return err
 	}
 	if config.Timeout < 0 || config.NegativeTTL < 0 {
 		return errors.New("timeout and negative_ttl cannot be negative")
@@ -104,43 +100,13 @@ func (config *FetchCredentials) fetch(resolve *resolver) (*enroll.Fetch, error) 
 	if len(header) > 0 {
 		f.Header = header
 	}
-	tlsConfig, err := config.tls(resolve)
-	if err != nil {
+	var err error
+	if f.TLS, err = config.tls().load(resolve); err != nil {
 		return nil, err
-	}
-	f.TLS = tlsConfig
-	if resolve.err != nil {
-		return nil, resolve.err
 	}
 	return f, f.Prepare()
 }
 
-// tls reads the files.
-func (config *FetchCredentials) tls(resolve *resolver) (*tls.Config, error) {
-	if config.TLSCA == "" && config.TLSClientCert == "" {
-		return nil, nil
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if config.TLSCA != "" {
-		pem, err := os.ReadFile(resolve.text("tls_ca", config.TLSCA))
-		if err != nil {
-			return nil, fmt.Errorf("tls_ca: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(bytes.TrimSpace(pem)) {
-			return nil, errors.New("tls_ca: no certificate in the file")
-		}
-	}
-	if config.TLSClientCert != "" {
-		certFile, keyFile := resolve.text("tls_client_cert", config.TLSClientCert), resolve.text("tls_client_key", config.TLSClientKey)
-		if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
-			return nil, fmt.Errorf("tls_client_cert: %w", err)
-		}
-		// Read at each handshake, so that a renewed one counts.
-		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
-			return &certificate, err
-		}
-	}
-	return t, nil
+func (config *FetchCredentials) tls() tlsFiles {
+	return tlsFiles{config.TLSCA, config.TLSClientCert, config.TLSClientKey}
 }

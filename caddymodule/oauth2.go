@@ -39,6 +39,13 @@ type OAuth2 struct {
 	// Default: `basic`.
 	ClientAuth string `json:"client_auth,omitempty"`
 
+	// PEM files with the certificate authorities to trust at the authorization server,
+	// and with a client certificate and its key, which is read again at each
+	// connection. Default: the system's, and none.
+	TLSCA         string `json:"tls_ca,omitempty"`
+	TLSClientCert string `json:"tls_client_cert,omitempty"`
+	TLSClientKey  string `json:"tls_client_key,omitempty"`
+
 	// The scope to ask for. Default: none is sent, which asks for what was granted.
 	Scopes []string `json:"scopes,omitempty"`
 
@@ -141,6 +148,9 @@ func (config *OAuth2) scheme(lookup func(string) (string, error)) (*scheme.OAuth
 	if err := config.checkClientAuth(); err != nil {
 		return nil, err
 	}
+	if err := config.tls().check(); err != nil {
+		return nil, err
+	}
 	if config.ClientSecret != "" {
 		if !isOnePlaceholder(config.ClientSecret) {
 			return nil, fmt.Errorf("client_secret: %w", errInlineSecret)
@@ -200,7 +210,13 @@ func (config *OAuth2) complete(o *scheme.OAuth2, resolve *resolver) error {
 			return fmt.Errorf("client_secret_file: %w", err)
 		}
 	}
-	return nil
+	var err error
+	o.TLS, err = config.tls().load(resolve)
+	return err
+}
+
+func (config *OAuth2) tls() tlsFiles {
+	return tlsFiles{config.TLSCA, config.TLSClientCert, config.TLSClientKey}
 }
 
 func (config *OAuth2) checkClientAuth() error {

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -8,26 +9,25 @@ import (
 )
 
 const (
-	// maxAnswer bounds every answer of the authorization server in bytes,
-	// decompressed.
+	// maxAnswer bounds an answer in bytes, decompressed.
 	maxAnswer = 256 << 10
 
 	connectTimeout = 5 * time.Second
 	requestTimeout = 10 * time.Second
 )
 
-// newClient makes the client for all requests to the authorization server: they
-// are few, so each has a connection of its own; they are not redirected, since a
-// redirect would carry a code or a token elsewhere, and metadata have to lie where
-// they are asked for.
-func newClient(transport http.RoundTripper) *http.Client {
+// newClient makes the client for requests to the authorization server, those to the
+// token endpoint apart: they are few, so each has a connection of its own; they are
+// not redirected, since a redirect would carry an access token elsewhere, and metadata
+// have to lie where they are asked for.
+func newClient(transport http.RoundTripper, config *tls.Config) *http.Client {
 	if transport == nil {
-		// Over HTTP/1.1, since HTTP/2 repeats what a server did not take.
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(true)
 		transport = &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSClientConfig:        config.Clone(),
 			TLSHandshakeTimeout:    connectTimeout,
 			DisableKeepAlives:      true,
 			Protocols:              protocols,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 const (
@@ -31,9 +32,9 @@ type Config struct {
 	Provider string
 
 	// OAuth2 is how its credentials are refreshed, as [scheme.Scheme.OAuth2] returns
-	// it. Its token endpoint, client, fields and FirstFields are used here, its
-	// scopes and parameters are not. The client must not come from the credential: there is none
-	// yet.
+	// it. Its token endpoint, TLS, client, fields and FirstFields are used here, its
+	// scopes and parameters are not. The client must not come from the credential:
+	// there is none yet.
 	OAuth2 *scheme.OAuth2
 
 	// Issuer identifies the authorization server: https, or http on a loopback host.
@@ -87,8 +88,11 @@ type Config struct {
 	// other, that it could not be stored.
 	Accept func(ctx context.Context, tenant credential.Tenant, document []byte) error
 
-	// Transport is for the requests to the authorization server. Nil: one with bounds
-	// of its own.
+	// Dialer is for the token request. Nil: the network.
+	Dialer tokenrequest.Dialer
+
+	// Transport is for the other requests to the authorization server. Nil: one with
+	// bounds of its own, and with OAuth2's TLS.
 	Transport http.RoundTripper
 
 	// Logger gets one line for each person who is connected or is not. Nil: none.

@@ -2,13 +2,12 @@ package connect
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
-	"golang.org/x/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // grant is a token endpoint's successful answer.
@@ -18,60 +17,49 @@ type grant struct {
 	at       time.Time // when the endpoint was asked: lifetimes start no later
 }
 
-// exchange spends the code for tokens (RFC 6749 section 4.1.3).
+// exchange spends the code for tokens (RFC 6749 section 4.1.3). Errors:
+// [ErrServerUnavailable], [ErrServerRefused].
 func (f *Flow) exchange(ctx context.Context, s *state, code string) (*grant, error) {
-	ctx, cancel := context.WithTimeout(ctx, exchangeDeadline)
-	defer cancel()
-	c, err := f.oauth2(s.RedirectURI)
+	p, err := tokenrequest.NewParameters(f.config.OAuth2, f.none)
 	if err != nil {
 		return nil, err
 	}
-	once := &tokenRequest{next: f.client.Transport}
-	client := *f.client
-	client.Transport = once
-	at := time.Now()
-	// What x/oauth2 makes of the answer is of no use: it drops tokens for oddities
-	// beside them, and its errors quote the answer. RoundTrip has kept it raw.
-	_, _ = c.Exchange(context.WithValue(ctx, oauth2.HTTPClient, &client), code, oauth2.VerifierOption(s.Verifier))
-	response, err := once.answer.object()
+	p.Scopes, p.Params = nil, nil // those are for refreshes
+	request, err := tokenrequest.CodeRequest(p, code, s.RedirectURI, s.Verifier)
 	if err != nil {
 		return nil, err
 	}
-	return &grant{clientID: c.ClientID, response: response, at: at}, nil
+	limits := tokenrequest.Limits{Start: time.Now(), Send: exchangeDeadline, Listen: exchangeDeadline}
+	response, err := tokenrequest.Do(ctx, f.config.Dialer, request, f.config.OAuth2.TLS, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrServerUnavailable, err)
+	}
+	granted, complete, tokenError := response.TokenResponse()
+	switch {
+	case tokenError != nil && refuses(tokenError):
+		return nil, fmt.Errorf("%w: %w", ErrServerRefused, tokenError)
+	case tokenError != nil:
+		return nil, fmt.Errorf("%w: %w", ErrServerUnavailable, tokenError)
+	case !complete || object(granted) == nil:
+		return nil, fmt.Errorf("%w: the token endpoint answered %d with a part of a token response", ErrServerUnavailable, response.Status)
+	}
+	return &grant{clientID: p.ClientID, response: object(granted), at: response.At}, nil
 }
 
-// tokenRequest sends a token request, once, and keeps the answer.
-type tokenRequest struct {
-	next    http.RoundTripper
-	started bool
-	answer  *answer // nil: none
+// refuses reports whether an answer is about this request, and not about the server.
+func refuses(e *tokenrequest.Error) bool {
+	if e.Status < 300 {
+		return e.Code != ""
+	}
+	return e.Status < 500 && e.Status != http.StatusTooManyRequests
 }
 
-var errSentOnce = errors.New("a token request is sent once")
-
-// RoundTrip implements [http.RoundTripper]. The caller gets an empty answer.
-func (t *tokenRequest) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t.started {
-		return nil, errSentOnce
-	}
-	t.started = true
-	r = r.Clone(r.Context())
-	r.GetBody = nil // so that net/http cannot send it again
-	r.Header.Set("Accept", "application/json")
-	response, err := t.next.RoundTrip(r)
+// object returns data if it is one JSON object within the limits of a credential,
+// which it becomes a part of, else nil.
+func object(data []byte) []byte {
+	c, err := credential.New(credential.Document{Data: data})
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
-	}
-	t.answer = &answer{
-		status:      response.StatusCode,
-		contentType: response.Header.Get("Content-Type"),
-		body:        body,
-	}
-	response.Body = http.NoBody
-	return response, nil
+	return c.JSON()
 }

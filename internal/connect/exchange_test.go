@@ -1,6 +1,8 @@
 package connect
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
@@ -65,7 +68,7 @@ func TestTokenResponsesThatAreRefused(t *testing.T) {
 		"cut off":                 {always(200, "application/json", `{"access_token":"canary-a1","x":`), ErrServerUnavailable},
 		"two objects":             {always(200, "application/json", `{"access_token":"canary-a1"}{}`), ErrServerUnavailable},
 		"deep":                    {always(200, "application/json", `{"access_token":"canary-a1","x":`+long("[", 100)+long("]", 100)+"}"), ErrServerUnavailable},
-		"too large":               {always(200, "application/json", `{"access_token":"canary-a1","x":"`+long("x", maxAnswer)+`"}`), ErrServerUnavailable},
+		"too large":               {always(200, "application/json", `{"access_token":"canary-a1","x":"`+long("x", credential.MaxSize)+`"}`), ErrServerUnavailable},
 		"moved": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "https://canary.example/")
 			w.WriteHeader(http.StatusTemporaryRedirect)
@@ -101,7 +104,7 @@ func TestCodeIsSentOnceOverARealConnection(t *testing.T) {
 	defer token.Close()
 	f = newFixture(t, func(c *Config) {
 		plain(c)
-		c.Transport = nil
+		c.Dialer = nil
 		c.OAuth2 = newOAuth2(t, token.URL+"/token", nil)
 	})
 	f.wantConnected(f.connect(""))
@@ -112,15 +115,17 @@ func TestCodeIsSentOnceOverARealConnection(t *testing.T) {
 	}
 }
 
-func TestTokenRequestCannotBeSentAgain(t *testing.T) {
+func TestCodeIsSpentAtAnEndpointWithItsOwnCertificateAuthority(t *testing.T) {
 	var f *fixture
+	token := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.server.serveToken(w, r) }))
+	defer token.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(token.Certificate())
 	f = newFixture(t, func(c *Config) {
 		plain(c)
-		c.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.GetBody != nil {
-				t.Error("its body can be had again")
-			}
-			return f.server.RoundTrip(r)
+		c.Dialer = nil
+		c.OAuth2 = newOAuth2(t, token.URL+"/token", func(o *scheme.OAuth2) {
+			o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 		})
 	})
 	f.wantConnected(f.connect(""))

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // Flow connects accounts of one provider. It is safe for concurrent use, starts
@@ -42,7 +43,10 @@ func New(c Config) (*Flow, error) {
 		c.LinkTTL = DefaultLinkTTL
 	}
 	c.Scopes, c.Params = slices.Clone(c.Scopes), maps.Clone(c.Params)
-	f := &Flow{config: c, client: newClient(c.Transport), logger: c.Logger, usedLinks: &usedLinks, usedStates: &usedStates}
+	if c.Dialer == nil {
+		c.Dialer = new(tokenrequest.Client)
+	}
+	f := &Flow{config: c, client: newClient(c.Transport, c.OAuth2.TLS), logger: c.Logger, usedLinks: &usedLinks, usedStates: &usedStates}
 	if f.logger == nil {
 		f.logger = slog.New(slog.DiscardHandler)
 	}

@@ -77,7 +77,7 @@ func TestConnectWithARealBrowserAndServers(t *testing.T) {
 			newUnstarted(own)
 			defer own.Close()
 			flow = f.newFlow(func(c *Config) {
-				c.Transport = nil
+				c.Dialer, c.Transport = nil, nil
 				c.RedirectURIs = []string{own.URL + "/callback"}
 			})
 			link, _, err := flow.Link(t.Context(), tenant, "")

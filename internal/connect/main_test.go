@@ -69,6 +69,7 @@ func (f *fixture) newFlow(change func(*Config)) *Flow {
 		ReturnTo:     []string{"https://app.example/done", "https://app.example/tenants/"},
 		Key:          func(context.Context) ([]byte, error) { return bytes.Repeat([]byte{7}, KeySize), nil },
 		Accept:       f.acceptDocument,
+		Dialer:       dialer{f.server},
 		Transport:    f.server,
 		Logger:       slog.New(f.log.handler()),
 	}

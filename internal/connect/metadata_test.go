@@ -200,7 +200,7 @@ func TestAuthorizationURLWinsOverMetadata(t *testing.T) {
 }
 
 func FuzzMetadata(f *testing.F) {
-	client := newClient(roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.EOF }))
+	client := newClient(roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.EOF }), nil)
 	f.Add([]byte(`{"issuer":"https://as.example","authorization_endpoint":"https://as.example/a?x=1","jwks_uri":"https://as.example/k"}`))
 	f.Add([]byte(`{"issuer":"https://as.example","code_challenge_methods_supported":["S256"],"userinfo_endpoint":"http://localhost/"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {

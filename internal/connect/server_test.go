@@ -1,13 +1,16 @@
 package connect
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,6 +20,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // server is an authorization server that keeps to the letter: a code is good once,
@@ -67,6 +72,34 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return w.Result(), nil
 }
+
+// dialer connects to a transport, which can be used under a fake clock.
+type dialer struct{ http.RoundTripper }
+
+// Dial implements [tokenrequest.Dialer].
+func (d dialer) Dial(context.Context, string, *tls.Config) (tokenrequest.Conn, error) {
+	return transportConn(d), nil
+}
+
+type transportConn struct{ http.RoundTripper }
+
+// Send implements [tokenrequest.Conn].
+func (c transportConn) Send(ctx context.Context, req *http.Request, limits tokenrequest.Limits) (*tokenrequest.Response, error) {
+	at := time.Now()
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), limits.Start.Add(limits.Listen))
+	defer cancel()
+	answer, err := c.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, &tokenrequest.Error{Reason: "no answer in time", NoResponse: true}
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	r := &tokenrequest.Response{Status: answer.StatusCode, Header: answer.Header, Body: body, Truncated: err != nil, At: at}
+	return r.AnswerTo(req), nil
+}
+
+// Close implements [tokenrequest.Conn].
+func (transportConn) Close() {}
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()

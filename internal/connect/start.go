@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // start opens the link of r, gives the browser a cookie, and returns where it goes
@@ -36,12 +36,12 @@ func (f *Flow) start(w http.ResponseWriter, r *http.Request, at *redirect) (addr
 	if endpoint == "" {
 		return "", fmt.Errorf("%w: its metadata name no authorization endpoint", ErrServerUnavailable)
 	}
-	c, err := f.oauth2(at.uri)
+	// With the client secret, though it is not needed yet: better no start than no end.
+	p, err := tokenrequest.NewParameters(f.config.OAuth2, f.none)
 	if err != nil {
 		return "", err
 	}
-	c.Endpoint.AuthURL = endpoint
-
+	c := &oauth2.Config{ClientID: p.ClientID, Endpoint: oauth2.Endpoint{AuthURL: endpoint}, RedirectURL: at.uri, Scopes: f.config.Scopes}
 	s, cookie := newState(l, at.uri)
 	sealer, err := f.sealer(r.Context())
 	if err != nil {
@@ -60,24 +60,4 @@ func (f *Flow) start(w http.ResponseWriter, r *http.Request, at *redirect) (addr
 	}
 	http.SetCookie(w, at.cookie(s, cookie))
 	return c.AuthCodeURL(sealed, options...), nil
-}
-
-// oauth2 returns the client for requests with this redirect URI.
-func (f *Flow) oauth2(redirectURI string) (*oauth2.Config, error) {
-	o := f.config.OAuth2
-	id, secret, err := o.Client(f.none)
-	if err != nil {
-		return nil, err
-	}
-	style := oauth2.AuthStyleInHeader // Never AuthStyleAutoDetect, which asks twice.
-	if o.ClientAuth == scheme.ClientAuthPost || o.ClientAuth == scheme.ClientAuthNone {
-		style = oauth2.AuthStyleInParams
-	}
-	return &oauth2.Config{
-		ClientID:     id,
-		ClientSecret: secret,
-		Endpoint:     oauth2.Endpoint{TokenURL: o.TokenURL, AuthStyle: style},
-		RedirectURL:  redirectURI,
-		Scopes:       f.config.Scopes,
-	}, nil
 }

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
-
-	"github.com/tidwall/gjson"
+	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // Revocation is how a credential is ended at its provider: one of the two.
@@ -23,9 +21,6 @@ type Revocation struct {
 	// Request is a request that does it. An answer of 404 or 410 says that there was
 	// nothing to revoke any more.
 	Request *Request
-
-	// Transport sends the requests to URL. Default: one of this package's own.
-	Transport http.RoundTripper
 }
 
 // RevocationError says that a credential could not be revoked.
@@ -78,42 +73,31 @@ func (p *Provider) revoke(ctx context.Context, cred *credential.Credential) erro
 // does not revoke access tokens, or that did so with the refresh token, has nothing
 // left to do.
 func (r *Revocation) revokeToken(ctx context.Context, o *scheme.OAuth2, cred *credential.Credential, token, kind string) error {
-	id, secret, err := o.Client(cred)
+	p, err := tokenrequest.NewParameters(o, cred)
 	if err != nil {
 		return &RevocationError{Err: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
-	defer cancel()
-	form := url.Values{"token": {token}, "token_type_hint": {kind}}
-	if o.ClientAuth != scheme.ClientAuthBasic {
-		form.Set("client_id", id)
-	}
-	if o.ClientAuth == scheme.ClientAuthPost {
-		form.Set("client_secret", secret)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, strings.NewReader(form.Encode()))
+	p.URL = r.URL
+	req, err := tokenrequest.RevocationRequest(p, token, kind)
 	if err != nil {
-		return &RevocationError{Err: errors.New("cannot make the request")}
+		return &RevocationError{Err: err}
 	}
-	req.GetBody = nil
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", userAgent)
-	if o.ClientAuth == scheme.ClientAuthBasic {
-		// Form-encoded first, as RFC 6749 section 2.3.1 has it.
-		req.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
+	limits := tokenrequest.Limits{Start: time.Now(), Send: DefaultTimeout, Listen: DefaultTimeout}
+	res, err := tokenrequest.Do(ctx, new(tokenrequest.Client), req, o.TLS, limits)
+	if e, ok := errors.AsType[*tokenrequest.Error](err); ok {
+		err = errors.New(e.Reason) // its text speaks of a token endpoint
 	}
-	res, err := roundTrip(r.Transport, req)
 	if err != nil {
 		return &RevocationError{Err: err}
 	}
-	body := readSome(res)
 	switch {
-	case res.StatusCode == http.StatusOK, res.StatusCode == http.StatusNoContent:
+	case res.Status == http.StatusOK, res.Status == http.StatusNoContent:
 		return nil
-	case res.StatusCode == http.StatusBadRequest && kind == "access_token" &&
-		gjson.GetBytes(body, "error").String() == "unsupported_token_type": // RFC 7009, section 2.2.1
-		return nil
+	case res.Status == http.StatusBadRequest && kind == "access_token":
+		if _, _, e := res.TokenResponse(); e != nil && e.Code == "unsupported_token_type" { // RFC 7009, section 2.2.1
+			return nil
+		}
 	}
-	return &RevocationError{Status: res.StatusCode}
+	return &RevocationError{Status: res.Status}
 }

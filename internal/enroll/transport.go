@@ -71,8 +71,7 @@ func withoutURL(err error) error {
 }
 
 // readSome reads the beginning of an answer, and so lets its connection be used again.
-func readSome(res *http.Response) []byte {
+func readSome(res *http.Response) {
 	defer res.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(res.Body, maxRead))
-	return body
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxRead))
 }

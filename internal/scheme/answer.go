@@ -94,16 +94,22 @@ var errorCodes = map[string]bool{
 	"redirect_uri_mismatch": true, "inactive_user": true, "inactive_org": true, "rate_limit_exceeded": true,
 }
 
-// ResponseError returns the error code of a token endpoint's answer (RFC 6749 section
-// 5.2), "" if it has none. One that is not known is told as "unknown_error": it may be a
-// secret that the endpoint quotes.
+// ResponseError returns the error code of a token endpoint's answer as [ErrorCode] tells
+// it, "" if it has none.
 func ResponseError(object []byte) string {
 	value := gjson.GetBytes(object, "error")
-	switch {
-	case value.Type != gjson.String || value.Str == "":
+	if value.Type != gjson.String {
 		return ""
-	case errorCodes[value.Str]:
-		return value.Str
+	}
+	return ErrorCode(value.Str)
+}
+
+// ErrorCode tells an error code (RFC 6749 section 5.2) that came from a token endpoint,
+// "" for none. One that is not known is told as "unknown_error": it may be a secret that
+// the endpoint quotes.
+func ErrorCode(code string) string {
+	if code == "" || errorCodes[code] {
+		return code
 	}
 	return "unknown_error"
 }

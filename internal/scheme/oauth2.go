@@ -2,6 +2,7 @@ package scheme
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -46,6 +47,10 @@ type OAuth2 struct {
 
 	// ClientAuth is how the two are sent. Default: ClientAuthBasic.
 	ClientAuth ClientAuth
+
+	// TLS is for connections to the authorization server. Nil: the system's certificate
+	// authorities, and no client certificate.
+	TLS *tls.Config
 
 	// Scopes are asked for; none means those of the original grant.
 	Scopes []string
@@ -104,6 +109,7 @@ type ResponseFields struct {
 // checked returns a copy of o with its defaults filled in, or what is wrong.
 func (o *OAuth2) checked() (*OAuth2, error) {
 	c := *o
+	c.TLS = o.TLS.Clone()
 	c.Scopes = slices.Clone(o.Scopes)
 	c.Params = maps.Clone(o.Params)
 	c.FirstFields = slices.Clone(o.FirstFields)

@@ -1,0 +1,131 @@
+package tokenrequest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+)
+
+// Parameters are what the requests to an endpoint have in common.
+type Parameters struct {
+	// URL is the endpoint.
+	URL string
+
+	// ClientID and ClientSecret are the client's; a public one has no secret.
+	ClientID, ClientSecret string
+
+	// AuthStyle is how they are sent (RFC 6749 section 2.3.1):
+	// [oauth2.AuthStyleInHeader] or [oauth2.AuthStyleInParams]. It is never guessed: a
+	// guess that is wrong spends the token twice.
+	AuthStyle oauth2.AuthStyle
+
+	// Scopes are asked for; none means those of the original grant.
+	Scopes []string
+
+	// Params are further parameters.
+	Params map[string]string
+}
+
+// NewParameters returns those of o's token endpoint for a credential, which the
+// client's id and secret may come from. The error holds no secret.
+func NewParameters(o *scheme.OAuth2, c *credential.Credential) (Parameters, error) {
+	id, secret, err := o.Client(c)
+	if err != nil {
+		return Parameters{}, err
+	}
+	style := oauth2.AuthStyleInHeader
+	if o.ClientAuth == scheme.ClientAuthPost || o.ClientAuth == scheme.ClientAuthNone {
+		style = oauth2.AuthStyleInParams
+	}
+	return Parameters{
+		URL: o.TokenURL, ClientID: id, ClientSecret: secret, AuthStyle: style,
+		Scopes: o.Scopes, Params: o.Params,
+	}, nil
+}
+
+// RefreshRequest makes a request with the refresh token grant (RFC 6749 section 6).
+// Params may override the grant type.
+func RefreshRequest(p Parameters, refreshToken string) (*http.Request, error) {
+	params := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
+	for name, value := range p.Params {
+		params.Set(name, value)
+	}
+	return p.clientRequest(p.Scopes, params)
+}
+
+// CodeRequest makes a request that spends an authorization code (RFC 6749 section
+// 4.1.3), with the verifier of PKCE (RFC 7636 section 4.5) unless that is empty.
+// Scopes are not sent: those of the authorization request count.
+func CodeRequest(p Parameters, code, redirectURI, verifier string) (*http.Request, error) {
+	config := &oauth2.Config{
+		ClientID: p.ClientID, ClientSecret: p.ClientSecret, RedirectURL: redirectURI,
+		Endpoint: oauth2.Endpoint{TokenURL: p.URL, AuthStyle: p.AuthStyle},
+	}
+	var options []oauth2.AuthCodeOption
+	if verifier != "" {
+		options = append(options, oauth2.VerifierOption(verifier))
+	}
+	for name, value := range p.Params {
+		options = append(options, oauth2.SetAuthURLParam(name, value))
+	}
+	return p.capture(func(ctx context.Context) error {
+		_, err := config.Exchange(ctx, code, options...)
+		return err
+	})
+}
+
+// RevocationRequest makes a request that revokes a token (RFC 7009 section 2.1) of
+// the kind hint: refresh_token or access_token. Scopes and Params are not sent.
+func RevocationRequest(p Parameters, token, hint string) (*http.Request, error) {
+	// Without values a parameter is not sent: this is no grant.
+	params := url.Values{"grant_type": nil, "token": {token}}
+	if hint != "" {
+		params.Set("token_type_hint", hint)
+	}
+	return p.clientRequest(nil, params)
+}
+
+// clientRequest makes a request with params as the client.
+func (p Parameters) clientRequest(scopes []string, params url.Values) (*http.Request, error) {
+	config := &clientcredentials.Config{
+		ClientID: p.ClientID, ClientSecret: p.ClientSecret, TokenURL: p.URL, AuthStyle: p.AuthStyle,
+		Scopes: scopes, EndpointParams: params,
+	}
+	return p.capture(func(ctx context.Context) error {
+		_, err := config.Token(ctx)
+		return err
+	})
+}
+
+var errCaptured = errors.New("the token request is made")
+
+// capture returns the request that ask wants to send by x/oauth2.
+func (p Parameters) capture(ask func(ctx context.Context) error) (*http.Request, error) {
+	if p.AuthStyle != oauth2.AuthStyleInHeader && p.AuthStyle != oauth2.AuthStyleInParams {
+		return nil, fmt.Errorf("token request: %d is no way to authenticate a client", p.AuthStyle)
+	}
+	var captured *http.Request
+	client := &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		captured = req.Clone(context.Background())
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		captured.Body = body
+		captured.Header.Set("Accept", "application/json")
+		return nil, errCaptured
+	})}
+	if err := ask(context.WithValue(context.Background(), oauth2.HTTPClient, client)); !errors.Is(err, errCaptured) {
+		// What it says may quote the URL, which may have a credential's field in it.
+		return nil, errors.New("token request: its URL or a parameter makes no request")
+	}
+	return captured, nil
+}
