@@ -45,7 +45,7 @@ $(BIN)/golangci-lint: tools/lint/go.mod
 
 unit: devvault
 	@echo "==> unit tests"
-	$(GO) test -race -pgo=off ./...
+	$(GO) test -race -pgo=off -timeout 30m ./...
 	$(GO) test ./internal/refresh/modelcheck # its large searches go without the race detector
 	cd cmd/devvault && $(GO) test ./...
 	cd bench && $(GO) test ./...
@@ -54,7 +54,7 @@ unit: devvault
 e2e: devvault sdk
 	@echo "==> end-to-end tests"
 	$(GO) build -race -pgo=off -o $(BIN)/caddy-race ./cmd/caddy
-	cd e2e && CADDY_BIN=$(BIN)/caddy-race $(GO) test -race -count=1 ./...
+	cd e2e && CADDY_BIN=$(BIN)/caddy-race $(GO) test -race -count=1 -timeout 40m ./...
 
 # The npm packages that the end-to-end tests run in Node and in a browser.
 sdk: e2e/sdk/node_modules/.package-lock.json
@@ -104,11 +104,16 @@ fuzz:
 		done; \
 	done
 
-# A larger search of the refresh protocol, which takes several minutes and 4 GB,
-# and more runs of its simulation.
-soak:
-	MODELCHECK=soak $(GO) test -count=1 -timeout 30m -v -run MoreFaults ./internal/refresh/modelcheck
-	SIMULATION=soak $(GO) test -count=1 -timeout 60m -v -run Seeds ./internal/refresh/simulation
+# Larger searches of the refresh protocol, which take several minutes and 1 GB, more runs
+# of its simulation, deliberate breaks of its code, and 20 minutes of faults under load, on
+# a machine that does nothing else: some hours. The sidecar is built without the race
+# detector, since its memory is measured.
+SEEDS ?= 200000
+soak: build devvault
+	MODELCHECK=soak $(GO) test -count=1 -timeout 60m -v -run Faults ./internal/refresh/modelcheck
+	SIMULATION_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 6h -v -run 'TestSeeds$$' ./internal/refresh/simulation
+	MUTANTS=soak $(GO) test -count=1 -timeout 6h -v -run Found ./internal/refresh/mutants
+	cd e2e && E2E_SOAK=20m $(GO) test -count=1 -timeout 40m -v -run 'TestSoak$$' .
 
 clean:
 	rm -rf $(BIN) e2e/sdk/node_modules

@@ -30,6 +30,10 @@ func init() {
 //   - `POST /upstream_auth/P/tenants/T/refresh`, `…/revoke` and `…/connect-link`
 //   - `GET /upstream_auth/doctor`: whether all that it takes is there
 //
+// With a tenant comes last_outcome, what happened last to its credential in this
+// process: at, outcome, failure, status, error and error_description of the token
+// endpoint, message, retry_at.
+//
 // An error has the code of the credentials API before its text, and in the header
 // Upstream-Auth-Error.
 type adminAPI struct{}

@@ -22,7 +22,7 @@ func adminRefresh(w http.ResponseWriter, c *adminCall) error {
 	if err != nil {
 		return err
 	}
-	return c.answerTenant(w, c.provider.describe(cred))
+	return c.answerTenant(w, cred, c.provider.describe(cred))
 }
 
 // revokedBody says that a credential was ended at its provider.

@@ -92,7 +92,15 @@ func (a *App) examinations() []examination {
 		}})
 	}
 	for _, name := range names {
-		all = append(all, a.Providers[name].examinations(a.providers[name])...)
+		config, p := a.Providers[name], a.providers[name]
+		all = append(all, config.examinations(p)...)
+		if p.scheme.OAuth2() == nil {
+			continue
+		}
+		if config.OAuth2.Issuer != "" {
+			all = append(all, config.examineIssuer(p))
+		}
+		all = append(all, a.examineRefreshes(p))
 	}
 	return all
 }

@@ -56,10 +56,10 @@ func adminExplain(w http.ResponseWriter, c *adminCall) error {
 	config := c.app.Providers[c.provider.name]
 	o := outlook{
 		provider: c.provider, cred: cred, status: d.Status, disabled: d.Disabled,
-		connect: c.app.canConnect(c.provider.name), now: time.Now(),
+		last: c.app.lastOutcome(c.provider, c.tenant, cred), connect: c.app.canConnect(c.provider.name), now: time.Now(),
 	}
 	return writeJSON(w, http.StatusOK, explanation{
-		tenantBody:   tenantBody{string(c.tenant), c.provider.name, d},
+		tenantBody:   c.tell(c.tenant, cred, d),
 		Sets:         config.sets(c.provider),
 		AllowedHosts: config.AllowedHosts,
 		Request:      o.request(),

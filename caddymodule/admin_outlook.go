@@ -7,6 +7,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
 )
 
@@ -17,7 +18,8 @@ type outlook struct {
 	cred     *credential.Credential // nil: there is none that could be used
 	status   string
 	disabled bool
-	connect  bool // there is a way to connect in a browser
+	last     *refresh.Event // what happened last to it; nil: that is not known
+	connect  bool           // there is a way to connect in a browser
 	now      time.Time
 }
 
@@ -39,6 +41,9 @@ func (o *outlook) request() string {
 	}
 	_, refreshable := o.refresh()
 	switch left := ready.expires.Sub(o.now); {
+	case left <= 0 && refreshable && o.coolsDown():
+		return "The access token has expired, and the last refresh failed: the upstream is asked with the old one until " +
+			utc(o.last.Until).Format(time.RFC3339) + ", when a refresh is tried again."
 	case left <= 0 && refreshable:
 		return "The access token has expired: it is refreshed at " + o.endpoint() + " first, within 15 s. " +
 			"If that fails, the upstream is asked with the old one."
@@ -77,19 +82,36 @@ func (o *outlook) refresh() (text string, refreshable bool) {
 	if _, err := oauth2.RefreshToken(o.cred); err != nil {
 		return "Nothing is refreshed, as the credential has no refresh token: " + o.otherwise(wire.CodeReauthorizationRequired), false
 	}
-	switch o.status {
-	case statusReauthorize:
+	switch {
+	case o.status != statusReauthorize && o.last != nil && o.last.Kind == refresh.Refused:
+		return "Nothing is refreshed, as " + messageOf(o.last) + ": " + o.otherwise(wire.CodeReauthorizationRequired), false
+	case o.status == statusReauthorize:
 		return "Nothing is refreshed, as the token endpoint has refused the refresh token for good: " +
 			o.otherwise(wire.CodeReauthorizationRequired), false
-	case statusRefreshing:
+	case o.status == statusRefreshing && !o.coolsDown():
 		text = "A refresh is under way: the request waits for its outcome, for 15 s at most, and is sent once more with the new access token. "
 		if oauth2.Takeover < 0 {
 			return text + "If whoever does it has died and left no journal, a person has to authorize anew (takeover never).", true
 		}
 		return text + fmt.Sprintf("If whoever does it has died and left no journal, another process takes over after %v.", oauth2.Takeover), true
 	}
-	return "The access token is refreshed at " + o.endpoint() + " with the stored refresh token, the new tokens are stored, " +
+	return o.afterFailure() + "The access token is refreshed at " + o.endpoint() + " with the stored refresh token, the new tokens are stored, " +
 		"and the request is sent once more.", true
+}
+
+// coolsDown reports whether nothing is tried for a while, as a refresh failed.
+func (o *outlook) coolsDown() bool { return isFailure(o.last) && o.last.Until.After(o.now) }
+
+// afterFailure says what keeps a refresh from being made now.
+func (o *outlook) afterFailure() string {
+	switch {
+	case isFailure(o.last) && isOldClaim(o.last):
+		return "The request waits within 15 s, as " + messageOf(o.last) + ". After that: "
+	case o.coolsDown():
+		return "The last refresh failed, so that none is tried before " + utc(o.last.Until).Format(time.RFC3339) +
+			": the app gets the 401 at once, with " + string(wire.CodeRefreshFailed) + ". After that: "
+	}
+	return ""
 }
 
 // otherwise says what is done when there is no new credential.
@@ -113,10 +135,13 @@ func (o *outlook) toDo() string {
 		return ""
 	case o.disabled:
 		return "To have it refreshed again, set disabled to false: by the credentials API, or in the document, under " + credential.ReservedField + "."
-	case o.application() != "":
+	case o.application() != "" && !isFailure(o.last):
 		return ""
 	}
 	if _, refreshable := o.refresh(); refreshable {
+		if isFailure(o.last) {
+			return o.provider.remedy(o.last)
+		}
 		return ""
 	}
 	if ready := o.provider.prepare(o.cred); o.status == statusReady && (!ready.expiresKnown || ready.expires.After(o.now)) {

@@ -50,26 +50,27 @@ func adminList(w http.ResponseWriter, c *adminCall) error {
 	if err != nil {
 		return err
 	}
-	for i, body := range found {
+	for _, body := range found {
 		if body != nil { // else deleted
-			page.Tenants = append(page.Tenants, tenantBody{string(names[i]), c.provider.name, *body})
+			page.Tenants = append(page.Tenants, *body)
 		}
 	}
 	return writeJSON(w, http.StatusOK, page)
 }
 
 // describeAll describes the credentials of tenants; nil stands for one that is deleted.
-func (c *adminCall) describeAll(tenants []credential.Tenant) ([]*enroll.Description, error) {
-	found := make([]*enroll.Description, len(tenants))
+func (c *adminCall) describeAll(tenants []credential.Tenant) ([]*tenantBody, error) {
+	found := make([]*tenantBody, len(tenants))
 	group, ctx := errgroup.WithContext(c.Context())
 	group.SetLimit(pageReads)
 	for i, tenant := range tenants {
 		group.Go(func() error {
-			_, d, err := c.describe(ctx, tenant)
+			cred, d, err := c.describe(ctx, tenant)
 			if errors.Is(err, credential.ErrNotFound) {
 				return nil
 			}
-			found[i] = &d
+			body := c.tell(tenant, cred, d)
+			found[i] = &body
 			return err
 		})
 	}
@@ -99,20 +100,29 @@ func (p *provider) describe(cred *credential.Credential) enroll.Description {
 	return d
 }
 
+// tell adds to the description of a tenant's credential what happened to it last. cred is
+// nil if there is none that could be used.
+func (c *adminCall) tell(tenant credential.Tenant, cred *credential.Credential, d enroll.Description) tenantBody {
+	return tenantBody{
+		ID: string(tenant), Provider: c.provider.name, Description: d,
+		LastOutcome: newOutcomeBody(c.app.lastOutcome(c.provider, tenant, cred)),
+	}
+}
+
 // answerTenant tells what may be told of a credential.
-func (c *adminCall) answerTenant(w http.ResponseWriter, d enroll.Description) error {
+func (c *adminCall) answerTenant(w http.ResponseWriter, cred *credential.Credential, d enroll.Description) error {
 	if d.Version > 0 {
 		w.Header().Set("ETag", entityTag(d.Version))
 	}
-	return writeJSON(w, http.StatusOK, tenantBody{string(c.tenant), c.provider.name, d})
+	return writeJSON(w, http.StatusOK, c.tell(c.tenant, cred, d))
 }
 
 func adminGet(w http.ResponseWriter, c *adminCall) error {
-	_, d, err := c.describe(c.Context(), c.tenant)
+	cred, d, err := c.describe(c.Context(), c.tenant)
 	if err != nil {
 		return err
 	}
-	return c.answerTenant(w, d)
+	return c.answerTenant(w, cred, d)
 }
 
 func adminPut(w http.ResponseWriter, c *adminCall) error {
@@ -130,7 +140,7 @@ func adminPut(w http.ResponseWriter, c *adminCall) error {
 	if err != nil {
 		return err
 	}
-	return c.answerTenant(w, c.provider.describe(cred))
+	return c.answerTenant(w, cred, c.provider.describe(cred))
 }
 
 func adminDelete(w http.ResponseWriter, c *adminCall) error {

@@ -31,7 +31,8 @@ func init() {
 // `PATCH` and `PUT` take `{"credentials": {…}}`, which replaces the credential after
 // it was checked. Answers have an `ETag`; `If-Match` and `If-None-Match: *` are
 // honoured. No answer has a secret in it: of a credential it shows what the provider
-// exposes. Errors are JSON, with `code` and `message`.
+// exposes. last_outcome is what happened last to the credential in this process: at,
+// outcome, failure, status, retry_at. Errors are JSON, with `code` and `message`.
 type API struct {
 	// The provider, by its name in the app `upstream_auth`.
 	Provider string `json:"provider"`

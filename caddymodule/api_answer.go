@@ -29,6 +29,7 @@ type tenantBody struct {
 	ID       string `json:"id"`
 	Provider string `json:"provider"`
 	enroll.Description
+	LastOutcome *outcomeBody `json:"last_outcome,omitempty"`
 }
 
 // noCredential is tenantBody for a tenant without a credential.
@@ -74,7 +75,7 @@ func (a *API) answerGet(w http.ResponseWriter, r *http.Request, c *call) error {
 		return writeJSON(w, http.StatusOK, noCredential{ID: string(c.name), Provider: a.Provider, Status: "missing"})
 	}
 	if errors.Is(err, credential.ErrInvalid) {
-		return writeJSON(w, http.StatusOK, tenantBody{string(c.name), a.Provider, enroll.DescribeInvalid(err)})
+		return writeJSON(w, http.StatusOK, tenantBody{ID: string(c.name), Provider: a.Provider, Description: enroll.DescribeInvalid(err)})
 	}
 	if err != nil {
 		return err
@@ -85,7 +86,10 @@ func (a *API) answerGet(w http.ResponseWriter, r *http.Request, c *call) error {
 // answerTenant tells what may be told of a credential.
 func (a *API) answerTenant(w http.ResponseWriter, c *call, cred *credential.Credential) error {
 	w.Header().Set("ETag", entityTag(cred.Version()))
-	return writeJSON(w, http.StatusOK, tenantBody{string(c.name), a.Provider, a.provider.enroll.Describe(cred)})
+	return writeJSON(w, http.StatusOK, tenantBody{
+		ID: string(c.name), Provider: a.Provider, Description: a.provider.enroll.Describe(cred),
+		LastOutcome: publicOutcomeBody(a.app.lastOutcome(a.provider, c.name, cred)),
+	})
 }
 
 func (a *API) answerPut(w http.ResponseWriter, r *http.Request, c *call) error {

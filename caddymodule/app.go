@@ -79,7 +79,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 	a.providers = make(map[string]*provider, len(a.Providers))
 	for name, config := range a.Providers {
-		p, err := config.provision(name, logger)
+		p, err := config.provision(name)
 		if err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
@@ -125,7 +125,7 @@ func (a *App) refreshes() bool {
 	return false
 }
 
-// Start opens the store and looks for what dead processes left unfinished. A
+// Start opens the store and looks for what exited processes left unfinished. A
 // Vault that cannot be reached is no error: requests are answered with 503 until
 // it can be.
 func (a *App) Start() error {

@@ -32,6 +32,7 @@ type backend struct {
 	cache       *credential.Cache
 	coordinator *refresh.Coordinator
 	enroller    *enroll.Enroller
+	log         *refreshLog
 	settings    string
 	journals    string // their directory; empty: the store needs none
 
@@ -51,8 +52,14 @@ func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) 
 		if err != nil {
 			return nil, err
 		}
-		b := &backend{key: key, store: store, settings: module.settings(), cache: credential.NewCache(store, options)}
-		coordination := refresh.Options{Name: processName(), Provider: b.provider, Exclusive: module.exclusive()}
+		b := &backend{
+			key: key, store: store, settings: module.settings(),
+			cache: credential.NewCache(store, options), log: newRefreshLog(logger),
+		}
+		coordination := refresh.Options{
+			Name: processName(), Provider: b.provider, Exclusive: module.exclusive(),
+			Observe: observers{b.log.observe}.observe, ObserveJournal: b.log.observeJournal,
+		}
 		if !module.exclusive() {
 			b.journals = journalDir
 			coordination.Journals = func(key []byte) (journal.Directory, error) { return journal.NewDisk(journalDir, key) }
@@ -86,7 +93,7 @@ var errSettings = errors.New("the running configuration has the same file open w
 	"stop Caddy and start it again to change that")
 
 // add makes a configuration that starts the one that the store logs for, and whose
-// providers what a dead process left is finished with. The store outlives it and
+// providers what an exited process left is finished with. The store outlives it and
 // must not hold on to its logger.
 func (b *backend) add(a *App) {
 	b.mu.Lock()
@@ -110,7 +117,7 @@ func (b *backend) remove(a *App) {
 
 func (b *backend) setLogger(logger *slog.Logger) {
 	b.store.SetLogger(logger)
-	b.coordinator.SetLogger(logger)
+	b.log.logger.Store(logger)
 }
 
 // provider returns a provider of the newest configuration that has it.

@@ -18,8 +18,13 @@ func doctorCommand() *cobra.Command {
 		Short: "Finds out what is wrong with the setup, and says what to do",
 		Long: `Looks at all that the running configuration needs: that the store answers, that
 Caddy is logged in to it and may do what it has to, that clocks agree, that the
-journal can be written, that files are there, and that token endpoints and
-applications can be reached. It sends nothing to those but a greeting.
+journal can be written, that files are there, that token endpoints and
+applications can be reached, that the settings agree with the metadata of an
+issuer, and that the last refreshes went well. It sends nothing to those but a
+greeting, and asks the issuer for its metadata.
+
+Credentials that are disabled, or whose tenants must sign in again, are counted and
+are nothing wrong.
 
 For what is wrong it says what to do. The exit status is 1 then.`,
 		Example: "  caddy upstream-auth doctor --config /etc/caddy/Caddyfile",

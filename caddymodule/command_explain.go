@@ -11,8 +11,8 @@ func explainCommand() *cobra.Command {
 		Use:   "explain --provider <name> --tenant <name>",
 		Short: "Says what becomes of a tenant's requests",
 		Long: `Says what a tenant's requests are sent with, from which version of the credential,
-when that expires, who wrote it last, what happens when the upstream answers 401,
-and what a person has to do, if anything. What is secret stands there by name.`,
+when that expires, who wrote it last, how its last refresh ended, what happens when
+the upstream answers 401, and what a person has to do, if anything. What is secret stands there by name.`,
 		Example: "  caddy upstream-auth explain --provider crm --tenant acme",
 		Args:    cobra.NoArgs,
 		RunE: command(func(r *commandRun) error {

@@ -58,10 +58,10 @@ func writeTenants(r *commandRun, page *tenantPage) {
 	if len(page.Tenants) == 0 {
 		r.PrintErrln("No tenant has a credential.")
 	} else {
-		rows := [][]string{{"TENANT", "STATUS", "VERSION", "WRITTEN", "BY", "EXPIRES"}}
+		rows := [][]string{{"TENANT", "STATUS", "VERSION", "WRITTEN", "BY", "EXPIRES", "LAST FAILURE"}}
 		for _, t := range page.Tenants {
 			rows = append(rows, []string{
-				t.ID, status(t.Description), strconv.FormatUint(t.Version, 10), relative(t.WrittenAt), orDash(t.WrittenBy), relative(t.ExpiresAt),
+				t.ID, status(t.Description), strconv.FormatUint(t.Version, 10), relative(t.WrittenAt), orDash(t.WrittenBy), relative(t.ExpiresAt), lastFailure(t.LastOutcome),
 			})
 		}
 		r.table(rows)
@@ -94,10 +94,33 @@ func tenantRows(t *tenantBody) [][]string {
 	if !t.ExpiresAt.IsZero() {
 		rows = append(rows, []string{"Expires", absolute(t.ExpiresAt)})
 	}
+	if o := t.LastOutcome; o != nil {
+		rows = append(rows, []string{"Last outcome", fmt.Sprintf("%s, %s%s", o.Outcome, absolute(o.At), o.words())})
+	}
 	for _, path := range slices.Sorted(maps.Keys(t.Credentials)) {
 		rows = append(rows, []string{"Field " + path, string(t.Credentials[path])})
 	}
 	return rows
+}
+
+// lastFailure is the last outcome if it is a failure.
+func lastFailure(o *outcomeBody) string {
+	if o == nil || !o.Failure {
+		return "-"
+	}
+	return fmt.Sprintf("%s %s%s", o.Outcome, humanize.Time(o.At), o.words())
+}
+
+// words are what is known of an outcome.
+func (o *outcomeBody) words() string {
+	text := ": " + o.Message
+	if o.ErrorDescription != "" {
+		text += " (" + o.ErrorDescription + ")"
+	}
+	if o.RetryAt.After(time.Now()) {
+		text += "; tried again from " + o.RetryAt.Format(time.RFC3339) + " on"
+	}
+	return text
 }
 
 // status is a credential's status in words.

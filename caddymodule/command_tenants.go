@@ -21,7 +21,7 @@ func listCommand() *cobra.Command {
 		Short: "Lists the tenants that have a credential",
 		Long: `Lists the tenants of a provider that have a credential, in the order of their
 names, with what may be told of each: its status, its version, who wrote it and
-when, and when its access token expires.
+when, when its access token expires, and how its last refresh failed, if it did.
 
 All are listed unless --limit says otherwise.`,
 		Example: `  caddy upstream-auth list --provider crm
@@ -80,8 +80,8 @@ func getCommand() *cobra.Command {
 		Use:   "get --provider <name> --tenant <name>",
 		Short: "Shows what may be told of a tenant's credential",
 		Long: `Shows what may be told of a tenant's credential: its status, its version, who
-wrote it and when, when its access token expires, and the fields that the
-provider exposes. It shows no secret.`,
+wrote it and when, when its access token expires, how its last refresh ended, and
+the fields that the provider exposes. It shows no secret.`,
 		Example: "  caddy upstream-auth get --provider crm --tenant acme",
 		Args:    cobra.NoArgs,
 		RunE: command(func(r *commandRun) error {

@@ -69,6 +69,7 @@ func managed(t *testing.T) (*sidecar, *authServer) {
 
 var (
 	written = regexp.MustCompile(`"written_at": "[^"]+"`)
+	at      = regexp.MustCompile(`"(at|retry_at)": "[^"]+"`)
 	expires = regexp.MustCompile(`"expires_at": "2[^"]+"`)
 	link    = regexp.MustCompile(`"url": "[^"]+/oauth/connect[^"]*"`)
 	owner   = regexp.MustCompile(`"written_by": "[^"]+/[0-9]+"`)
@@ -78,6 +79,7 @@ var (
 // stable replaces what differs between runs.
 func (s *sidecar) stable(text string) string {
 	text = written.ReplaceAllString(text, `"written_at": "TIME"`)
+	text = at.ReplaceAllString(text, `"$1": "TIME"`)
 	text = expires.ReplaceAllString(text, `"expires_at": "TIME"`)
 	text = link.ReplaceAllString(text, `"url": "LINK"`)
 	text = owner.ReplaceAllString(text, `"written_by": "HOST/PID"`)

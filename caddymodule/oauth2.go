@@ -93,8 +93,7 @@ type OAuth2 struct {
 	// What becomes of a refresh token that was used: `single_use`, it is worth
 	// nothing any more; `grace`, it still counts for rotation_grace; `none`, it
 	// does not change, and needs no claim in the store before it is used. Default:
-	// `single_use`; an endpoint that is seen to return no new refresh token, or the
-	// same one, is treated like `none` from then on.
+	// `single_use`.
 	Rotation string `json:"rotation,omitempty"`
 
 	// With rotation `grace`: how long the previous refresh token still counts. From
@@ -102,12 +101,13 @@ type OAuth2 struct {
 	// token of one that has not answered; so it has an effect above 21s.
 	RotationGrace caddy.Duration `json:"rotation_grace,omitempty"`
 
-	// How long another process waits before it takes over a refresh whose owner
-	// fell silent, and sends its refresh token again: since it first saw it, by its
-	// own clock. It does not wait for a dead process whose journal it has. At least
-	// 15s, since a refresh may take 10s. A negative value means never: then no
-	// refresh token is ever sent twice, and after a crash in mid-refresh somebody has
-	// to authorize anew. Default: 10m.
+	// How old a refresh has to be, by the store's clock, before another process takes
+	// it over whose owner fell silent, and sends its refresh token again. It does not
+	// wait for an exited process whose journal it has. Until shortly before that the
+	// owner listens for the answer. At least 15s, since a token is sent within 10s; a
+	// token that was seen to stay what it is when it is used is taken over after 30s. A
+	// negative value means never: then no refresh token is ever sent twice, and after
+	// a crash in mid-refresh somebody has to authorize anew. Default: 10m.
 	Takeover caddy.Duration `json:"takeover,omitempty"`
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -132,7 +131,7 @@ func (p *provider) values(cred *credential.Credential) (*scheme.Values, error) {
 }
 
 // provision checks the configuration and makes it ready.
-func (config *Provider) provision(name string, logger *slog.Logger) (*provider, error) {
+func (config *Provider) provision(name string) (*provider, error) {
 	if err := credential.CheckProvider(name); err != nil {
 		return nil, err
 	}
@@ -166,7 +165,7 @@ func (config *Provider) provision(name string, logger *slog.Logger) (*provider, 
 	if err != nil {
 		return nil, err
 	}
-	p.refresh = &refresh.Provider{Name: name, Scheme: p.scheme, Logger: logger, Fingerprint: fingerprint}
+	p.refresh = &refresh.Provider{Name: name, Scheme: p.scheme, Fingerprint: fingerprint}
 	if p.enroll, err = config.enroll(p, schema, resolve); err != nil {
 		return nil, err
 	}

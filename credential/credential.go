@@ -114,7 +114,28 @@ func (c *Credential) JSON() []byte {
 func (c *Credential) Stored() []byte { return c.stored }
 
 // Get returns the value at a gjson path, which does not exist if nothing is there.
-func (c *Credential) Get(path string) gjson.Result { return gjson.GetBytes(c.JSON(), path) }
+func (c *Credential) Get(path string) gjson.Result {
+	if isPlain(path) {
+		return gjson.GetBytes(c.stored, path) // spares a copy
+	}
+	return gjson.GetBytes(c.JSON(), path)
+}
+
+// isPlain reports whether a gjson path names one place, and that is not under
+// [ReservedField].
+func isPlain(path string) bool {
+	if strings.HasPrefix(path, ReservedField) {
+		return false
+	}
+	for i := range len(path) {
+		switch c := path[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // Text returns the string, number or boolean at a gjson path as text. A missing,
 // null or composite value is a [FieldError].

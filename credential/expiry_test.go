@@ -144,10 +144,11 @@ func TestDeletionIsRememberedForAsLongAsAReadTakes(t *testing.T) {
 }
 
 func TestCacheThatIsNotUsedAnyMoreIsCollected(t *testing.T) {
-	cache := credential.NewCache(endlessStore{}, credential.CacheOptions{TTL: time.Hour})
-	mustGet(t, cache, acme)
-	w := weak.Make(cache)
-	cache = nil
+	w := func() weak.Pointer[credential.Cache] {
+		cache := credential.NewCache(endlessStore{}, credential.CacheOptions{TTL: time.Hour})
+		mustGet(t, cache, acme)
+		return weak.Make(cache)
+	}()
 	for range 100 { // the goroutine that read for it may not be gone yet
 		if runtime.GC(); w.Value() == nil {
 			return

@@ -47,6 +47,9 @@ func (w *world) caddyfile(c configuration) string {
 	if c.journal != "" {
 		journal = "journal " + c.journal
 	}
+	if !strings.Contains(c.store, "cache_ttl") {
+		c.store += "\ncache_ttl 2s" // what is written to Vault directly is noticed then
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `{
 	admin %s

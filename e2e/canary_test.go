@@ -74,7 +74,7 @@ func TestNothingGivesASecretAway(t *testing.T) {
 		ask(request{tenant: tenant, id: tenant}, 401)
 	}
 	w.auth.Play(nil)
-	if got := len(w.auth.Ledger()) - asked; got != len(troubles) {
+	if got := len(w.auth.Ledger()) - asked; got < len(troubles) { // what had no answer may have been sent again
 		t.Errorf("the token endpoint was asked %d times, not %d", got, len(troubles))
 	}
 	w.seed("revoked")

@@ -14,7 +14,7 @@ type crash struct {
 }
 
 const (
-	// journalled is how long after its answer a sidecar surely has it on disk.
+	// journalled is how long after an answer was sent a sidecar surely has it on disk.
 	journalled = 500 * time.Millisecond
 
 	// underWay is how long after a sidecar's death a request of its may arrive.
@@ -25,6 +25,7 @@ const (
 // has not spent its token.
 const (
 	notSpent     = "the server did not look at the token"
+	kept         = "the server left the token as it was"
 	unsent       = "the server lost the answer"
 	killedBefore = "the sidecar was killed before the token was spent"
 	killedAfter  = "the sidecar was killed before it had the answer on disk"
@@ -35,7 +36,7 @@ const (
 // before; "" if it may not: somebody has the answer, or may still get it.
 func repeatable(before authserver.Entry, at time.Time, crashes []crash) (reason string) {
 	for _, c := range crashes {
-		unanswered := before.Settled.IsZero() || c.at.Before(before.Settled.Add(journalled))
+		unanswered := before.Answered.IsZero() || c.at.Before(before.Answered.Add(journalled))
 		switch {
 		case c.sender != before.Sender, c.at.Before(before.At.Add(-underWay)), c.at.After(at):
 		case refusesForGood(before) && c.at.After(before.Settled):
@@ -43,19 +44,21 @@ func repeatable(before authserver.Entry, at time.Time, crashes []crash) (reason 
 		case !unanswered:
 		case before.Outcome == authserver.Refused, before.Outcome == authserver.Pending:
 			return killedBefore
-		case before.Outcome == authserver.Rotated, refusesForGood(before):
-			// The latter if the request of the dead came in after that of its heir, which
+		case before.Outcome == authserver.Rotated, before.Outcome == authserver.Kept, refusesForGood(before):
+			// The last if the request of the dead came in after that of its heir, which
 			// the server takes for a theft.
 			return killedAfter
 		}
 	}
 	switch {
-	case before.Settled.IsZero(), at.Before(before.Settled):
+	case before.Answered.IsZero(), at.Before(before.Answered):
 		return ""
 	case before.Outcome == authserver.Lost:
 		return unsent
 	case before.Outcome == authserver.Refused:
 		return notSpent
+	case before.Outcome == authserver.Kept:
+		return kept
 	}
 	return ""
 }
@@ -99,7 +102,12 @@ func TestAuditFindsDoubleSpends(t *testing.T) {
 		e := authserver.Entry{Token: token, Sender: "a", Outcome: outcome, At: start.Add(time.Duration(at) * time.Second)}
 		if settled > 0 {
 			e.Settled = start.Add(time.Duration(settled) * time.Second)
+			e.Answered = e.Settled
 		}
+		return e
+	}
+	answered := func(e authserver.Entry, at int) authserver.Entry {
+		e.Answered = start.Add(time.Duration(at) * time.Second)
 		return e
 	}
 	crashOf := func(sender string, at int) []crash {
@@ -116,10 +124,16 @@ func TestAuditFindsDoubleSpends(t *testing.T) {
 		"after a refusal for good":      {ledger: []authserver.Entry{entry("t", authserver.Invalid, 0, 1), entry("t", authserver.Invalid, 3, 3)}},
 		"killed long after the answer":  {ledger: []authserver.Entry{entry("t", authserver.Rotated, 0, 1), entry("t", authserver.Reused, 9, 9)}, crashes: crashOf("a", 5)},
 		"another killed":                {ledger: []authserver.Entry{entry("t", authserver.Rotated, 0, 1), entry("t", authserver.Reused, 9, 9)}, crashes: crashOf("b", 0)},
+		"kept, and asked before":        {ledger: []authserver.Entry{entry("t", authserver.Kept, 0, 5), entry("t", authserver.Kept, 3, 3)}},
+		"before a late answer":          {ledger: []authserver.Entry{answered(entry("t", authserver.Rotated, 0, 1), 9), entry("t", authserver.Reused, 5, 5)}},
+		"kept, before a late answer":    {ledger: []authserver.Entry{answered(entry("t", authserver.Kept, 0, 1), 9), entry("t", authserver.Kept, 5, 5)}},
 		"killed after the second":       {ledger: []authserver.Entry{entry("t", authserver.Pending, 0, 0), entry("t", authserver.Reused, 2, 2)}, crashes: crashOf("a", 5)},
 		"refused, and killed":           {ledger: []authserver.Entry{entry("t", authserver.Reused, 0, 1), entry("t", authserver.Invalid, 9, 9)}, crashes: crashOf("a", 5), reason: killedDenied},
 		"killed, and looked at late":    {ledger: []authserver.Entry{entry("t", authserver.Reused, 0, 5), entry("t", authserver.Rotated, 3, 3)}, crashes: crashOf("a", 1), reason: killedAfter},
 		"lost":                          {ledger: []authserver.Entry{entry("t", authserver.Lost, 0, 1), entry("t", authserver.Reused, 3, 3)}, reason: unsent},
+		"kept":                          {ledger: []authserver.Entry{entry("t", authserver.Kept, 0, 1), entry("t", authserver.Kept, 3, 3)}, reason: kept},
+		"killed before a late answer":   {ledger: []authserver.Entry{answered(entry("t", authserver.Rotated, 0, 1), 9), entry("t", authserver.Reused, 6, 6)}, crashes: crashOf("a", 5), reason: killedAfter},
+		"kept, killed before":           {ledger: []authserver.Entry{answered(entry("t", authserver.Kept, 0, 1), 9), entry("t", authserver.Kept, 6, 6)}, crashes: crashOf("a", 5), reason: killedAfter},
 		"not looked at":                 {ledger: []authserver.Entry{entry("t", authserver.Refused, 0, 1), entry("t", authserver.Rotated, 3, 3)}, reason: notSpent},
 		"killed before the answer":      {ledger: []authserver.Entry{entry("t", authserver.Rotated, 0, 5), entry("t", authserver.Reused, 9, 9)}, crashes: crashOf("a", 2), reason: killedAfter},
 		"killed right after sending":    {ledger: []authserver.Entry{entry("t", authserver.Rotated, 1, 2), entry("t", authserver.Reused, 3, 3)}, crashes: []crash{{"a", start.Add(900 * time.Millisecond)}}, reason: killedAfter},

@@ -122,7 +122,7 @@ func TestTokenEndpointThatIsDownIsSpared(t *testing.T) {
 			// The next try is up to 5 s away, and so may be the end of a tenant's rest
 			// after that.
 			e.recover()
-			f.allRecoverWithin(15*time.Second, tenants)
+			f.allRecoverWithin(30*time.Second, tenants)
 		})
 	}
 }

@@ -11,17 +11,20 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/canary"
 )
 
 // tap stands between Caddy and Vault. It learns the tokens that Caddy obtains, can
-// cut the line, and can hold back one request, or its answer.
+// cut the line, can hold back one request, or its answer, and can disturb all.
 type tap struct {
 	*httptest.Server
-	cut atomic.Bool // requests get no answer, as with no route to Vault
+	cut     atomic.Bool                                                   // requests get no answer, as with no route to Vault
+	disturb atomic.Pointer[func(r *http.Request, body []byte) vaultFault] // nil: all are passed on
 
 	mu      sync.Mutex
 	refused []string   // the requests that Vault answered with 403
@@ -35,7 +38,40 @@ type tapHold struct {
 	answered bool // Vault has the request already; its answer is held back
 }
 
+// vaultFault is what the tap does to one request.
+type vaultFault struct {
+	before time.Duration // it reaches Vault so much later
+	after  time.Duration // its answer comes so much later than Vault's
+	status int           // it is answered with that, and Vault does not see it
+	cut    bool          // its answer ends too early, and Vault does not see it
+	done   func()        // if not nil, called when all is over
+}
+
 type holdKey struct{}
+
+type delayKey struct{}
+
+// ownTap is the same world with a way to Vault that others do not share.
+func (w *world) ownTap() *world {
+	own := *w
+	own.tap = newTap(w.vault.Address, w.secrets)
+	own.serve(own.tap.Server)
+	return &own
+}
+
+// disturbing has all requests from now on treated by disturb, which must not block.
+func (t *tap) disturbing(disturb func(r *http.Request, body []byte) vaultFault) {
+	t.disturb.Store(&disturb)
+}
+
+// readsOf reports whether r reads a tenant's document, whatever its version.
+func readsOf(r *http.Request, tenant string) bool {
+	return r.Method == http.MethodGet && r.URL.Path == "/v1/"+pathOf(tenant)
+}
+
+// isCredential reports whether r is about a tenant's document, and not about a login or
+// the journals' key.
+func isCredential(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/v1/"+pathOf("")) }
 
 // hold holds back the next request that matches: on its way to Vault or, with
 // answered, the answer to it.
@@ -76,6 +112,9 @@ func newTap(vaultURL string, secrets *canary.Collector) *tap {
 		if h, ok := res.Request.Context().Value(holdKey{}).(*tapHold); ok {
 			h.pass()
 		}
+		if delay, ok := res.Request.Context().Value(delayKey{}).(time.Duration); ok {
+			pause(res.Request.Context(), delay)
+		}
 		return learn(res, secrets)
 	}
 	t.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -87,6 +126,26 @@ func newTap(vaultURL string, secrets *canary.Collector) *tap {
 			panic(http.ErrAbortHandler)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
+		if disturb := t.disturb.Load(); disturb != nil {
+			fault := (*disturb)(r, body)
+			if fault.done != nil {
+				defer fault.done()
+			}
+			pause(r.Context(), fault.before)
+			switch {
+			case fault.cut:
+				// Go's client would send a request again that got no answer at all.
+				w.Header().Set("Content-Length", "1000")
+				_, _ = io.WriteString(w, `{"data":`)
+				_ = http.NewResponseController(w).Flush()
+				panic(http.ErrAbortHandler)
+			case fault.status != 0:
+				w.WriteHeader(fault.status)
+				return
+			case fault.after > 0:
+				r = r.WithContext(context.WithValue(r.Context(), delayKey{}, fault.after))
+			}
+		}
 		if h := t.held(r, body); h != nil && h.answered {
 			r = r.WithContext(context.WithValue(r.Context(), holdKey{}, h))
 		} else if h != nil {

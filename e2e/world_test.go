@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/upstream"
 )
+
+// soughtTokens is how many tokens of a world are looked for where none may be, the first
+// ones. A soak issues more than can be looked for.
+const soughtTokens = 5000
 
 // world is all that a test has around Caddy, and Caddy itself once started.
 type world struct {
@@ -44,13 +49,24 @@ func newWorld(t *testing.T) *world {
 // newWorldWith is newWorld with an authorization server of another kind.
 func newWorldWith(t *testing.T, config authserver.Config) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	return newWorldFor(t, config, 3*time.Minute)
+}
+
+// newWorldFor is newWorldWith for a test that takes another time than most.
+func newWorldFor(t *testing.T, config authserver.Config, limit time.Duration) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	w := &world{T: t, ctx: ctx, secrets: new(canary.Collector), vault: startVault(t), files: t.TempDir()}
 
 	config.ClientID = "sidecar"
 	config.ClientSecret = "cl13nt/s3cret+&=% ü" + rand.Text()
-	config.Issued = func(token string) { w.secrets.Add("a token", token) }
+	var issued atomic.Int64
+	config.Issued = func(token string) {
+		if issued.Add(1) <= soughtTokens {
+			w.secrets.Add("a token", token)
+		}
+	}
 	w.secrets.Add("the client secret", config.ClientSecret)
 	w.secrets.Add("the root token", w.vault.RootToken)
 	w.secrets.Add("the unseal key", w.vault.UnsealKey)

@@ -3,9 +3,6 @@ package scale
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
-	"sync"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/bench/setup"
@@ -25,23 +22,11 @@ func ahead(ctx context.Context, b *setup.Bench) error {
 		return err
 	}
 	defer up.close()
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	endpoint, err := newTokenEndpoint(ctx)
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	var at []time.Time
-	mux := http.NewServeMux()
-	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		at = append(at, time.Now())
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprintf(w, `{"access_token":"new-%d","refresh_token":"next-%d","token_type":"Bearer","expires_in":86400}`, len(at), len(at))
-	})
-	endpoint := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() { _ = endpoint.Serve(listener) }()
-	defer endpoint.Close()
+	defer endpoint.close()
 
 	dir, err := b.Mkdir("ahead")
 	if err != nil {
@@ -56,8 +41,8 @@ func ahead(ctx context.Context, b *setup.Bench) error {
 	if err != nil {
 		return err
 	}
-	options := fmt.Sprintf("%s\nprovider crm {\noauth2 {\ntoken_url http://%s/token\nclient_id app\nclient_secret {env.HOME}\nrefresh_ahead %v\n}\n}",
-		store, listener.Addr(), refreshAhead)
+	options := fmt.Sprintf("%s\nprovider crm {\noauth2 {\ntoken_url %s\nclient_id app\nclient_secret {env.HOME}\nrefresh_ahead %v\n}\n}",
+		store, endpoint.url, refreshAhead)
 	c, err := setup.StartCaddy(ctx, b, dir, setup.Sidecar{Options: options, Site: "upstream_auth crm " + up.address})
 	if err != nil {
 		return err
@@ -68,8 +53,7 @@ func ahead(ctx context.Context, b *setup.Bench) error {
 			return err
 		}
 	}
-	mu.Lock()
-	defer mu.Unlock()
+	at := endpoint.requests()
 	perSecond := make(map[int]int)
 	most := 0
 	for _, t := range at {

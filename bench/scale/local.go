@@ -78,8 +78,7 @@ func startTime(ctx context.Context, b *setup.Bench, tenants []string, up *upstre
 
 // cache asks twice for each of the tenants and measures what they have left in memory.
 func cache(ctx context.Context, b *setup.Bench, c *process.Caddy, tenants []string) error {
-	// What connections and buffers take is there before it is measured.
-	if _, err := get(c.Address, slices.Repeat([]string{"first"}, 20_000), 16); err != nil {
+	if err := warm(c); err != nil {
 		return err
 	}
 	before, err := liveHeap(ctx, c)
@@ -98,7 +97,7 @@ func cache(ctx context.Context, b *setup.Bench, c *process.Caddy, tenants []stri
 	if err != nil {
 		return err
 	}
-	resident, err := setup.Resident(c.Pid())
+	memory, err := c.Memory()
 	if err != nil {
 		return err
 	}
@@ -109,10 +108,16 @@ func cache(ctx context.Context, b *setup.Bench, c *process.Caddy, tenants []stri
 	count := int64(len(tenants))
 	each, doc := (after-before)/count, int64(documents)/count
 	fmt.Fprintf(b.Out, "- Live heap, after a collection: %s before, %s after each was asked for twice: %d bytes for each, **%d** beyond its document of %d. VmRSS, with garbage and the store's pages: %s.\n",
-		setup.MiB(before), setup.MiB(after), each, each-doc, doc, setup.MiB(resident))
+		setup.MiB(before), setup.MiB(after), each, each-doc, doc, setup.MiB(memory.Resident))
 	fmt.Fprintf(b.Out, "- Through the proxy, 16 at a time: the median answer takes %v if the credential is read from the store, %v if it is in the cache.\n",
 		setup.Median(misses).Round(time.Microsecond), setup.Median(hits).Round(time.Microsecond))
 	return nil
+}
+
+// warm has connections and buffers take what they take, before anything is measured.
+func warm(c *process.Caddy) error {
+	_, err := get(c.Address, slices.Repeat([]string{"first"}, 20_000), 16)
+	return err
 }
 
 // liveHeap is what is on the heap of c after a collection, in bytes.

@@ -3,10 +3,7 @@ package setup
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
@@ -56,21 +53,6 @@ func LocalStore(ctx context.Context, dir string, tenants []string, document func
 		return "", err
 	}
 	return fmt.Sprintf("store local %s {\nkey_file %s\n}", config.Path, config.KeyFile), nil
-}
-
-// Resident is the memory of a process that is in RAM, in bytes: VmRSS of /proc/PID/status.
-func Resident(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, fmt.Errorf("no VmRSS of process %d", pid)
 }
 
 // MiB is bytes as text.

@@ -94,9 +94,11 @@ func hold(ctx context.Context, b *setup.Bench, bare bool) (held, error) {
 		return held{}, err
 	}
 	var h held
-	if h.resident, err = setup.Resident(c.Pid()); err != nil {
+	sent, err := c.Memory()
+	if err != nil {
 		return held{}, err
 	}
+	h.resident = sent.Resident
 	if h.files, err = temporaryFiles(c.Pid()); err != nil {
 		return held{}, err
 	}
@@ -119,7 +121,8 @@ func hold(ctx context.Context, b *setup.Bench, bare bool) (held, error) {
 		time.Sleep(time.Millisecond)
 	}
 	h.gone = time.Since(begun)
-	h.afterward, err = setup.Resident(c.Pid())
+	answered, err := c.Memory()
+	h.afterward = answered.Resident
 	return h, err
 }
 

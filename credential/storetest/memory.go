@@ -104,7 +104,7 @@ func (m *Memory) GetVersion(ctx context.Context, key credential.Key, version uin
 		}
 		found = d
 		found.ReadAt = time.Now()
-		if !d.DeletedAt.IsZero() {
+		if !d.DeletedAt.IsZero() || d.Data == nil {
 			found.Data = nil
 			return credential.ErrNotFound
 		}
@@ -182,10 +182,26 @@ func (m *Memory) List(ctx context.Context, provider string, after credential.Ten
 func (m *Memory) Undelete(key credential.Key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d := m.documents[key]; d.deleted {
+	if d := m.documents[key]; d.deleted && m.history[key][d.Version].Data != nil {
 		d.Document, d.deleted = m.history[key][d.Version], false
 		d.DeletedAt = time.Time{}
 		m.documents[key], m.history[key][d.Version] = d, d.Document
+	}
+}
+
+// Destroy removes what is in versions for good, as `vault kv destroy` does. It is for
+// tests that play an operator, and calls no hook.
+func (m *Memory) Destroy(key credential.Key, versions ...uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, number := range versions {
+		if v, kept := m.history[key][number]; kept {
+			m.history[key][number] = credential.Document{Version: v.Version, WrittenAt: v.WrittenAt}
+		}
+		if d := m.documents[key]; d.Version == number {
+			d.Data, d.deleted = nil, true
+			m.documents[key] = d
+		}
 	}
 }
 

@@ -20,18 +20,20 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	if behaviour.Instead != nil {
 		s.settle(number, Refused)
+		s.answering(number)
 		behaviour.Instead(w, r)
 		return
 	}
 
 	answer, outcome := s.grant(r, number, behaviour)
-	if (outcome == Granted || outcome == Rotated) && behaviour.After != Answer {
+	if (outcome == Granted || outcome == Rotated || outcome == Kept) && behaviour.After != Answer {
 		outcome = Lost
 	}
 	s.settle(number, outcome)
 	if behaviour.Between != nil {
 		behaviour.Between()
 	}
+	s.answering(number)
 	switch {
 	case outcome != Lost:
 		answer(w)
@@ -72,9 +74,13 @@ func (s *Server) grant(r *http.Request, number int, behaviour Behaviour) (answer
 		}
 	}
 	outcome = Rotated
-	if request.GetGrantTypes().ExactOne("authorization_code") {
+	switch {
+	case request.GetGrantTypes().ExactOne("authorization_code"):
 		outcome = Granted
 		s.families[request.GetSession().GetSubject()] = request.GetID()
+	case behaviour.Keep:
+		outcome = Kept
+		response.SetExtra("refresh_token", r.PostForm.Get("refresh_token"))
 	}
 	return func(w http.ResponseWriter) { s.provider.WriteAccessResponse(ctx, w, request, response) }, outcome
 }

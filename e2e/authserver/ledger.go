@@ -20,6 +20,7 @@ const (
 	Pending Outcome = "pending" // not answered yet
 	Granted Outcome = "granted" // a code, answered with the first tokens
 	Rotated Outcome = "rotated" // a refresh token, answered with new tokens
+	Kept    Outcome = "kept"    // a refresh token that stays as it is, answered with a new access token
 	Lost    Outcome = "lost"    // granted or rotated, but the client was not told
 	Invalid Outcome = "invalid" // invalid_grant
 	Reused  Outcome = "reused"  // invalid_grant for a spent or revoked token, or a spent code; its family is revoked
@@ -34,7 +35,11 @@ type Entry struct {
 	Sender  string // the parameter "sender", by which a test tells its clients apart
 	Outcome Outcome
 	At      time.Time // when it arrived
-	Settled time.Time // when its outcome was certain, right before it is answered
+	Settled time.Time // when its outcome was certain
+
+	// Answered is when the server began to answer, or closed the connection. It is zero
+	// before, though the outcome may be certain already.
+	Answered time.Time
 }
 
 // Behaviour is what the server does with one token request.
@@ -44,6 +49,9 @@ type Behaviour struct {
 
 	// Instead, if not nil, answers, and nothing is spent.
 	Instead http.HandlerFunc
+
+	// Keep leaves the refresh token as it is, and answers with it again.
+	Keep bool
 
 	// Between, if not nil, runs when the grant is made, or refused, and is not
 	// answered yet. The ledger has its outcome already.
@@ -110,10 +118,19 @@ func (s *Server) Ledger() []Entry {
 
 // Of returns the token requests of one tenant.
 func (s *Server) Of(tenant string) []Entry {
-	return slices.DeleteFunc(s.Ledger(), func(e Entry) bool { return e.Tenant != tenant })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var entries []Entry // no copy of the whole, which may be long
+	for _, e := range s.ledger {
+		if e.Tenant == tenant {
+			entries = append(entries, e)
+		}
+	}
+	return entries
 }
 
-// PresentedTwice returns the entries whose refresh token, or code, came before.
+// PresentedTwice returns the entries whose refresh token, or code, came before. A token
+// that was kept may come as often as it likes.
 func (s *Server) PresentedTwice() []Entry {
 	var twice []Entry
 	seen := make(map[string]bool)
@@ -121,7 +138,7 @@ func (s *Server) PresentedTwice() []Entry {
 		if seen[e.Token] {
 			twice = append(twice, e)
 		}
-		seen[e.Token] = true
+		seen[e.Token] = e.Outcome != Kept
 	}
 	return twice
 }
@@ -171,6 +188,13 @@ func (s *Server) settle(number int, outcome Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ledger[number].Outcome, s.ledger[number].Settled = outcome, time.Now()
+	s.wake()
+}
+
+func (s *Server) answering(number int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger[number].Answered = time.Now()
 	s.wake()
 }
 

@@ -130,7 +130,7 @@ func New(config Config) (*Server, error) {
 		OpenIDConnectTokenStrategy: &openid.DefaultStrategy{Signer: signer, Config: settings},
 		Signer:                     signer,
 	}
-	s.provider = compose.Compose(settings, s.store, strategy,
+	s.provider = compose.Compose(settings, store{s.store}, strategy,
 		compose.OAuth2AuthorizeExplicitFactory, compose.OAuth2RefreshTokenGrantFactory,
 		compose.OpenIDConnectExplicitFactory, compose.OpenIDConnectRefreshFactory, compose.OAuth2PKCEFactory,
 		compose.OAuth2TokenIntrospectionFactory, compose.OAuth2TokenRevocationFactory)

@@ -261,7 +261,7 @@ func TestScriptForOneTenant(t *testing.T) {
 	s.PlayFor("acme", func(Entry) Behaviour {
 		return Behaviour{Between: func() {
 			_, spendable := s.Spendable(acme.Refresh)
-			rotated <- !spendable && outcomes(s)[0] == Rotated
+			rotated <- !spendable && outcomes(s)[0] == Rotated && s.Ledger()[0].Answered.IsZero()
 		}}
 	})
 	if a, err := refresh(t, address, acme.Refresh); err != nil || a.Refresh == "" || !<-rotated {
@@ -275,8 +275,8 @@ func TestScriptForOneTenant(t *testing.T) {
 		t.Errorf("acme at last: %+v", a)
 	}
 	for _, e := range s.Ledger() {
-		if e.At.IsZero() || e.Settled.Before(e.At) {
-			t.Errorf("arrived at %v, settled at %v", e.At, e.Settled)
+		if e.At.IsZero() || e.Settled.Before(e.At) || e.Answered.Before(e.Settled) {
+			t.Errorf("arrived at %v, settled at %v, answered at %v", e.At, e.Settled, e.Answered)
 		}
 	}
 }

@@ -110,3 +110,33 @@ func TestFreeAddressesDiffer(t *testing.T) {
 		seen[address] = true
 	}
 }
+
+func TestWhatAProcessTakes(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	p := start(t, `exec 7</dev/null 8</dev/null; echo $WORD; while :; do sleep 0.01; done`)
+	if err := p.Await(ctx, says(p, "ready")); err != nil {
+		t.Fatal(err)
+	}
+	m, err := p.Memory()
+	if err != nil || m.Anonymous < 1<<10 || m.Resident < m.Anonymous || m.Resident > 1<<30 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if n, err := p.Descriptors(); err != nil || n < 5 || n > 50 {
+		t.Errorf("%d descriptors, %v", n, err)
+	}
+	before, err := Processors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.Await(ctx, func(context.Context) error {
+		now, err := Processors()
+		if share := now.Since(before); err != nil || share <= 0 || share > 1 {
+			return errors.Join(err, errors.New("the processors have done nothing yet"))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -7,6 +7,8 @@
 // workspace-token show the rest that the API serves. The constructor of a client sends
 // the credentials it is given, and nobody can await that.
 //
+// [OIDCProvider] is npm's oidc-provider, an authorization server to refresh against.
+//
 // `make sdk` at the root of the repository installs the packages.
 package sdk
 

@@ -20,6 +20,9 @@ import (
 type metadata struct {
 	Issuer                string    `json:"issuer"`
 	AuthorizationEndpoint string    `json:"authorization_endpoint"`
+	TokenEndpoint         string    `json:"token_endpoint"`
+	ClientAuthMethods     []string  `json:"token_endpoint_auth_methods_supported"`
+	RevocationEndpoint    string    `json:"revocation_endpoint"`
 	UserinfoEndpoint      string    `json:"userinfo_endpoint"`
 	KeysURI               string    `json:"jwks_uri"`
 	IDTokenAlgorithms     []string  `json:"id_token_signing_alg_values_supported"`

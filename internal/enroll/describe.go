@@ -44,13 +44,13 @@ const StatusInvalid = "invalid"
 // Describe tells what may be told of a credential.
 func (p *Provider) Describe(cred *credential.Credential) Description {
 	o := p.Scheme.OAuth2()
-	standing := refresh.StandingOf(o, cred)
+	status := refresh.StatusOf(o, cred)
 	d := Description{
 		Version:     cred.Version(),
 		WrittenAt:   cred.WrittenAt().UTC(),
-		WrittenBy:   standing.By,
-		Status:      standing.Status,
-		Disabled:    standing.Disabled,
+		WrittenBy:   status.By,
+		Status:      status.State,
+		Disabled:    status.Disabled,
 		Credentials: make(map[string]json.RawMessage, len(p.Expose)),
 	}
 	if cred.WrittenAt().IsZero() {

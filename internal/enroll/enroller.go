@@ -144,7 +144,7 @@ func (p *Provider) accept(ctx context.Context, document []byte) error {
 // changesNothing reports whether c would write what is there.
 func (c Change) changesNothing(p *Provider, present *credential.Credential) bool {
 	return (c.Document == nil || sameJSON(c.Document, present.JSON())) &&
-		(c.Disabled == nil || *c.Disabled == refresh.StandingOf(p.Scheme.OAuth2(), present).Disabled)
+		(c.Disabled == nil || *c.Disabled == refresh.StatusOf(p.Scheme.OAuth2(), present).Disabled)
 }
 
 // write makes one check-and-set.

@@ -57,15 +57,15 @@ func (d *Disk) adopt(path string, id []byte) (*file, *FileError) {
 		_ = release(open)
 		left := fileError(path, err)
 		if errors.Is(err, ErrDamaged) {
-			left.Answered = c.notes.answered()
+			left.Answered = c.pending.answered()
 		}
 		return nil, left
 	}
 	f := &file{
 		disk: d, id: hex.EncodeToString(id), file: open, out: open, sealer: s,
-		notes: c.notes, seq: c.seq, size: c.size, torn: c.torn,
+		pending: c.pending, seq: c.seq, size: c.size, torn: c.torn,
 	}
-	if len(f.notes) == 0 {
+	if len(f.pending) == 0 {
 		if err := f.Close(); err != nil {
 			return nil, fileError(path, err)
 		}

@@ -24,7 +24,7 @@ func (f *file) compact() error {
 		return nil
 	}
 	f.compactAt = 2 * f.size
-	records, err := f.notes.records()
+	records, err := f.pending.records()
 	if err != nil || 2*lengthOf(records) > f.size {
 		return nil //nolint:nilerr // The file is as good as it was.
 	}

@@ -21,11 +21,11 @@ func churn(t *testing.T, f *file, n int) {
 func TestFileDoesNotGrowWithWhatIsSettled(t *testing.T) {
 	d := testDisk(t, t.TempDir())
 	f := openFile(t, d)
-	kept := []Entry{{Note: note(1000)}, {Note: note(1001)}}
+	kept := []PendingClaim{{ClaimRecord: note(1000)}, {ClaimRecord: note(1001)}}
 	a := large(2, MaxResponse/8)
 	kept[1].Answer = &a
-	must(t, f.Claim(kept[0].Note))
-	must(t, f.Claim(kept[1].Note))
+	must(t, f.Claim(kept[0].ClaimRecord))
+	must(t, f.Claim(kept[1].ClaimRecord))
 	must(t, f.Answer(kept[1].Nonce, a))
 	churn(t, f, 10<<20)
 	if size := len(content(t, f)); size > compactSize+(300<<10) {

@@ -6,8 +6,8 @@
 // endpoint, and last that both are settled: that the store has what it needs to.
 // The process holds an exclusive lock on its file for as long as it lives, and
 // the kernel gives the lock up with the process, whatever ends it. So a file whose
-// lock is free belongs to a process that is dead, and whoever gets the lock may
-// finish what the dead one began: see [Directory.Adopt].
+// lock is free belongs to a process that has exited, and whoever gets the lock may
+// finish what the exited one began: see [Directory.Adopt].
 //
 // # Files
 //

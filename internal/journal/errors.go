@@ -12,7 +12,7 @@ var (
 	// once and succeeds after it, with the data gone. It still tells what it has in
 	// memory. Open another, claim and answer there, under the same nonces, what
 	// is unsettled here, settle it here and close this one, which removes its
-	// file. To close it before is to tell others that its process is dead.
+	// file. To close it before is to tell others that its process has exited.
 	ErrBroken = errors.New("journal has failed")
 
 	// ErrClosed says that a journal is used after [Adopted.Close].
@@ -44,7 +44,7 @@ type FileError struct {
 	// Answered is what a damaged file still gave: claims with their answers. They
 	// may have been settled long ago, in a record that is lost. Claims without an
 	// answer are not among them: their answers may be what is lost.
-	Answered []Entry
+	Answered []PendingClaim
 }
 
 func (e *FileError) Error() string { return "journal " + e.Path + ": " + e.Err.Error() }

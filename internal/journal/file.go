@@ -21,7 +21,7 @@ type file struct {
 	file      *os.File // has the lock
 	out       output   // the same file
 	sealer    *sealer
-	notes     notes
+	pending   pendingClaims
 	seq       uint64 // number of the last record
 	size      int64  // where the next one goes
 	torn      bool   // something is behind that
@@ -45,13 +45,13 @@ var errRemoved = errors.New("its file was removed or replaced")
 
 func (f *file) ID() string { return f.id }
 
-func (f *file) Unsettled() []Entry {
+func (f *file) Unsettled() []PendingClaim {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.notes)
+	return slices.Clone(f.pending)
 }
 
-func (f *file) Claim(note Note) error {
+func (f *file) Claim(note ClaimRecord) error {
 	if err := note.Check(); err != nil {
 		return err
 	}
@@ -67,11 +67,11 @@ func (f *file) Claim(note Note) error {
 	return f.flush(written)
 }
 
-func (f *file) appendClaim(note Note) (written uint64, err error) {
+func (f *file) appendClaim(note ClaimRecord) (written uint64, err error) {
 	if err := f.usable(); err != nil {
 		return 0, err
 	}
-	if err := f.notes.mayClaim(note.Nonce); err != nil {
+	if err := f.pending.mayClaim(note.Nonce); err != nil {
 		return 0, err
 	}
 	// A file that nobody can find is worth nothing, and a full disk is better
@@ -80,14 +80,14 @@ func (f *file) appendClaim(note Note) (written uint64, err error) {
 		return 0, f.fail(errRemoved)
 	}
 	record := claimRecord(note)
-	room := f.size + int64(len(record)) + reserve*(f.notes.unanswered()+1)
+	room := f.size + int64(len(record)) + reserve*(f.pending.unanswered()+1)
 	if err := reserveRoom(f.file, room); err != nil {
 		return 0, fmt.Errorf("journal: reserving room: %w", err)
 	}
 	if err := f.append(record); err != nil {
 		return 0, err
 	}
-	return f.written, f.notes.claim(note)
+	return f.written, f.pending.claim(note)
 }
 
 func (f *file) Answer(nonce string, answer Answer) error {
@@ -111,13 +111,13 @@ func (f *file) appendAnswer(nonce string, answer Answer, record []byte) (written
 	if err := f.usable(); err != nil {
 		return 0, err
 	}
-	if err := f.notes.mayAnswer(nonce); err != nil {
+	if err := f.pending.mayAnswer(nonce); err != nil {
 		return 0, err
 	}
 	if err := f.append(record); err != nil {
 		return 0, err
 	}
-	return f.written, f.notes.answer(nonce, answer)
+	return f.written, f.pending.answer(nonce, answer)
 }
 
 func (f *file) Settle(nonce string) error {
@@ -126,10 +126,10 @@ func (f *file) Settle(nonce string) error {
 	if f.closed {
 		return ErrClosed
 	}
-	if f.notes.index(nonce) < 0 {
+	if f.pending.index(nonce) < 0 {
 		return nil
 	}
-	f.notes.settle(nonce)
+	f.pending.settle(nonce)
 	if err := f.usable(); err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (f *file) append(record []byte) error {
 		if err := f.out.Truncate(f.size); err != nil {
 			return f.fail(err)
 		}
-		_ = reserveRoom(f.file, f.size+reserve*f.notes.unanswered()) // Which went with it.
+		_ = reserveRoom(f.file, f.size+reserve*f.pending.unanswered()) // Which went with it.
 		return fmt.Errorf("journal: appending: %w", err)
 	}
 	f.seq++
@@ -211,7 +211,7 @@ func (f *file) Close() error {
 	}
 	f.closed = true
 	var err error
-	if len(f.notes) == 0 {
+	if len(f.pending) == 0 {
 		err = f.remove()
 	}
 	if released := release(f.file); err == nil {

@@ -126,5 +126,5 @@ func TestLimitInTheMiddleOfARecord(t *testing.T) {
 	c.next(t, "filled")
 	c.kill(t)
 	a := large(2, 8<<10)
-	mustAdoptOne(t, d, answered(1), Entry{Note: note(2), Answer: &a})
+	mustAdoptOne(t, d, answered(1), PendingClaim{ClaimRecord: note(2), Answer: &a})
 }

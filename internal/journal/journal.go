@@ -7,9 +7,9 @@ type Directory interface {
 	// has not closed it.
 	Open() (Journal, error)
 
-	// Adopt takes over the journals of the dead that have something unsettled, and
+	// Adopt takes over the journals of exited processes that have something unsettled, and
 	// removes those that have nothing. Of several who try, one gets a journal. It
-	// returns those that it got; those of the dead that it had to leave as they are,
+	// returns those that it got; those of them that it had to leave as they are,
 	// with the reason; and an error if it could not look at all. A directory that does
 	// not exist is empty. It is called at start and from time to time; a file that
 	// is left is left each time.
@@ -26,7 +26,7 @@ type Journal interface {
 	//
 	// An error of Claim that is neither [ErrBroken] nor [ErrClosed] leaves the
 	// journal as it was, and usable (a full disk, say).
-	Claim(note Note) error
+	Claim(note ClaimRecord) error
 
 	// Answer notes what the token endpoint answered to the open claim with that
 	// nonce. It returns once the answer is on the disk. After an error it may be
@@ -35,7 +35,7 @@ type Journal interface {
 	Answer(nonce string, answer Answer) error
 }
 
-// Adopted is a dead process's journal that is now held by this one. Its methods
+// Adopted is an exited process's journal that is now held by this one. Its methods
 // may be called concurrently.
 type Adopted interface {
 	// ID is 32 hexadecimal digits, the same for as long as the journal exists.
@@ -43,7 +43,7 @@ type Adopted interface {
 
 	// Unsettled returns what is noted and not settled, the oldest claim first. The
 	// caller does not change the bytes in it.
-	Unsettled() []Entry
+	Unsettled() []PendingClaim
 
 	// Settle notes that nothing is to be done any more for that nonce. It does nothing
 	// if there was nothing. It does not wait for the disk: after a power failure the

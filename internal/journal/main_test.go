@@ -65,7 +65,7 @@ func adoptAll(t testing.TB, d *Disk) []*file {
 	return files
 }
 
-func mustAdoptOne(t testing.TB, d *Disk, want ...Entry) *file {
+func mustAdoptOne(t testing.TB, d *Disk, want ...PendingClaim) *file {
 	t.Helper()
 	files := adoptAll(t, d)
 	if len(files) != 1 {
@@ -85,7 +85,7 @@ func mustLeave(t testing.TB, d *Disk, reason error) *FileError {
 	return left[0]
 }
 
-func wantEntries(t testing.TB, got []Entry, want ...Entry) {
+func wantEntries(t testing.TB, got []PendingClaim, want ...PendingClaim) {
 	t.Helper()
 	if len(got) == 0 && len(want) == 0 {
 		return
@@ -102,8 +102,8 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func note(i int) Note {
-	return Note{Provider: "billing", Tenant: fmt.Sprintf("tenant%d", i), Nonce: nonce(i), Fingerprint: "abcd", BaseVersion: uint64(i)}
+func note(i int) ClaimRecord {
+	return ClaimRecord{Provider: "billing", Tenant: fmt.Sprintf("tenant%d", i), Nonce: nonce(i), Fingerprint: "abcd", BaseVersion: uint64(i)}
 }
 
 func nonce(i int) string { return fmt.Sprintf("nonce%d", i) }
@@ -118,11 +118,11 @@ func large(i, size int) Answer {
 	return a
 }
 
-func open(i int) Entry { return Entry{Note: note(i)} }
+func open(i int) PendingClaim { return PendingClaim{ClaimRecord: note(i)} }
 
-func answered(i int) Entry {
+func answered(i int) PendingClaim {
 	a := answer(i)
-	return Entry{Note: note(i), Answer: &a}
+	return PendingClaim{ClaimRecord: note(i), Answer: &a}
 }
 
 func content(t testing.TB, f *file) []byte {

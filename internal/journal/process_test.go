@@ -145,15 +145,15 @@ func TestWhatIsAcknowledgedSurvivesAKill(t *testing.T) {
 		_ = c.Wait()
 
 		files := adoptAll(t, d)
-		got := make(map[int]Entry)
+		got := make(map[int]PendingClaim)
 		for _, f := range files {
 			if f.id != id {
 				t.Fatalf("adopted %s, want %s", f.id, id)
 			}
 			for _, e := range f.Unsettled() {
 				var i int
-				if _, err := fmt.Sscanf(e.Nonce, "nonce%d", &i); err != nil || !reflect.DeepEqual(e.Note, note(i)) || said[i] == "" || said[i] == "settled" {
-					t.Errorf("found %+v, of which was said %q", e.Note, said[i])
+				if _, err := fmt.Sscanf(e.Nonce, "nonce%d", &i); err != nil || !reflect.DeepEqual(e.ClaimRecord, note(i)) || said[i] == "" || said[i] == "settled" {
+					t.Errorf("found %+v, of which was said %q", e.ClaimRecord, said[i])
 				}
 				if want := crashAnswer(i); e.Answer != nil && !reflect.DeepEqual(*e.Answer, want) {
 					t.Errorf("answer %d is another", i)

@@ -10,10 +10,10 @@ import (
 
 // contents is what a file says.
 type contents struct {
-	notes notes
-	seq   uint64 // number of the last record
-	size  int64  // where the next one goes
-	torn  bool   // something incomplete is behind that
+	pending pendingClaims
+	seq     uint64 // number of the last record
+	size    int64  // where the next one goes
+	torn    bool   // something incomplete is behind that
 }
 
 // read reads the file that is named after id. What a crash leaves at the end of a
@@ -55,7 +55,7 @@ func readRecords(s *sealer, r io.Reader) (contents, error) {
 		c.size += int64(frameSize + len(sealed))
 		record, err := s.open(c.seq, sealed)
 		if err == nil {
-			err = c.notes.apply(record)
+			err = c.pending.apply(record)
 		}
 		if err != nil && damage == nil {
 			damage = fmt.Errorf("%w: record %d: %w", ErrDamaged, c.seq, err)

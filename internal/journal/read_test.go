@@ -16,8 +16,8 @@ import (
 type written struct {
 	id     string
 	data   []byte
-	ends   []int     // where the header and each record end
-	states [][]Entry // what is unsettled then
+	ends   []int            // where the header and each record end
+	states [][]PendingClaim // what is unsettled then
 }
 
 // writeSome makes a file with records of each kind.
@@ -49,8 +49,8 @@ func writeSome(t testing.TB, d *Disk) written {
 }
 
 // state is what the records say that are whole in the first n bytes.
-func (w written) state(n int) []Entry {
-	var state []Entry
+func (w written) state(n int) []PendingClaim {
+	var state []PendingClaim
 	for i, end := range w.ends {
 		if end <= n {
 			state = w.states[i]
@@ -88,8 +88,8 @@ func TestTornTailIsPassedOverAtEveryOffset(t *testing.T) {
 				}
 				continue
 			}
-			if err != nil || !sameEntries(c.notes, w.state(n)) {
-				t.Errorf("%d bytes, %s: %+v, error %v; want %+v", n, tail, c.notes, err, w.state(n))
+			if err != nil || !sameEntries(c.pending, w.state(n)) {
+				t.Errorf("%d bytes, %s: %+v, error %v; want %+v", n, tail, c.pending, err, w.state(n))
 			}
 			if torn := zeros > 0 || !slices.Contains(w.ends, n); c.torn != torn {
 				t.Errorf("%d bytes, %s: torn is %v", n, tail, c.torn)
@@ -134,7 +134,7 @@ func TestEveryFlippedBitIsDetected(t *testing.T) {
 			data[i] ^= 1 << bit
 			c, err := w.read(data)
 			if !errors.Is(err, ErrDamaged) || errors.Is(err, ErrForeign) {
-				t.Fatalf("bit %d of byte %d: %+v, error %v", bit, i, c.notes, err)
+				t.Fatalf("bit %d of byte %d: %+v, error %v", bit, i, c.pending, err)
 			}
 		}
 	}
@@ -268,7 +268,7 @@ func TestEqualRecordsAreSealedDifferently(t *testing.T) {
 func TestSecretsAreNotPrinted(t *testing.T) {
 	e := answered(1)
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		for _, value := range []any{e, &e, *e.Answer, e.Answer, []Entry{e}, []Answer{*e.Answer}} {
+		for _, value := range []any{e, &e, *e.Answer, e.Answer, []PendingClaim{e}, []Answer{*e.Answer}} {
 			if text := fmt.Sprintf(format, value); strings.Contains(text, "spent1") || strings.Contains(text, "new1") {
 				t.Errorf("%s of %T shows %q", format, value, text)
 			}
@@ -276,7 +276,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	}
 }
 
-func sameEntries(got, want []Entry) bool {
+func sameEntries(got, want []PendingClaim) bool {
 	return len(got) == 0 && len(want) == 0 || reflect.DeepEqual(got, want)
 }
 
@@ -294,11 +294,11 @@ func FuzzRead(f *testing.F) {
 
 	// Whatever is read has been written by somebody who has the key, which are
 	// this run and others that wrote the same.
-	known := []Entry{open(1), open(2), open(3), answered(1), answered(3)}
+	known := []PendingClaim{open(1), open(2), open(3), answered(1), answered(3)}
 	f.Fuzz(func(t *testing.T, id, data []byte) {
 		_, c, err := read(testKey, id, bytes.NewReader(data))
-		for _, e := range c.notes {
-			if !slices.ContainsFunc(known, func(k Entry) bool { return reflect.DeepEqual(k, e) }) {
+		for _, e := range c.pending {
+			if !slices.ContainsFunc(known, func(k PendingClaim) bool { return reflect.DeepEqual(k, e) }) {
 				t.Fatalf("made up %+v", e)
 			}
 		}
@@ -309,7 +309,7 @@ func FuzzRead(f *testing.F) {
 }
 
 func FuzzRecord(f *testing.F) {
-	for _, n := range []notes{{open(1)}, {answered(2)}} {
+	for _, n := range []pendingClaims{{open(1)}, {answered(2)}} {
 		records, err := n.records()
 		must(f, err)
 		for _, record := range records {
@@ -319,13 +319,13 @@ func FuzzRecord(f *testing.F) {
 	f.Add(settledRecord(nonce(1)))
 	f.Add([]byte{kindClaim, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Fuzz(func(t *testing.T, record []byte) {
-		n := notes{open(1), answered(2)}
+		n := pendingClaims{open(1), answered(2)}
 		if err := n.apply(record); err != nil {
 			return
 		}
 		records, err := n.records()
 		must(t, err)
-		var again notes
+		var again pendingClaims
 		for _, r := range records {
 			must(t, again.apply(r))
 		}

@@ -24,7 +24,7 @@ const maxRecord = 2*MaxResponse + 8*MaxText
 // release, as nobody without the key can have made it.
 var errRecord = errors.New("a record that this release does not understand")
 
-func claimRecord(n Note) []byte {
+func claimRecord(n ClaimRecord) []byte {
 	version := binary.BigEndian.AppendUint64(nil, n.BaseVersion)
 	return joinRecord(kindClaim, []byte(n.Provider), []byte(n.Tenant), []byte(n.Nonce), []byte(n.Fingerprint), version)
 }
@@ -72,10 +72,10 @@ func parseVersion(field []byte) (uint64, error) {
 }
 
 // records returns the records that a file needs for n alone.
-func (n notes) records() ([][]byte, error) {
+func (n pendingClaims) records() ([][]byte, error) {
 	var records [][]byte
 	for _, e := range n {
-		records = append(records, claimRecord(e.Note))
+		records = append(records, claimRecord(e.ClaimRecord))
 		if e.Answer == nil {
 			continue
 		}

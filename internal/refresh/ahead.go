@@ -12,6 +12,9 @@ import (
 // tokens that were issued together are not refreshed together.
 const aheadSpread = 4
 
+// aheadPause is how long after a refresh no other one begins ahead of expiry.
+const aheadPause = time.Second
+
 // aheadSeed makes each process spread its tenants in another way.
 var aheadSeed = maphash.MakeSeed()
 

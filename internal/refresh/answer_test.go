@@ -1,274 +1,325 @@
-package refresh
+package refresh_test
 
 import (
-	"bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"reflect"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
-func TestAnAnswerSurvivesTheJournal(t *testing.T) {
-	for name, a := range map[string]answer{
-		"JSON":                        {status: 200, contentType: "application/json", body: []byte(granted)},
-		"cut off":                     {status: 200, contentType: "application/json", body: []byte(granted[:70]), cut: true},
-		"a form":                      {status: 200, contentType: "application/x-www-form-urlencoded", body: []byte("access_token=a&refresh_token=r")},
-		"a form, cut off":             {status: 201, contentType: "text/plain; charset=utf-8", body: []byte("refresh_token=r&acc"), cut: true},
-		"nothing":                     {status: 204},
-		"no text":                     {status: 200, body: []byte("\xff\xfe\x00\x01\"<&>\u2028")},
-		"quotes in its type":          {status: 200, contentType: `text/plain; charset="a\"b"`, body: []byte("a=b")},
-		"a type that is no type":      {status: 200, contentType: ";;<>", body: []byte(granted)},
-		"an error with tokens":        {status: 200, contentType: "application/json", body: []byte(`{"error":"x","refresh_token":"r"}`)},
-		"a byte order mark before it": {status: 200, body: []byte("\xef\xbb\xbf" + granted)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := readAnswer(a.raw())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.status != a.status || got.contentType != a.contentType || got.cut != a.cut || !bytes.Equal(got.body, a.body) {
-				t.Errorf("got %+v, want %+v", got, a)
-			}
-			wantObject, wantProblem := a.classify()
-			object, problem := got.classify()
-			if !bytes.Equal(object, wantObject) || !reflect.DeepEqual(problem, wantProblem) {
-				t.Errorf("is read as %s, %v, and was %s, %v", object, problem, wantObject, wantProblem)
-			}
-		})
-	}
-}
-
-func TestALongContentTypeIsCutAndReadAllTheSame(t *testing.T) {
-	a := &answer{
-		status: 200, body: []byte("access_token=a&refresh_token=r"),
-		contentType: "application/x-www-form-urlencoded; x=" + strings.Repeat("é", 1<<20),
-	}
-	raw := a.raw()
-	if len(raw) > 1000 {
-		t.Errorf("%d bytes", len(raw))
-	}
-	got, err := readAnswer(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if object, problem := got.classify(); problem != nil || !strings.Contains(string(object), `"refresh_token":"r"`) {
-		t.Errorf("got %s, %v", object, problem)
-	}
-}
-
-func TestWhatIsNoJournalledAnswer(t *testing.T) {
-	for _, raw := range []string{"", "{", "[]", `"canary-r2"`, `{"status":"200"}`, `{"status":200,"body":"canary-r2, not base64"}`, granted + "x"} {
-		got, err := readAnswer([]byte(raw))
-		if err == nil || got != nil {
-			t.Errorf("%q is read as %+v", raw, got)
-			continue
-		}
-		if strings.Contains(err.Error(), "canary") {
-			t.Errorf("the error tells a secret: %v", err)
-		}
-	}
-}
-
-func TestTheLargestAnswerFitsIntoTheJournal(t *testing.T) {
-	a := &answer{
-		status: 200, cut: true, body: bytes.Repeat([]byte{0xff}, maxAnswer), contentType: strings.Repeat("\x01", 4096),
-	}
-	noted := newAnswer(a, &grant{spent: strings.Repeat("r", 512<<10), at: time.Now()})
-	if err := noted.Check(); err != nil {
-		t.Errorf("%d bytes of at most %d: %v", len(noted.Response), journal.MaxResponse, err)
-	}
-}
-
-// FuzzJournalledAnswer holds that nothing in a journal file makes the reader panic,
-// and that any answer means the same when it is read back.
-func FuzzJournalledAnswer(f *testing.F) {
-	for _, body := range []string{granted, granted[:50], "a=b&refresh_token=c", "", "\xff"} {
-		f.Add(200, "application/json", []byte(body), false)
-		f.Add(503, "application/x-www-form-urlencoded", []byte(body), true)
-		f.Add(0, "text/plain; a=\"é\xff", (&answer{status: 200, body: []byte(body)}).raw(), true)
-	}
-	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte, cut bool) {
-		if a, err := readAnswer(body); (a == nil) == (err == nil) {
-			t.Fatalf("read as %v, %v", a, err)
-		}
-		a := &answer{status: status, contentType: contentType, body: body, cut: cut}
-		got, err := readAnswer(a.raw())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.status != status || got.cut != cut || !bytes.Equal(got.body, body) {
-			t.Fatalf("%+v became %+v", a, got)
-		}
-		if len(contentType) > 200 {
-			return
-		}
-		wantObject, _ := a.classify()
-		if object, _ := got.classify(); !bytes.Equal(object, wantObject) {
-			t.Fatalf("%+v is read as %q, and was %q", a, object, wantObject)
-		}
-	})
-}
-
-// outcome is what an answer means for the refresh token.
-type outcome string
-
-const (
-	gotTokens outcome = "tokens"
-	unspent   outcome = "unspent"   // it is as it was
-	permanent outcome = "permanent" // it is refused for good
-	unknown   outcome = "unknown"   // nobody knows: the claim stays
-)
-
-func outcomeOf(problem *problem) outcome {
-	switch {
-	case problem == nil:
-		return gotTokens
-	case problem.permanent && problem.unspent:
-		return "both"
-	case problem.permanent:
-		return permanent
-	case problem.unspent:
-		return unspent
-	default:
-		return unknown
-	}
-}
-
-func TestWhatAStatusMeansForTheRefreshToken(t *testing.T) {
-	const page = "<html>"
-	const code = `{"error":"invalid_grant"}`
+func TestWhatLeavesTheTokenAsItIsReleasesTheClaim(t *testing.T) {
 	for _, test := range []struct {
 		status int
 		body   string
-		want   outcome
-		silent bool
+		want   string // how the error ends
 	}{
-		{status: 200, body: granted, want: gotTokens},
-		{status: 201, body: granted, want: gotTokens},
-		{status: 299, body: granted, want: gotTokens},
-		{status: 200, body: "", want: unknown},
-		{status: 200, body: page, want: unknown},
-		{status: 200, body: "[]", want: unknown},
-		{status: 204, body: "", want: unknown},
-		{status: 200, body: code, want: permanent},
-		{status: 200, body: `{"error":"invalid_client"}`, want: unspent},
-		{status: 100, body: "", want: unspent},
-		{status: 301, body: granted, want: unspent},
-		{status: 302, body: page, want: unspent},
-		{status: 303, body: "", want: unspent},
-		{status: 304, body: "", want: unspent},
-		{status: 307, body: "", want: unspent},
-		{status: 308, body: "", want: unspent},
-		{status: 400, body: "", want: unspent},
-		{status: 400, body: granted, want: unspent},
-		{status: 400, body: code, want: permanent},
-		{status: 401, body: code, want: permanent},
-		{status: 403, body: code, want: permanent},
-		{status: 404, body: page, want: unspent},
-		{status: 405, body: "", want: unspent},
-		{status: 407, body: "", want: unspent},
-		{status: 408, body: "", want: unspent},
-		{status: 413, body: "", want: unspent},
-		{status: 421, body: "", want: unspent},
-		{status: 425, body: "", want: unspent},
-		{status: 429, body: "", want: unspent},
-		{status: 429, body: code, want: unspent},
-		{status: 499, body: "", want: unspent},
-		{status: 500, body: "", want: unknown, silent: true},
-		{status: 500, body: code, want: unknown, silent: true},
-		{status: 500, body: granted, want: unknown, silent: true},
-		{status: 501, body: "", want: unknown, silent: true},
-		{status: 502, body: page, want: unknown, silent: true},
-		{status: 503, body: "", want: unspent},
-		{status: 503, body: code, want: unspent},
-		{status: 504, body: "", want: unknown, silent: true},
-		{status: 505, body: "", want: unknown, silent: true},
-		{status: 520, body: page, want: unknown, silent: true},
-		{status: 599, body: "", want: unknown, silent: true},
+		{503, ``, "token endpoint answered 503, no token response"},
+		{503, `{"error":"invalid_grant"}`, "token endpoint answered 503, invalid_grant"},
+		{429, ``, "token endpoint answered 429, no token response"},
+		{401, `{"error":"invalid_client","error_description":"of canary-r1"}`, "token endpoint answered 401, invalid_client"},
+		{200, `{"error":"invalid_client"}`, "token endpoint answered 200, invalid_client"},
+		{400, `{"error":"canary-r1"}`, "token endpoint answered 400, unknown_error"},
+		{302, ``, "token endpoint answered 302, no token response"},
+		{404, `<html>canary-r1`, "token endpoint answered 404, no token response"},
 	} {
-		t.Run(fmt.Sprintf("%d %.20q", test.status, test.body), func(t *testing.T) {
-			a := &answer{status: test.status, body: []byte(test.body), retryAfter: time.Minute}
-			object, problem := a.classify()
-			if got := outcomeOf(problem); got != test.want {
-				t.Errorf("%s, want %s: %+v", got, test.want, problem)
-			}
-			if (object != nil) != (a.success() && strings.HasPrefix(test.body, "{")) {
-				t.Errorf("tokens may be in %s", object)
-			}
-			if problem == nil {
-				return
-			}
-			if problem.silent != test.silent {
-				t.Errorf("silent: %v", problem.silent)
-			}
-			if may := test.status == 429 || test.status == 503; (problem.retryAfter == time.Minute) != may {
-				t.Errorf("asks for a rest of %v", problem.retryAfter)
-			}
+		t.Run(fmt.Sprint(test.status, test.body), func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				one, another := f.start(nil), f.start(nil)
+				rejected := f.stored()
+				f.answers(always(test.status, test.body))
+				fresh, err := one.refresh(rejected)
+				wantError(t, fresh, err, refresh.ErrFailed)
+				if errors.Is(err, refresh.ErrReauthorizationRequired) || !strings.HasSuffix(err.Error(), test.want) {
+					t.Errorf("got %v, want %s", err, test.want)
+				}
+				one.settled()
+				f.wantRecord(readyFor("canary-r1"))
+				f.wantDocument(string(rejected.JSON()))
+				if last, ok := one.LastOutcome(key); !ok || last.Kind != refresh.Failed || last.Status != test.status || last.Count != 1 || last.Cooldown <= 0 {
+					t.Errorf("the last outcome is %+v", last)
+				}
+				// Nobody else has to wait for that.
+				f.answers(rotate)
+				fresh, err = another.refresh(rejected)
+				wantToken(t, fresh, err, "canary-a2")
+				another.wantEvents(refresh.SentAgain, 0)
+				f.wantAsked(2)
+				one.kill()
+				f.wantLeft(0)
+			})
 		})
 	}
 }
 
-func TestWhatAnErrorCodeMeansForTheRefreshToken(t *testing.T) {
-	for code, want := range map[string]outcome{
-		// RFC 6749 section 5.2
-		"invalid_request": unspent, "invalid_client": unspent, "invalid_grant": permanent,
-		"unauthorized_client": permanent, "unsupported_grant_type": unspent, "invalid_scope": unspent,
-		// Others that are seen
-		"server_error": unspent, "temporarily_unavailable": unspent, "slow_down": unspent, "access_denied": unspent,
-		"interaction_required": permanent, "login_required": permanent, "consent_required": permanent, "bad_refresh_token": permanent,
-		// None of them
-		"INVALID_GRANT": unspent, "invalid_grant ": unspent, "Invalid grant": unspent, "": unspent,
+// silences tell nothing of the token.
+var silences = map[string]struct {
+	status int
+	body   string
+}{
+	"no answer":             {0, ``},
+	"500":                   {500, ``},
+	"500, with a code":      {500, `{"error":"invalid_grant"}`},
+	"502":                   {502, `<html>`},
+	"520":                   {520, ``},
+	"200 without an object": {200, `<html>`},
+	"200 with nothing":      {200, ``},
+	"204":                   {204, ``},
+}
+
+func TestSilenceLeavesTheClaimAndItsOwnerClaimsOverIt(t *testing.T) {
+	for name, test := range silences {
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				owner, other := f.start(nil), f.start(nil)
+				rejected := f.stored()
+				f.answers(always(test.status, test.body))
+				fresh, err := owner.refresh(rejected)
+				wantError(t, fresh, err, refresh.ErrFailed)
+				owner.settled()
+				claim := f.record()
+				if claim["status"] != "spending" || claim["fingerprint"] != fingerprint("canary-r1") {
+					t.Errorf("the record is %v", claim)
+				}
+				start := time.Now()
+				fresh, err = owner.refresh(rejected) // cools down
+				wantError(t, fresh, err, refresh.ErrFailed)
+				wantTook(t, start, 0)
+				f.answers(func(form url.Values) *tokenrequest.Response {
+					if cooled := time.Since(start); cooled < time.Second || cooled > 3*time.Second {
+						t.Errorf("sent again after %v", cooled)
+					}
+					if now := f.record(); now["nonce"] == claim["nonce"] || now["status"] != "spending" || now["over"] != "" || now["since"] != claim["since"] {
+						t.Errorf("the claim over %v is %v", claim, now)
+					}
+					return rotate(form)
+				})
+				go other.refresh(rejected)
+				time.Sleep(500 * time.Millisecond)
+				f.wantAsked(1)
+				time.Sleep(time.Second)
+				fresh, err = owner.refresh(rejected)
+				wantToken(t, fresh, err, "canary-a2")
+				other.settled()
+				f.wantAsked(2)
+				owner.wantEvents(refresh.SentAgain, 1)
+				other.wantEvents(refresh.SentAgain, 0)
+				f.wantRecord(readyFor("canary-r2"))
+				owner.kill()
+				f.wantLeft(0)
+			})
+		})
+	}
+}
+
+func TestWithTakeoverNeverSilenceWaitsForAPerson(t *testing.T) {
+	for name, test := range silences {
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				f.configure(takeover(never))
+				p, rejected := f.start(nil), f.stored()
+				p.Start()
+				f.answers(always(test.status, test.body))
+				fresh, err := p.refresh(rejected)
+				wantError(t, fresh, err, refresh.ErrFailed)
+				f.answers(rotate)
+				time.Sleep(10 * time.Second)
+				for range 24 * 6 {
+					fresh, err := p.refresh(rejected)
+					wantError(t, fresh, err, refresh.ErrReauthorizationRequired)
+					time.Sleep(10 * time.Minute)
+				}
+				fresh, err = p.RefreshNow(t.Context(), f.provider, tenant)
+				wantError(t, fresh, err, refresh.ErrReauthorizationRequired)
+				f.wantAsked(1)
+				p.wantEvents(refresh.SentAgain, 0)
+
+				// Somebody authorizes anew.
+				fresh, err = p.refresh(f.put(`{"access_token":"canary-a1","refresh_token":"canary-r7"}`))
+				wantToken(t, fresh, err, "canary-a8")
+			})
+		})
+	}
+}
+
+// What comes after a silence does not hide that the token may have been sent.
+func TestSendingWithoutAnAnswerIsRemembered(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		one, rejected := f.start(nil), f.stored()
+		for _, code := range []int{500, 503} {
+			f.answers(always(code, ""))
+			_, err := one.refresh(rejected)
+			wantError(t, nil, err, refresh.ErrFailed)
+			time.Sleep(2 * time.Second)
+		}
+		f.wantRecord(readyFor("canary-r1"))
+		f.answers(rotate)
+		other := f.start(nil)
+		fresh, err := other.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		one.wantEvents(refresh.SentAgain, 1)
+		other.wantEvents(refresh.SentAgain, 1)
+	})
+}
+
+func TestOwnerOfASilentClaimNeedsNoRequestToGoOn(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		owner := f.start(nil)
+		owner.Start()
+		f.answers(always(500, ""))
+		fresh, err := owner.refresh(f.stored())
+		wantError(t, fresh, err, refresh.ErrFailed)
+		f.answers(rotate)
+		time.Sleep(5 * time.Second)
+		wantToken(t, f.stored(), nil, "canary-a2")
+		f.wantAsked(2)
+		f.wantRecord(readyFor("canary-r2"))
+	})
+}
+
+func TestDeadRefreshTokenIsAskedForOnce(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		body   string
+	}{
+		{400, `{"error":"invalid_grant","error_description":"canary-r1 is expired"}`},
+		{400, `{"error":"unauthorized_client"}`},
+		{401, `{"error":"invalid_grant"}`},
+		{200, `{"error":"invalid_grant"}`},
+		{200, `{"error":"bad_refresh_token"}`},
+		{200, `{"error":"invalid_grant","refresh_token":"canary-r1"}`},
 	} {
-		body, _ := json.Marshal(map[string]string{"error": code})
-		if _, problem := (&answer{status: 400, body: body}).classify(); outcomeOf(problem) != want {
-			t.Errorf("%q: %s, want %s", code, outcomeOf(problem), want)
+		t.Run(fmt.Sprint(test.status, test.body), func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				one, rejected := f.start(nil), f.stored()
+				f.answers(always(test.status, test.body))
+				var all sync.WaitGroup
+				for range 100 {
+					all.Go(func() {
+						for range 100 { // 10,000 calls in 100 minutes
+							fresh, err := one.refresh(rejected)
+							wantError(t, fresh, err, refresh.ErrReauthorizationRequired)
+							if errors.Is(err, refresh.ErrFailed) {
+								t.Errorf("%v is both for now and for good", err)
+							}
+							time.Sleep(time.Minute)
+						}
+					})
+				}
+				all.Wait()
+				f.wantAsked(1)
+				one.wantEvents(refresh.Refused, 1)
+				f.wantRecord(refusedFor("canary-r1"))
+				one.kill()
+				f.wantLeft(0)
+
+				// A restart changes nothing, nor does the same document anew.
+				f.answers(rotate)
+				after := f.start(nil)
+				for range 2 {
+					for range 10 {
+						fresh, err := after.refresh(rejected)
+						wantError(t, fresh, err, refresh.ErrReauthorizationRequired)
+						time.Sleep(time.Hour)
+					}
+					rejected = f.put(`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"anew"}`)
+				}
+				fresh, err := after.RefreshNow(t.Context(), f.provider, tenant)
+				wantError(t, fresh, err, refresh.ErrReauthorizationRequired)
+				f.wantAsked(1)
+
+				// Somebody authorizes anew.
+				rejected = f.put(`{"access_token":"canary-a1","refresh_token":"canary-r7"}`)
+				fresh, err = after.refresh(rejected)
+				wantToken(t, fresh, err, "canary-a8")
+			})
+		})
+	}
+}
+
+func TestPersonTakesARefusalBack(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p, rejected := f.start(nil), f.stored()
+		f.answers(always(400, `{"error":"invalid_grant"}`))
+		fresh, err := p.refresh(rejected)
+		wantError(t, fresh, err, refresh.ErrReauthorizationRequired)
+		f.answers(rotate)
+		f.putRecord(readyFor("canary-r1"))
+		fresh, err = p.RefreshNow(t.Context(), f.provider, tenant)
+		wantToken(t, fresh, err, "canary-a2")
+	})
+}
+
+func TestRefusalOfWhatSomebodyElseHasMovedOnFromIsNotWritten(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		f.answers(func(url.Values) *tokenrequest.Response {
+			f.put(`{"access_token":"canary-their-a","refresh_token":"canary-their-r"}`)
+			return status(400, `{"error":"invalid_grant"}`)
+		})
+		fresh, err := p.refresh(f.stored())
+		wantToken(t, fresh, err, "canary-their-a")
+		f.wantRecord(says{})
+		f.wantAsked(1)
+	})
+}
+
+func TestMissingRefreshTokenNeedsReauthorization(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p, rejected := f.start(nil), f.put(`{"access_token":"canary-a1"}`)
+		for range 100 {
+			fresh, err := p.refresh(rejected)
+			wantError(t, fresh, err, refresh.ErrReauthorizationRequired)
 		}
-	}
-	for _, body := range []string{`{"error":7}`, `{"error":null}`, `{"error":{"error":"invalid_grant"}}`, `{"errors":["invalid_grant"]}`, `{"error_description":"invalid_grant"}`} {
-		if _, problem := (&answer{status: 400, body: []byte(body)}).classify(); outcomeOf(problem) != unspent {
-			t.Errorf("%s: %s", body, outcomeOf(problem))
-		}
-	}
+		f.wantAsked(0)
+		p.wantEvents(refresh.Refused, 1)
+	})
 }
 
-func TestAnErrorCodeInAFormCounts(t *testing.T) {
-	a := &answer{status: 400, contentType: "application/x-www-form-urlencoded", body: []byte("error=invalid_grant&error_description=x")}
-	if _, problem := a.classify(); outcomeOf(problem) != permanent {
-		t.Errorf("got %+v", problem)
-	}
-}
-
-func TestTokensBesideAnErrorAreNotDropped(t *testing.T) {
-	a := &answer{status: 200, body: []byte(`{"error":"invalid_grant","refresh_token":"r2"}`)}
-	object, problem := a.classify()
-	if !bytes.Equal(object, a.body) || outcomeOf(problem) != permanent {
-		t.Errorf("got %s, %+v", object, problem)
-	}
-}
-
-func TestACutAnswerThatMayHaveHadTokensIsSilence(t *testing.T) {
-	for _, body := range []string{"", "{", `{"access_tok`, page64} {
-		a := &answer{status: 200, body: []byte(body), cut: true}
-		if object, problem := a.classify(); object != nil || outcomeOf(problem) != unknown || !problem.silent {
-			t.Errorf("%.20q: %s, %+v", body, object, problem)
-		}
-	}
-}
-
-var page64 = strings.Repeat("<", 64)
-
-func TestAProblemTellsNothingThatTheEndpointWrote(t *testing.T) {
-	for _, body := range []string{
-		`{"error":"canary-r1"}`, `{"error":"invalid_grant","error_description":"canary-r1"}`, `{"error":"canary` + strings.Repeat("r", 50) + `"}`, "canary-r1",
+func TestRefreshTokenBesideAnUnusableAccessTokenIsKept(t *testing.T) {
+	for name, answer := range map[string]string{
+		"no access token":    `{"refresh_token":"canary-r2"}`,
+		"control characters": `{"refresh_token":"canary-r2","access_token":"a\nb"}`,
+		"cut off":            `{"refresh_token":"canary-r2","access_tok`,
+		"an error beside it": `{"refresh_token":"canary-r2","error":"invalid_grant"}`,
 	} {
-		for _, status := range []int{200, 302, 400, 500} {
-			if _, problem := (&answer{status: status, body: []byte(body)}).classify(); problem == nil || strings.Contains(problem.Error(), "canary") {
-				t.Errorf("%d %s: %v", status, body, problem)
-			}
-		}
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				p, rejected := f.start(nil), f.stored()
+				f.answers(always(200, answer))
+				fresh, err := p.refresh(rejected)
+				wantError(t, fresh, err, refresh.ErrFailed)
+				if errors.Is(err, refresh.ErrReauthorizationRequired) {
+					t.Errorf("%v is for good", err)
+				}
+				p.settled()
+				f.wantDocument(`{"access_token":"canary-a1","refresh_token":"canary-r2","note":"kept"}`)
+				p.wantEvents(refresh.Unusable, 1)
+				f.answers(rotate)
+				time.Sleep(2 * time.Second)
+				fresh, err = p.refresh(rejected)
+				wantToken(t, fresh, err, "canary-a3")
+			})
+		})
 	}
+}
+
+// The rotation may have been in what is cut off.
+func TestWithTakeoverNeverAnAnswerThatIsCutOffIsNotGuessed(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.configure(takeover(never))
+		p := f.start(nil)
+		f.answers(always(200, `{"access_token":"canary-a2","refresh_tok`))
+		fresh, err := p.refresh(f.stored())
+		wantToken(t, fresh, err, "canary-a2")
+		f.wantRecord(refusedFor("canary-r1"))
+		none, err := p.refresh(fresh)
+		wantError(t, none, err, refresh.ErrReauthorizationRequired)
+		f.wantAsked(1)
+	})
 }

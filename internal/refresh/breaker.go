@@ -1,93 +1,255 @@
 package refresh
 
 import (
+	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 const (
-	// silentAnswers in a row open the breaker of a token endpoint.
-	silentAnswers = 3
+	// recentOutcomes is how many credentials a breaker looks at, those that were used last;
+	// minNoAnswers is how many of them at least, and half of them, have had no answer when
+	// it opens.
+	recentOutcomes = 10
+	minNoAnswers   = 3
 
-	// maxUnconnected is how long an open breaker waits at most after an attempt to
-	// connect that failed: it costs nothing.
-	maxUnconnected = 5 * time.Second
+	// maxBreakers is how many are kept of which there is nothing to tell.
+	maxBreakers = 1000
+
+	// maxProbe is how long those that have not failed wait for one of them that tries
+	// before another one does.
+	maxProbe = 2 * time.Second
 )
 
-// breakers keep token endpoints that do not answer from being asked by everybody:
-// after three silent answers in a row (none, 500, 502, 504) an endpoint is asked
-// by one request at a time, after a delay that grows.
+// longestPause is how long an open breaker waits at most after a request that had no
+// answer.
+func longestPause(lane int, wrong *tokenrequest.Error) time.Duration {
+	switch {
+	case wrong.Unspent:
+		return 5 * time.Second // to connect costs nothing
+	case lane == unfailed && wrong.Status != 0:
+		return time.Second // the endpoint is there: it may be the credential's own fault
+	case lane == unfailed:
+		return 30 * time.Second // the token may have been spent
+	}
+	return maxCooldown
+}
+
+// breakers keep token endpoints that do not answer from being asked by everybody. A
+// breaker opens when half of the credentials that were used last had no answer (none, 500,
+// 502, 504). Then one request at a time tries, after a delay that grows, and the first
+// answer to any closes it.
+//
+// What is wrong may be the credentials that got no answer, and not the endpoint. So those
+// that have not failed themselves do not wait for those that have: each kind tries on its
+// own, and a request of the first kind waits for the one that tries.
 type breakers struct {
 	mu    sync.Mutex
-	byURL map[string]*breaker // those that were silent last
+	byURL map[string]*breaker
 }
 
 type breaker struct {
-	silent  int // answers in a row
+	recent []attempt // of different credentials, the last one at the end
+	open   bool
+	lanes  [2]lane
+}
+
+// Lanes: of the credentials that have not failed, and of those that have.
+const (
+	unfailed = iota
+	failed
+)
+
+// attempt is what came of the last request with a credential.
+type attempt struct {
+	key      credential.Key
+	noAnswer bool
+}
+
+// lane is where the requests of one kind stand in line.
+type lane struct {
 	until   time.Time
-	probing bool // one request is under way though the breaker is open
+	failed  int           // in a row
+	probing chan struct{} // not nil: one tries; closed when that is over
 }
 
-// allow reports whether the endpoint at url may be asked now, and whether that is
-// the one request that tries an open breaker. If so, the caller calls report or
-// cancel.
-func (b *breakers) allow(url string, now time.Time) (allowed, probe bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.byURL[url]
-	if e == nil || e.silent < silentAnswers {
-		return true, false
-	}
-	if e.probing || now.Before(e.until) {
-		return false, false
-	}
-	e.probing = true
-	return true, true
+// permit is what it takes to send a token request.
+type permit struct {
+	breakers *breakers
+	url      string
+	key      credential.Key
+	lane     int
+	probe    chan struct{} // this is the one that tries an open breaker
 }
 
-// opened reports whether the breaker of url is open now: a request that was allowed
-// before that, and is not the probe, is better not sent.
-func (b *breakers) opened(url string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.byURL[url]
-	return e != nil && e.silent >= silentAnswers
-}
-
-// cancel takes back an allow that came to nothing.
-func (b *breakers) cancel(url string, probe bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if e := b.byURL[url]; e != nil && probe {
-		e.probing = false
+// admit returns a permit for the endpoint at url, or for how long there is none. Whoever
+// gets one reports or cancels. hasFailed says that the credential's own last request had
+// no answer.
+func (b *breakers) admit(ctx context.Context, url string, key credential.Key, hasFailed bool) (*permit, time.Duration) {
+	p := &permit{breakers: b, url: url, key: key}
+	if hasFailed {
+		p.lane = failed
 	}
-}
-
-// report notes an answer of the endpoint at url, or what was wrong with it. What was
-// on its way when the breaker opened does not make it wait longer.
-func (b *breakers) report(url string, trouble *problem, probe bool, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if trouble == nil || !trouble.silent {
-		delete(b.byURL, url)
-		return
-	}
-	e := b.byURL[url]
-	if e == nil {
-		e = &breaker{}
-		if b.byURL == nil {
-			b.byURL = make(map[string]*breaker)
+	deadline := time.After(maxWait)
+	for patient := true; ; {
+		probing, wait := p.try(time.Now(), patient)
+		switch {
+		case probing == nil && wait == 0:
+			return p, 0
+		case probing == nil:
+			return nil, wait
 		}
-		b.byURL[url] = e
+		select {
+		case <-probing:
+		case <-time.After(maxProbe):
+			patient = false
+		case <-deadline:
+			return nil, minCooldown
+		case <-ctx.Done():
+			return nil, minCooldown
+		}
 	}
-	if e.silent >= silentAnswers && !probe {
+}
+
+// try returns what to wait for, or for how long: nothing and 0 if the request may be made.
+// Who is not patient does not wait for who tries.
+func (p *permit) try(now time.Time, patient bool) (probing <-chan struct{}, wait time.Duration) {
+	p.breakers.mu.Lock()
+	defer p.breakers.mu.Unlock()
+	b := p.breakers.byURL[p.url]
+	if b == nil || !b.open {
+		return nil, 0
+	}
+	l := &b.lanes[p.lane]
+	switch {
+	case l.probing != nil && p.lane == unfailed && !patient:
+	case l.probing != nil && p.lane == unfailed:
+		return l.probing, 0
+	case l.probing != nil:
+		return nil, minCooldown
+	case now.Before(l.until):
+		return nil, l.until.Sub(now)
+	}
+	l.probing = make(chan struct{})
+	p.probe = l.probing
+	return nil, 0
+}
+
+// stillHolds reports whether the request may be made now, though the breaker may have
+// opened since the permit was given.
+func (p *permit) stillHolds(ctx context.Context) bool {
+	p.breakers.mu.Lock()
+	b := p.breakers.byURL[p.url]
+	opened := b != nil && b.open && p.probe == nil
+	p.breakers.mu.Unlock()
+	if !opened {
+		return true
+	}
+	again, _ := p.breakers.admit(ctx, p.url, p.key, p.lane == failed)
+	if again == nil {
+		return false
+	}
+	p.probe = again.probe
+	return true
+}
+
+// cancel gives the permit back: no request was made.
+func (p *permit) cancel() {
+	p.breakers.mu.Lock()
+	defer p.breakers.mu.Unlock()
+	p.endProbe(p.breakers.byURL[p.url])
+}
+
+// endProbe lets go who waits for this one. The mutex is held; b may be nil.
+func (p *permit) endProbe(b *breaker) {
+	if p.probe == nil {
 		return
 	}
-	e.silent++
-	e.probing = false
-	longest := maxRest // each request may cost a token that was spent without an answer
-	if trouble.unspent {
-		longest = maxUnconnected
+	close(p.probe)
+	if b != nil && b.lanes[p.lane].probing == p.probe {
+		b.lanes[p.lane].probing = nil
 	}
-	e.until = now.Add(backoff(minRest, longest, e.silent-silentAnswers+1))
+	p.probe = nil
+}
+
+// report notes what came of the request: an answer, if nothing is wrong or there is one in
+// spite of it. It may be called once more when an answer comes late.
+func (p *permit) report(wrong *tokenrequest.Error) {
+	all := p.breakers
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	b := all.of(p.url)
+	noAnswer := wrong != nil && wrong.NoResponse
+	probed := p.probe != nil
+	b.note(attempt{p.key, noAnswer})
+	switch l := &b.lanes[p.lane]; {
+	case !noAnswer:
+		b.close()
+	case b.open && probed:
+		l.failed++
+		l.until = time.Now().Add(backoff(minCooldown, longestPause(p.lane, wrong), l.failed))
+	case !b.open && b.shouldOpen():
+		b.open = true
+		b.lanes[failed].until = time.Now().Add(backoff(minCooldown, maxCooldown, 1))
+	}
+	p.endProbe(b)
+}
+
+// of returns the breaker of url. Of many, those are forgotten that have nothing to tell. The
+// mutex is held.
+func (b *breakers) of(url string) *breaker {
+	known := b.byURL[url]
+	if known != nil {
+		return known
+	}
+	if len(b.byURL) >= maxBreakers {
+		maps.DeleteFunc(b.byURL, func(_ string, known *breaker) bool { return !known.open && known.noAnswers() == 0 })
+	}
+	if b.byURL == nil {
+		b.byURL = make(map[string]*breaker)
+	}
+	known = &breaker{}
+	b.byURL[url] = known
+	return known
+}
+
+// note notes what came last of a credential.
+func (b *breaker) note(a attempt) {
+	b.recent = slices.DeleteFunc(b.recent, func(known attempt) bool { return known.key == a.key })
+	b.recent = append(b.recent, a)
+	if len(b.recent) > recentOutcomes {
+		b.recent = slices.Delete(b.recent, 0, 1)
+	}
+}
+
+// close closes the breaker after an answer. Those who had none before are forgotten, as it
+// may have been their own fault.
+func (b *breaker) close() {
+	if !b.open {
+		return
+	}
+	b.open = false
+	for i := range b.lanes {
+		b.lanes[i].until, b.lanes[i].failed = time.Time{}, 0
+	}
+	b.recent = slices.DeleteFunc(b.recent, func(a attempt) bool { return a.noAnswer })
+}
+
+func (b *breaker) noAnswers() (n int) {
+	for _, a := range b.recent {
+		if a.noAnswer {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *breaker) shouldOpen() bool {
+	n := b.noAnswers()
+	return n >= minNoAnswers && 2*n >= len(b.recent)
 }

@@ -5,176 +5,124 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
-// commit brings what g granted into the store. fresh is g over the document that
-// was claimed, nil if that is not known. Who waits for f gets it when it is
-// stored, or after releaseAfter if that takes longer. If it is of no use to
-// requests, unusable says why, and is returned in the end.
-func (c *Coordinator) commit(f *flight, p *Provider, key credential.Key, e *entry, g *grant, fresh *credential.Credential, unusable error) (*credential.Credential, error) {
-	if fresh != nil {
-		if unusable == nil {
-			c.succeeded(p, key, g, fresh)
-			c.cache.SetNext(key, fresh)
-		}
-		timer := time.AfterFunc(releaseAfter, func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			f.release(fresh, unusable)
-		})
-		defer timer.Stop()
+// commitFresh brings new tokens into the store that this flight obtained for base, the
+// document with its claim. Who waits gets them when they are stored, or after
+// releaseAfter if that takes longer.
+func (r *renewal) commitFresh(claim *pendingClaim, base version, tokens *tokenResponse) result {
+	fresh, unusable := tokens.over(r, base.Credential)
+	if fresh != nil && unusable == nil {
+		claim.fresh = fresh
+		r.succeeded(fresh)
+		r.cache.SetNext(r.key, fresh)
 	}
-	r := c.revisionFor(p, key, e, g)
-	r.waiting = func(attempt int, pause time.Duration, err error) {
-		if fresh != nil && unusable == nil {
-			c.cache.SetNext(key, fresh) // it may have been read anew from the store
-		}
-		c.writeDown(p, e)
-		p.logger().Error("a refreshed credential waits for the store to take it",
-			"provider", p.Name, "error", err, "in_journal", e.noted, "attempt", attempt, "pause", pause)
-	}
-	stored, err := c.revise(f, p, key, r)
+	release := time.AfterFunc(releaseAfter, func() { r.releaseWaiters(fresh, unusable) })
+	defer release.Stop()
+	stored, err := r.commit(claim, tokens)
 	switch {
-	case errors.Is(err, errMovedOn), errors.Is(err, errDeleted):
+	case errors.Is(err, errConcurrentUpdate), errors.Is(err, errDeleted):
+		return failure(err)
+	case err != nil && claim.fresh != nil:
+		return result{credential: claim.fresh} // it is in the journal, and stored later
+	case err != nil:
+		return failure(err)
+	}
+	return result{credential: stored}
+}
+
+// commit brings new tokens into the store, over the newest version, whatever it is. What
+// somebody else wrote meanwhile stays: their refresh token wins over ours, with
+// errConcurrentUpdate; other fields of theirs are kept. It returns the document with them.
+func (r *renewal) commit(claim *pendingClaim, tokens *tokenResponse) (*credential.Credential, error) {
+	stored, err := r.update(claim, r.merge(claim, tokens))
+	switch {
+	case errors.Is(err, errPending):
+		r.tell(Event{Kind: CommitDelayed, Err: err, FromJournal: claim.adopted})
 		return nil, err
 	case err != nil:
-		p.logger().Error("a refreshed credential was not stored", "provider", p.Name, "error", err, "in_journal", e.noted)
-		if fresh == nil {
-			return nil, err
+		return nil, err
+	}
+	if _, unusable := tokens.over(r, stored); unusable != nil {
+		e := Event{Kind: Unusable, Err: unusable}
+		if tokens.wrong != nil {
+			e = eventOf(Unusable, tokens.wrong)
+			e.Err = unusable
 		}
-		return fresh, unusable
-	case unusable != nil:
-		return nil, c.fail(p, key, stored, unusable, 0)
+		return nil, r.fail(stored, e)
 	}
-	if fresh == nil {
-		c.succeeded(p, key, g, stored)
-	}
-	c.cache.SetNext(key, stored)
-	p.logger().Info("credential refreshed", "provider", p.Name, "duration", time.Since(g.at), "from_journal", e.adopted)
+	r.succeeded(stored)
+	r.cache.SetNext(r.key, stored)
+	r.tell(Event{Kind: Refreshed, Duration: time.Since(tokens.at), FromJournal: claim.adopted})
 	return stored, nil
 }
 
-// revisionFor merges g over the newest version, whatever it is. What somebody else
-// wrote meanwhile stays: their refresh token wins over ours, with errMovedOn; other
-// fields of theirs are kept.
-func (c *Coordinator) revisionFor(p *Provider, key credential.Key, e *entry, g *grant) revision {
-	o := p.Scheme.OAuth2()
-	return revision{entry: e, decide: func(held version, known record, again bool) (document []byte, verdict, err error) {
-		fresh, unusable := g.over(o, held.Credential)
-		claimed := e.Nonce != "" && known.Nonce == e.Nonce
+// merge is the change of the document that brings new tokens in.
+func (r *renewal) merge(claim *pendingClaim, tokens *tokenResponse) change {
+	o := r.oauth2
+	return func(held version, known record, again bool) ([]byte, error) {
+		fresh, unusable := tokens.over(r, held.Credential)
+		claimed := known.Nonce == claim.Nonce
 		switch {
 		case fresh != nil && sameTokens(o, held.Credential, fresh) && !claimed:
-			return nil, nil, nil // it is in
-		case !holdsRefreshToken(o, held.Credential, g.spent):
-			if fresh != nil && sameRefreshToken(o, held.Credential, fresh) {
-				return nil, nil, nil // it is in, and somebody changed the rest
+			return nil, nil // it is in
+		case !r.holds(held.Credential, tokens.spent):
+			if fresh != nil && r.sameRefreshToken(held.Credential, fresh) {
+				return nil, nil // it is in, and somebody changed the rest
 			}
-			return nil, errMovedOn, nil
+			return nil, errConcurrentUpdate
 		case fresh == nil:
-			return nil, unusable, nil
+			return nil, unusable
 		}
 		token, err := o.RefreshToken(fresh)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		print := fingerprint(token)
-		if token != g.spent && (again || e.adopted) {
-			in, err := c.spoke(key, o, e.BaseVersion, held.Version(), print)
+		stays := token == tokens.spent
+		if !stays && (again || claim.adopted) {
+			moved, err := r.movedOn(claim.BaseVersion, held.Version(), tokens.spent)
 			if err != nil {
-				return nil, nil, err
+				return nil, storeError{err}
 			}
-			if in {
-				return nil, errMovedOn, nil // somebody went back after it was in
+			if moved {
+				return nil, errConcurrentUpdate // perhaps it was in, and somebody went back
 			}
 		}
-		if token == g.spent && known.claimed() && (!claimed || known.Over != "") {
+		if stays && known.claimed() && (!claimed || known.Over != "") {
 			// The token goes on, and so does the other's claim on it.
-			return fresh.Stored(), nil, nil
+			return fresh.Stored(), nil
 		}
-		r := record{Status: statusReady, Fingerprint: print}
-		if token == g.spent && !g.whole && o.Takeover < 0 {
+		if claim.claimless && recordOf(held.Credential) == (record{}) && r.options.Name == "" {
+			return fresh.Stored(), nil // no claim was made
+		}
+		says := record{Status: statusReady, Fingerprint: fingerprint(token)}
+		switch {
+		case stays && tokens.complete:
+			says.Survived = yes
+		case stays && o.Takeover < 0 && o.Rotation != scheme.RotationNone:
 			// Its successor is lost, and nobody may send it again.
-			r.Status = statusReauthorize
+			says.Status = statusReauthorize
 		}
-		if e.Nonce == "" && recordOf(held.Credential) == (record{}) && c.name == "" {
-			return fresh.Stored(), nil, nil // no claim was made
-		}
-		r = r.keeping(recordOf(held.Credential))
-		r.By = c.name
-		document, err = r.in(fresh)
-		return document, nil, err
-	}}
-}
-
-// writeDown puts the answer of e into the journal, if it is not there yet.
-func (c *Coordinator) writeDown(p *Provider, e *entry) {
-	if e.noted || e.answer == nil || e.Nonce == "" {
-		return
+		says = says.keeping(recordOf(held.Credential))
+		says.By = r.options.Name
+		return says.in(fresh)
 	}
-	err := c.notes.answer(e.Nonce, *e.answer)
-	if e.noted = err == nil; !e.noted {
-		p.logger().Error("new tokens are in memory only: the journal cannot be written", "provider", p.Name, "error", err)
-	}
-}
-
-// commitAnswered takes up the commits that were not made: of dead processes, and
-// this one's own. It returns errMovedOn if it changed anything.
-func (c *Coordinator) commitAnswered(f *flight, p *Provider, key credential.Key) error {
-	var moved error
-	for _, e := range c.entries(key, true) {
-		a, err := readAnswer(e.answer.Response)
-		if err != nil {
-			p.logger().Error("a journal has an answer that cannot be read", "provider", p.Name, "error", err)
-			c.settle(e)
-			continue
-		}
-		g, _ := newGrant(a, e.answer.SpentToken, e.answer.At)
-		if g == nil {
-			// Nothing in it to commit. The claim is as one without an answer.
-			c.setAnswer(e, nil)
-			continue
-		}
-		if _, err := c.commit(f, p, key, e, g, nil, nil); errors.Is(err, errPending) {
-			return err
-		}
-		moved = errMovedOn
-	}
-	return moved
-}
-
-// setAnswer notes in memory what the endpoint answered to e; nil if there are no
-// tokens in it.
-func (c *Coordinator) setAnswer(e *entry, a *journal.Answer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e.answer = a
-}
-
-// newAnswer is what the journal gets.
-func newAnswer(a *answer, g *grant) *journal.Answer {
-	return &journal.Answer{SpentToken: g.spent, Response: a.raw(), At: g.at}
 }
 
 // succeeded notes that fresh came from the token endpoint.
-func (c *Coordinator) succeeded(p *Provider, key credential.Key, g *grant, fresh *credential.Credential) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (r *renewal) succeeded(fresh *credential.Credential) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	s := c.state(key, now)
-	s.failures, s.rest, s.postponed = 0, nil, 0
-	s.setOwn(p, fresh)
-	s.aheadAfter = now.Add(lookInterval)
-	o := p.Scheme.OAuth2()
-	if expiresAt, ok, _ := o.ExpiresAt(fresh); ok {
-		if at := nextAhead(o, now, expiresAt); at.After(s.aheadAfter) {
+	s := r.state(r.key, now)
+	s.failures, s.noAnswer, s.cooldown, s.postponed = 0, false, nil, 0
+	s.setOwn(r.provider, fresh)
+	s.aheadAfter = now.Add(aheadPause)
+	if expiresAt, ok, _ := r.oauth2.ExpiresAt(fresh); ok {
+		if at := nextAhead(r.oauth2, now, expiresAt); at.After(expiresAt.Add(-r.oauth2.RefreshAhead)) {
 			s.aheadAfter = at
 		}
-	}
-	if g.whole {
-		// A provider that gives no new refresh token, or the same one, does not rotate.
-		c.lasting[p.Fingerprint] = holdsRefreshToken(o, fresh, g.spent)
 	}
 }
 
@@ -189,12 +137,7 @@ func sameTokens(o *scheme.OAuth2, held, fresh *credential.Credential) bool {
 }
 
 // sameRefreshToken reports whether both have one, and the same.
-func sameRefreshToken(o *scheme.OAuth2, a, b *credential.Credential) bool {
-	token, err := o.RefreshToken(b)
-	return err == nil && holdsRefreshToken(o, a, token)
-}
-
-func holdsRefreshToken(o *scheme.OAuth2, c *credential.Credential, token string) bool {
-	held, err := o.RefreshToken(c)
-	return err == nil && held == token
+func (r *renewal) sameRefreshToken(a, b *credential.Credential) bool {
+	token, err := r.oauth2.RefreshToken(b)
+	return err == nil && r.holds(a, token)
 }

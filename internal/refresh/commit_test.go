@@ -1,16 +1,16 @@
-package refresh
+package refresh_test
 
 import (
 	"context"
 	"errors"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 func TestOperatorsWriteDuringTheTokenRequest(t *testing.T) {
@@ -32,316 +32,227 @@ func TestOperatorsWriteDuringTheTokenRequest(t *testing.T) {
 			`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"changed","more":[1]}`, "canary-a2",
 			`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"changed","more":[1]}`, 1,
 		},
-		"the same document written anew": {
-			`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"kept"}`, "canary-a2",
-			`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`, 1,
-		},
 		"a document without a refresh token wins": {
 			`{"access_token":"canary-their-a"}`, "canary-their-a", `{"access_token":"canary-their-a"}`, 1,
 		},
 		"deleted stays deleted": {"", "", "", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, f *fixture) {
-				rejected := f.stored()
-				f.answers(func(form url.Values) (int, string) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				p, rejected := f.start(nil), f.stored()
+				f.answers(func(form url.Values) *tokenrequest.Response {
 					f.answers(rotate)
 					if test.operator == "" {
-						if err := f.store.Delete(context.Background(), key); err != nil {
-							t.Error(err)
-						}
+						f.delete()
 					} else {
 						f.put(test.operator)
 					}
 					return rotate(form)
 				})
-				fresh, err := f.refresh(rejected)
-				if test.token != "" {
-					wantToken(t, fresh, err, test.token)
-				} else {
-					wantError(t, fresh, err, ErrFailed)
-				}
-				f.wait()
+				fresh, err := p.refresh(rejected)
+				p.settled()
 				f.wantAsked(test.asked)
 				if test.stored != "" {
-					wantDocument(t, f.stored(), test.stored)
-					wantToken(t, f.cached(), nil, test.token)
+					wantToken(t, fresh, err, test.token)
+					f.wantDocument(test.stored)
+					wantToken(t, p.cached(), nil, test.token)
 					return
 				}
 				if _, err := f.store.Get(context.Background(), key); !errors.Is(err, credential.ErrNotFound) {
 					t.Errorf("the store has it: %v", err)
 				}
-				if _, err := f.cache.Get(context.Background(), key); !errors.Is(err, credential.ErrNotFound) {
-					t.Errorf("the cache has it: %v", err)
-				}
 			})
 		})
+	}
+}
+
+// commits has a fate for the writes that follow the answer.
+func (p *process) commits(fate func(func() (uint64, error)) (uint64, error)) answerer {
+	return func(form url.Values) *tokenrequest.Response {
+		p.link.puts(fate)
+		return rotate(form)
 	}
 }
 
 func TestOperatorsWriteRightBeforeTheCommit(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		rejected := f.stored()
-		var once atomic.Bool
-		f.store.Fault = func(op string, _ credential.Key) error {
-			if f.commits(op) && once.CompareAndSwap(false, true) {
-				f.put(`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"changed"}`)
-			}
-			return nil
-		}
-		fresh, err := f.refresh(rejected)
-		wantToken(t, fresh, err, "canary-a2")
-		f.wait()
-		f.wantAsked(1)
-		wantDocument(t, f.stored(), `{"access_token":"canary-a2","refresh_token":"canary-r2","note":"changed"}`)
-		if fresh.Version() != 4 || f.cached().Version() != 4 { // after the claim and theirs
-			t.Errorf("versions %d and %d", fresh.Version(), f.cached().Version())
-		}
-	})
-}
-
-func TestALostAnswerToTheCommitIsReadBack(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		var lost atomic.Bool
-		f.store.After = func(op string, _ credential.Key) error {
-			if f.commits(op) && lost.CompareAndSwap(false, true) {
-				return credential.ErrUnavailable
-			}
-			return nil
-		}
-		fresh, err := f.refresh(f.stored())
-		wantToken(t, fresh, err, "canary-a2")
-		f.wait()
-		if v := f.stored().Version(); v != 3 || f.store.Puts() != 3 {
-			t.Errorf("version %d after %d writes; written twice?", v, f.store.Puts())
-		}
-	})
-}
-
-func TestALostAnswerIsReadBackWithoutRotationToo(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		f.answers(always(200, `{"access_token":"canary-a2","expires_in":60}`))
-		rejected := f.stored()
-		var lost atomic.Bool
-		f.store.After = func(op string, _ credential.Key) error {
-			if f.commits(op) && lost.CompareAndSwap(false, true) {
-				return credential.ErrUnavailable
-			}
-			return nil
-		}
-		fresh, err := f.refresh(rejected)
-		wantToken(t, fresh, err, "canary-a2")
-		f.wait()
-		if v := f.stored().Version(); v != 3 {
-			t.Errorf("version %d; written twice?", v)
-		}
-	})
-}
-
-func TestNewTokenStaysInTheCacheWhileTheStoreHasTheOldOne(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		rejected := f.stored()
-		var down atomic.Bool
-		down.Store(true)
-		f.store.Fault = func(op string, _ credential.Key) error {
-			if f.commits(op) && down.Load() {
-				return credential.ErrUnavailable
-			}
-			return nil
-		}
-		fresh, err := f.refresh(rejected)
-		wantToken(t, fresh, err, "canary-a2")
-		time.Sleep(10 * time.Minute)
-		f.cache.Forget(key)
-		f.cached() // reads the old one again
-		time.Sleep(2 * maxCommitPause)
-		wantToken(t, f.cached(), nil, "canary-a2")
-		down.Store(false)
-		f.wait()
-		wantToken(t, f.stored(), nil, "canary-a2")
-		f.wantAsked(1)
-	})
-}
-
-func TestStoreDownAfterTheSpend(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		rejected := f.stored()
-		var down atomic.Bool
-		var answered time.Time
-		f.store.Fault = func(string, credential.Key) error {
-			if down.Load() {
-				return credential.ErrUnavailable
-			}
-			return nil
-		}
-		f.answers(func(form url.Values) (int, string) {
-			down.Store(true)
-			answered = time.Now()
-			return rotate(form)
-		})
-		fresh, err := f.refresh(rejected)
-		wantToken(t, fresh, err, "canary-a2")
-		if took := time.Since(answered); took > 250*time.Millisecond {
-			t.Errorf("served %v after the answer", took)
-		}
-
-		// Ten minutes of outage: the new token serves, and no other is asked for,
-		// whatever is rejected.
-		for range 600 {
-			late, err := f.refresh(rejected)
-			wantToken(t, late, err, "canary-a2")
-			start := time.Now()
-			none, err := f.refresh(fresh)
-			wantError(t, none, err, ErrFailed)
-			if time.Since(start) != 0 {
-				t.Error("a call waits for the commit")
-			}
-			f.Ahead(f.provider, tenant, parse(t, credential.Document{Data: []byte(`{"access_token":"x","expires_at":"1999-01-01T00:00:00Z"}`)}))
-			wantToken(t, f.cached(), nil, "canary-a2")
-			time.Sleep(time.Second)
-		}
-		f.wantAsked(1)
-
-		down.Store(false)
-		f.wait()
-		wantDocument(t, f.stored(), `{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`)
-		f.answers(rotate)
-		next, err := f.refresh(fresh)
-		wantToken(t, next, err, "canary-a3")
-	})
-}
-
-func TestStoreThatHangsAfterTheSpend(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		rejected := f.stored()
-		var hang atomic.Bool
-		release := make(chan struct{})
-		f.store.Fault = func(string, credential.Key) error {
-			if hang.Load() {
-				<-release
-			}
-			return nil
-		}
-		f.answers(func(form url.Values) (int, string) { hang.Store(true); return rotate(form) })
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		f.answers(p.commits(first(4, func(put func() (uint64, error)) (uint64, error) {
+			f.put(`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"changed"}`)
+			return put()
+		})))
 		start := time.Now()
-		fresh, err := f.refresh(rejected)
+		fresh, err := p.refresh(f.stored())
 		wantToken(t, fresh, err, "canary-a2")
-		if took := time.Since(start); took != releaseAfter {
-			t.Errorf("took %v", took)
-		}
-		wantToken(t, f.cached(), nil, "canary-a2")
-		time.Sleep(time.Minute)
-		hang.Store(false)
-		close(release)
-		f.wait()
-		wantToken(t, f.stored(), nil, "canary-a2")
+		wantTook(t, start, 0)
 		f.wantAsked(1)
-	})
-}
-
-func TestCloseGivesUpACommitThatTheStoreDoesNotTake(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		var down atomic.Bool
-		f.store.Fault = func(string, credential.Key) error {
-			if down.Load() {
-				return credential.ErrUnavailable
-			}
-			return nil
-		}
-		rejected := f.stored()
-		f.answers(func(form url.Values) (int, string) { down.Store(true); return rotate(form) })
-		fresh, err := f.refresh(rejected)
-		wantToken(t, fresh, err, "canary-a2")
-		f.Close()
-		f.wait()
-		if !strings.Contains(f.log.String(), "was not stored") {
-			t.Errorf("log: %s", f.log.String())
+		f.wantDocument(`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"changed"}`)
+		if fresh.Version() != 7 || p.cached().Version() != 7 { // after the claim and theirs
+			t.Errorf("versions %d and %d", fresh.Version(), p.cached().Version())
 		}
 	})
 }
 
-func TestReadOnlyStoreEndsTheCommit(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		rejected := f.stored()
-		f.store.Fault = func(op string, _ credential.Key) error {
-			if f.commits(op) {
-				return credential.ErrReadOnly
-			}
-			return nil
+func TestCommitWithAnUnclearAnswerIsReadBack(t *testing.T) {
+	for name, fate := range unclear {
+		for _, body := range []string{granted, `{"access_token":"canary-a2"}`} {
+			t.Run(name+body, func(t *testing.T) {
+				inFleet(t, func(t *testing.T, f *fleet) {
+					p, before := f.start(nil), f.stored()
+					f.answers(func(url.Values) *tokenrequest.Response {
+						p.link.puts(fate())
+						return status(200, body)
+					})
+					fresh, err := p.refresh(before)
+					wantToken(t, fresh, err, "canary-a2")
+					time.Sleep(2 * time.Minute)
+					if v := f.stored().Version(); v != before.Version()+2 {
+						t.Errorf("version %d", v)
+					}
+					wantToken(t, f.stored(), nil, "canary-a2")
+					if f.record()["status"] != "ready" {
+						t.Errorf("the record is %v", f.record())
+					}
+					f.wantAsked(1)
+				})
+			})
 		}
-		fresh, err := f.refresh(rejected)
-		wantToken(t, fresh, err, "canary-a2")
-		f.wait()
-		if !strings.Contains(f.log.String(), "level=ERROR") {
-			t.Error("the loss is not logged")
-		}
-	})
+	}
 }
 
-func TestRefreshTokenBesideAnUnusableAccessTokenIsKept(t *testing.T) {
-	for name, answer := range map[string]string{
-		"no access token":    `{"refresh_token":"canary-r2"}`,
-		"control characters": `{"refresh_token":"canary-r2","access_token":"a\nb"}`,
-		"cut off":            `{"refresh_token":"canary-r2","access_tok`,
-		"an error beside it": `{"refresh_token":"canary-r2","error":"invalid_grant"}`,
-	} {
+func TestReleaseWithAnUnclearAnswerIsReadBack(t *testing.T) {
+	for name, fate := range unclear {
+		for code, want := range map[int]says{429: readyFor("canary-r1"), 400: refusedFor("canary-r1")} {
+			t.Run(name, func(t *testing.T) {
+				inFleet(t, func(t *testing.T, f *fleet) {
+					p, before := f.start(nil), f.stored()
+					f.answers(func(url.Values) *tokenrequest.Response {
+						p.link.puts(fate())
+						return status(code, `{"error":"invalid_grant"}`)
+					})
+					fresh, err := p.refresh(before)
+					if fresh != nil || errors.Is(err, refresh.ErrReauthorizationRequired) != (code == 400) {
+						t.Errorf("got %v, %v", fresh, err)
+					}
+					time.Sleep(2 * time.Minute)
+					f.wantRecord(want)
+					f.wantDocument(string(before.JSON()))
+				})
+			})
+		}
+	}
+}
+
+// Who waits gets new tokens within a quarter of a second, whether or not the store takes
+// them. They are stored when it does.
+func TestStoreDownAfterTheSpend(t *testing.T) {
+	for name, hangs := range map[string]bool{"fails": false, "hangs": true} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, f *fixture) {
-				f.answers(always(200, answer))
-				rejected := f.stored()
-				fresh, err := f.refresh(rejected)
-				wantError(t, fresh, err, ErrFailed)
-				if errors.Is(err, ErrReauthorizationRequired) {
-					t.Errorf("%v is for good", err)
+			inFleet(t, func(t *testing.T, f *fleet) {
+				p, rejected := f.start(nil), f.stored()
+				p.Start()
+				var down atomic.Bool
+				down.Store(true)
+				back := make(chan struct{})
+				f.answers(func(form url.Values) *tokenrequest.Response {
+					p.link.gets(func() error {
+						if down.Load() && hangs {
+							<-back
+						}
+						if down.Load() {
+							return credential.ErrUnavailable
+						}
+						return nil
+					})
+					return rotate(form)
+				})
+				start := time.Now()
+				fresh, err := p.refresh(rejected)
+				wantToken(t, fresh, err, "canary-a2")
+				if took := time.Since(start); took > 250*time.Millisecond {
+					t.Errorf("served %v after the answer", took)
 				}
-				f.wait()
-				wantDocument(t, f.stored(), `{"access_token":"canary-a1","refresh_token":"canary-r2","note":"kept"}`)
 				f.answers(rotate)
-				time.Sleep(2 * time.Second)
-				fresh, err = f.refresh(rejected)
-				wantToken(t, fresh, err, "canary-a3")
+				if !hangs {
+					// Ten minutes of outage: the new token serves, and no other is asked for.
+					for range 600 {
+						late, err := p.refresh(rejected)
+						wantToken(t, late, err, "canary-a2")
+						wantToken(t, p.cached(), nil, "canary-a2")
+						time.Sleep(time.Second)
+					}
+				}
+				f.wantAsked(1)
+				f.wantDocument(`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"kept"}`)
+				down.Store(false)
+				close(back)
+				time.Sleep(10 * time.Second)
+				f.wantDocument(`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`)
+				f.wantRecord(readyFor("canary-r2"))
+				next, err := p.refresh(fresh)
+				wantToken(t, next, err, "canary-a3")
 			})
 		})
 	}
 }
 
-func TestStoreDownBeforeTheSpendStartsNoRest(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		rejected := f.stored()
-		var down atomic.Bool
-		down.Store(true)
-		f.store.Fault = func(string, credential.Key) error {
-			if down.Load() {
-				return credential.ErrUnavailable
-			}
-			return nil
-		}
+func TestCloseLeavesACommitToWhoAdoptsTheJournal(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		f.answers(p.commits(lost))
+		fresh, err := p.refresh(f.stored())
+		wantToken(t, fresh, err, "canary-a2")
+		p.Close()
+		p.settled()
+		p.wantEvents(refresh.CommitDelayed, 1)
+		other := f.start(nil)
+		other.Start()
+		time.Sleep(5 * time.Second)
+		f.wantRecord(readyFor("canary-r2"))
+		f.wantAsked(1)
+		other.wantEvents(refresh.Adopted, 1)
+	})
+}
+
+func TestReadOnlyStoreEndsTheCommit(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		f.answers(p.commits(func(func() (uint64, error)) (uint64, error) { return 0, credential.ErrReadOnly }))
+		fresh, err := p.refresh(f.stored())
+		wantToken(t, fresh, err, "canary-a2")
+		p.kill()
+		f.wantLeft(0)
+	})
+}
+
+func TestStoreDownBeforeTheSpendStartsNoCooldown(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p, rejected := f.start(nil), f.stored()
+		p.link.dead.Store(true)
 		for range 10 {
-			fresh, err := f.refresh(rejected)
-			wantError(t, fresh, err, ErrFailed)
-			synctest.Wait()
+			fresh, err := p.refresh(rejected)
+			wantError(t, fresh, err, refresh.ErrFailed)
+			wantError(t, fresh, err, credential.ErrUnavailable)
 		}
 		f.wantAsked(0)
-		down.Store(false)
-		fresh, err := f.refresh(rejected)
+		p.link.dead.Store(false)
+		fresh, err := p.refresh(rejected)
 		wantToken(t, fresh, err, "canary-a2")
 	})
 }
 
 func TestTokenRejectedWhileItsSlowCommitIsUnderWay(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		rejected := f.stored()
-		f.store.Fault = func(op string, _ credential.Key) error {
-			if f.commits(op) {
-				time.Sleep(2 * time.Second)
-			}
-			return nil
-		}
-		fresh, err := f.refresh(rejected)
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		f.answers(p.commits(first(1, func(put func() (uint64, error)) (uint64, error) {
+			time.Sleep(2 * time.Second)
+			return put()
+		})))
+		fresh, err := p.refresh(f.stored())
 		wantToken(t, fresh, err, "canary-a2")
-		next, err := f.refresh(fresh)
+		f.answers(rotate)
+		next, err := p.refresh(fresh)
 		wantToken(t, next, err, "canary-a3")
-		f.wait()
 		f.wantAsked(2)
 	})
 }

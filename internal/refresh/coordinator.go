@@ -3,32 +3,25 @@ package refresh
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 const (
 	// maxWait is how long a request waits for a refresh.
 	maxWait = 15 * time.Second
 
-	// releaseAfter is how long, after the token endpoint's answer, requests wait
-	// for the store to take the new tokens.
-	releaseAfter = 250 * time.Millisecond
-
 	// storeTimeout bounds one read of the store, writeTimeout one write.
 	storeTimeout = 5 * time.Second
 	writeTimeout = 3 * time.Second
 
-	// rounds is how often one call deals with a document that somebody else
-	// wrote meanwhile.
+	// rounds is how often one flight deals with a document that somebody else wrote
+	// meanwhile.
 	rounds = 5
 )
 
@@ -41,17 +34,6 @@ type Provider struct {
 	// Fingerprint tells configurations of the provider apart: that a refresh
 	// failed under one of them does not hold back another.
 	Fingerprint string
-
-	// Logger takes what happens to credentials, without the tenants' names.
-	// Default: nowhere.
-	Logger *slog.Logger
-}
-
-func (p *Provider) logger() *slog.Logger {
-	if p.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return p.Logger
 }
 
 // Options are the settings of a [Coordinator].
@@ -67,47 +49,48 @@ type Options struct {
 	Name string
 
 	// Exclusive says that no other process has the store open. A claim that is not
-	// this coordinator's own is then a dead process's.
+	// this coordinator's own is then an exited process's.
 	Exclusive bool
 
 	// Provider returns a provider of the present configuration by its name, nil if
-	// there is none, for what a dead process left unfinished. Default: none.
+	// there is none, for what an exited process left unfinished. Default: none.
 	Provider func(name string) *Provider
 
-	// Transport sends the token requests, each once. It calls GotConn of the
-	// request's [httptrace.ClientTrace] when its connection is up, and sends nothing
-	// before that returns, or if the request's context has ended then. Default:
-	// HTTP/1.1 on a fresh connection each, through the proxy that the environment
-	// names.
-	Transport http.RoundTripper
+	// Endpoints brings up connections to token endpoints. Default: a
+	// [tokenrequest.Client], through the proxy that the environment names.
+	Endpoints tokenrequest.Dialer
+
+	// Observe is told what happens to credentials. It must not block. Default: nobody.
+	Observe func(Event)
+
+	// ObserveJournal is told of a journal file that is left as it is, once for each.
+	// Default: nobody.
+	ObserveJournal func(*journal.FileError)
 }
 
 // Coordinator refreshes the credentials of one store. It outlives configurations
 // and is safe for concurrent use.
 type Coordinator struct {
-	cache     *credential.Cache
-	store     credential.Store
-	name      string
-	exclusive bool
-	provider  func(name string) *Provider
-	notes     *notes
-	endpoint  *endpoint
-	breakers  breakers
-	log       atomic.Pointer[slog.Logger]
+	options  Options
+	cache    *credential.Cache
+	store    credential.Store
+	journal  *journal.Process // nil: there is none
+	id       string           // who owns claims without a journal
+	breakers breakers
+	outcomes outcomes
 
 	start      sync.Once
 	recovering sync.WaitGroup
-	closed     chan struct{}
-	close      sync.Once
+	wake       chan struct{}   // somebody else may be settled now
+	closed     context.Context // done when the coordinator is closed
+	close      context.CancelFunc
 
-	mu        sync.Mutex
-	states    map[credential.Key]*state
-	sweep     int                         // number of states at which the idle ones are dropped
-	unsettled map[credential.Key]struct{} // those with entries
-	lasting   map[string]bool             // by a provider's fingerprint: its refresh tokens were seen to stay as they are
-	again     int                         // tokens sent again
-	active    int                         // flights
-	idle      chan struct{}               // closed when active gets 0 again
+	mu      sync.Mutex
+	states  map[credential.Key]*state
+	swept   time.Time
+	pending map[credential.Key]struct{} // those with claims that are not settled
+	active  int                         // flights, and claims whose answer is listened for
+	idle    chan struct{}               // closed when active gets 0 again
 }
 
 // New makes a coordinator for the store behind cache, and notes new credentials
@@ -116,20 +99,23 @@ func New(cache *credential.Cache, o Options) *Coordinator {
 	if o.Provider == nil {
 		o.Provider = func(string) *Provider { return nil }
 	}
-	return &Coordinator{
-		cache:     cache,
-		store:     cache.Store(),
-		name:      o.Name,
-		exclusive: o.Exclusive,
-		provider:  o.Provider,
-		notes:     &notes{store: cache.Store(), directory: o.Journals, id: newNonce()},
-		endpoint:  &endpoint{transport: o.Transport},
-		closed:    make(chan struct{}),
-		states:    make(map[credential.Key]*state),
-		sweep:     minSweep,
-		unsettled: make(map[credential.Key]struct{}),
-		lasting:   make(map[string]bool),
+	if o.Endpoints == nil {
+		o.Endpoints = new(tokenrequest.Client)
 	}
+	c := &Coordinator{
+		options: o,
+		cache:   cache,
+		store:   cache.Store(),
+		id:      newNonce(),
+		states:  make(map[credential.Key]*state),
+		pending: make(map[credential.Key]struct{}),
+		wake:    make(chan struct{}, 1),
+	}
+	c.closed, c.close = context.WithCancel(context.Background())
+	if o.Journals != nil {
+		c.journal = journal.NewProcess(c.journalDirectory())
+	}
+	return c
 }
 
 // Refresh returns another credential than rejected, which the upstream did not
@@ -138,7 +124,7 @@ func New(cache *credential.Cache, o Options) *Coordinator {
 // only looks into the store.
 //
 // Any number of calls for one key share one refresh, which goes on when ctx ends.
-// A call waits for at most 15 s. While a failed refresh rests, calls get its
+// A call waits for at most 15 s. During the cooldown after a failure calls get its
 // error at once. Errors: [ErrReauthorizationRequired], [ErrUnchanged], else
 // [ErrFailed].
 func (c *Coordinator) Refresh(ctx context.Context, p *Provider, tenant credential.Tenant, rejected *credential.Credential) (*credential.Credential, error) {
@@ -147,35 +133,34 @@ func (c *Coordinator) Refresh(ctx context.Context, p *Provider, tenant credentia
 	key := credential.Key{Provider: p.Name, Tenant: tenant}
 
 	for range rounds {
-		f, fresh, err := c.join(p, key, rejected)
-		if f == nil {
-			return fresh, err
+		f, err := c.join(p, key, rejected)
+		if err != nil {
+			return nil, err
 		}
 		select {
-		case <-f.done:
+		case <-f.released:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrFailed, context.Cause(ctx))
+			return nil, c.gaveUp(ctx, key, f)
 		}
 		// A flight that others started may have been for another credential than
-		// the one rejected now, or under another configuration. One whose commit is
-		// pending is still there, and no other starts.
+		// the one rejected now, or under another configuration.
 		switch {
-		case f.err == nil && differ(p, f.credential, rejected):
+		case f.err == nil && tokenChanged(p, f.credential, rejected):
 			return f.credential, nil
-		case f.err != nil && f.fingerprint == p.Fingerprint:
+		case f.err != nil && f.provider.Fingerprint == p.Fingerprint:
 			return nil, f.err
 		}
 		select {
-		case <-f.settled:
+		case <-f.ended:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrFailed, context.Cause(ctx))
+			return nil, c.gaveUp(ctx, key, f)
 		}
 	}
 	return nil, errNothingNewer
 }
 
-// RefreshNow obtains new tokens for tenant even if a failed refresh rests, for
-// somebody who knows that its cause is gone. It goes by the same protocol: a token
+// RefreshNow obtains new tokens for tenant even during the cooldown after a failure,
+// for somebody who knows that its cause is gone. It goes by the same protocol: a token
 // that somebody else is spending, or that was refused for good, is not sent.
 // Errors are those of Refresh.
 func (c *Coordinator) RefreshNow(ctx context.Context, p *Provider, tenant credential.Tenant) (*credential.Credential, error) {
@@ -186,41 +171,33 @@ func (c *Coordinator) RefreshNow(ctx context.Context, p *Provider, tenant creden
 	}
 	c.mu.Lock()
 	if s := c.state(key, time.Now()); s.flight == nil {
-		s.rest = nil
+		s.cooldown = nil
 	}
 	c.mu.Unlock()
 	return c.Refresh(ctx, p, tenant, newest.Credential)
 }
 
-// join returns the flight to wait for, or, without one, what there is to say.
-func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential.Credential) (*flight, *credential.Credential, error) {
+// join returns the flight to wait for, or why none is made.
+func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential.Credential) (*flight, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	s := c.state(key, now)
-
-	if r := s.rest; r.active(p, now) {
-		switch known := r.credential; {
-		case known.Version() > rejected.Version() && differ(p, known, rejected):
-			return nil, known, nil
-		case known.Version() < rejected.Version() && differ(p, known, rejected):
-			// Somebody has seen a newer document than the one that rests.
-		case s.flight != nil, now.Sub(s.lookedAt) < lookInterval:
-			return nil, nil, r.err
-		}
+	if s.cooldown.active(p, now) && s.cooldown.concerns(rejected) {
+		return nil, s.cooldown.err
 	}
 	if s.flight == nil {
 		if c.isClosed() {
-			return nil, nil, errClosed
+			return nil, errClosed
 		}
 		c.begin(s, p, key, rejected, false)
 	}
-	return s.flight, nil, nil
+	return s.flight, nil
 }
 
 // Ahead starts a refresh in the background if the access token of cred expires
 // within the provider's RefreshAhead, or up to a quarter of that more, which each
-// tenant's does at a time of its own, unless one is under way or rests. Of a
+// tenant's does at a time of its own, unless one is under way or cools down. Of a
 // token that this process obtained half its life has to be over, too. It never
 // blocks.
 func (c *Coordinator) Ahead(p *Provider, tenant credential.Tenant, cred *credential.Credential) {
@@ -232,7 +209,7 @@ func (c *Coordinator) Ahead(p *Provider, tenant credential.Tenant, cred *credent
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.state(key, now)
-	if s.flight != nil || now.Before(s.aheadAfter) || s.rest.active(p, now) && s.rest.concerns(cred) || c.isClosed() {
+	if s.flight != nil || now.Before(s.aheadAfter) || s.cooldown.active(p, now) && s.cooldown.concerns(cred) || c.isClosed() {
 		return
 	}
 	c.begin(s, p, key, cred, true)
@@ -243,23 +220,18 @@ func (c *Coordinator) Ahead(p *Provider, tenant credential.Tenant, cred *credent
 // an upstream that rejects everything must not make tokens rotate for ever.
 func (c *Coordinator) Rejected(p *Provider, tenant credential.Tenant, cred *credential.Credential) {
 	key := credential.Key{Provider: p.Name, Tenant: tenant}
-	if rejections := c.noteRejection(p, key, cred); rejections > 0 {
-		p.logger().Warn("upstream rejected a refreshed credential", "provider", p.Name, "in_a_row", rejections)
-	}
-}
-
-// noteRejection returns how many there were in a row, 0 if this does not count.
-func (c *Coordinator) noteRejection(p *Provider, key credential.Key, cred *credential.Credential) int {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	now := time.Now()
 	s := c.state(key, now)
-	if !s.isOwn(p, cred) || s.rest.active(p, now) && s.rest.concerns(cred) {
-		return 0 // not ours, or one of many that were sent with it
+	if !s.isOwn(p, cred) || s.cooldown.active(p, now) && s.cooldown.concerns(cred) {
+		c.mu.Unlock()
+		return // not ours, or one of many that were sent with it
 	}
 	s.rejections++
-	s.setRest(p, cred, errRejected, now.Add(s.delay()))
-	return s.rejections
+	e := Event{Kind: Rejected, Err: errRejected, Count: s.rejections}
+	s.cool(p, cred, errRejected, s.delay(), &e)
+	c.mu.Unlock()
+	c.tell(key, e)
 }
 
 // Accepted notes that the upstream accepted cred, a credential that Refresh
@@ -272,8 +244,19 @@ func (c *Coordinator) Accepted(p *Provider, tenant credential.Tenant, cred *cred
 		return
 	}
 	s.rejections = 0
-	if s.rest != nil && errors.Is(s.rest.err, errRejected) && s.rest.concerns(cred) {
-		s.rest = nil
+	if s.cooldown != nil && errors.Is(s.cooldown.err, errRejected) && s.cooldown.concerns(cred) {
+		s.cooldown = nil
+	}
+}
+
+// tell tells the observer, and remembers what happened last.
+func (c *Coordinator) tell(key credential.Key, e Event) {
+	e.Provider, e.Tenant, e.At = key.Provider, key.Tenant, time.Now()
+	if e.changesOutcome() {
+		c.outcomes.note(e)
+	}
+	if c.options.Observe != nil {
+		c.options.Observe(e)
 	}
 }
 
@@ -295,34 +278,31 @@ func (c *Coordinator) Wait(ctx context.Context) error {
 	}
 }
 
-// Close makes c start no refresh any more, and leaves commits that the store does
-// not take now to whoever adopts the journal. Call [Coordinator.Wait] before it:
-// without a journal such tokens are lost, and the log says of which provider.
+// Close makes c start no refresh any more and listen for no answer, and leaves commits
+// that the store does not take now to whoever adopts the journal. Call
+// [Coordinator.Wait] before it, and after it until what was under way has ended.
 func (c *Coordinator) Close() {
-	c.close.Do(func() {
-		c.mu.Lock()
-		close(c.closed)
-		if c.active == 0 {
-			c.notes.close() // otherwise the last flight does
-		}
-		c.mu.Unlock()
-		c.recovering.Wait()
-	})
-}
-
-func (c *Coordinator) isClosed() bool {
-	select {
-	case <-c.closed:
-		return true
-	default:
-		return false
+	c.close()
+	c.recovering.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active == 0 {
+		c.giveJournalsUp() // otherwise what is under way does
 	}
 }
 
-// differ reports whether a has something else to send than b: another access
+func (c *Coordinator) giveJournalsUp() {
+	if c.journal != nil {
+		c.journal.Close()
+	}
+}
+
+func (c *Coordinator) isClosed() bool { return c.closed.Err() != nil }
+
+// tokenChanged reports whether a has something else to send than b: another access
 // token or, without OAuth2, another value of any kind. What cannot be sent is
 // nothing else.
-func differ(p *Provider, a, b *credential.Credential) bool {
+func tokenChanged(p *Provider, a, b *credential.Credential) bool {
 	if a == b {
 		return false
 	}

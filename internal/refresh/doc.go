@@ -1,6 +1,6 @@
 // Package refresh obtains new tokens and commits them to the store: once for any
 // number of requests that were rejected with the old ones, in any number of
-// processes, whatever becomes of those requests, and with rest between attempts
+// processes, whatever becomes of those requests, and with a cooldown between attempts
 // that fail.
 //
 // # The protocol
@@ -14,15 +14,25 @@
 //	                    ├── provably unsent, 429, 503 ──▶ ready
 //	                    └── refused for good ──▶ reauthorization_required
 //
-// A flight (flight.go) is all that goes on for one credential in this process. It
-// reads what is known of the refresh token (record.go, standing.go), decides
-// what to do (move.go), and makes an attempt (attempt.go): all that can fail first,
-// down to the connection to the token endpoint (endpoint.go); then the claim
-// (claim.go), noted in the journal (notes.go) and written into the document; then
-// the token request, let go through a gate that looks at the clock (gate.go); then
-// its answer (response.go, grant.go) into the journal, and into the store
-// (commit.go, revise.go). What cannot be ended at once is an entry (entry.go), and
-// is taken up again, as what dead processes left is (recovery.go).
+// What is known of a refresh token is known of that token, in its own document, and of
+// nothing else: another tenant of the same provider may fare otherwise.
+//
+// # Where to read
+//
+// A refresh is one renewal. Its sequence is the method pass in renewal.go: what is
+// unfinished, the document, what is known of its token (history.go), and what to do
+// (decide). To spend the token (spend.go) is to do first all that can fail, down to the
+// connection; then to claim it (claim.go); then to send it, once, and to note the answer
+// in the journal (journal.go) before anybody looks at it; then to do what the answer says
+// (finish.go), which is to bring the tokens in (commit.go), to take the claim out, or to
+// say that the token was refused (update.go).
+//
+// Beside it are what is remembered of each credential (state.go), the claims that are
+// not settled (pending.go), who looks after them when nobody asks (recovery.go), the
+// wait for another process's claim (await.go), and what keeps an endpoint from being
+// asked by everybody (breaker.go). limits.go has the times on which the protocol rests.
+//
+// What happens is told as an [Event]; the last one of each credential is remembered.
 //
 // SECURITY.md says what this promises; package modelcheck searches the protocol for
 // a way to break it, and package simulation runs this code in a simulated world.

@@ -1,173 +1,154 @@
 package refresh
 
 import (
+	"context"
 	"errors"
-	"sync"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-// flight is one refresh under way. Calls for the same key wait for it. It is over
-// when its commit is, which may be later than its release.
+// flight is one refresh under way. Calls for the same key wait for it until it is
+// released, which may be before it ends.
 type flight struct {
-	fingerprint string
-	ahead       bool // nobody rejected the credential
-	done        chan struct{}
-	settled     chan struct{} // closed when the commit is in, or has met with trouble
-	settleOnce  sync.Once
+	provider *Provider
+	ahead    bool // nobody rejected the credential
+	recovery bool // nobody asked: it is for a claim that is not settled
+	released chan struct{}
+	ended    chan struct{}
+	waitsFor atomic.Value // string: what it waits for now
 
-	// Set before done is closed, together with released, which the coordinator's
-	// mutex guards.
+	// Set before released is closed.
 	credential *credential.Credential
 	err        error
-	released   bool
+	isReleased bool // guarded by the coordinator's mutex
 }
 
-// errMovedOn comes with the document that somebody else wrote meanwhile.
-var errMovedOn = errors.New("somebody else wrote the document")
-
-// begin starts a flight. The mutex is held.
+// begin starts a flight for another credential than rejected; without one it settles
+// what is pending and does no more. The mutex is held.
 func (c *Coordinator) begin(s *state, p *Provider, key credential.Key, rejected *credential.Credential, ahead bool) {
-	f := &flight{fingerprint: p.Fingerprint, ahead: ahead, done: make(chan struct{}), settled: make(chan struct{})}
+	f := &flight{provider: p, ahead: ahead, recovery: rejected == nil, released: make(chan struct{}), ended: make(chan struct{})}
 	s.flight = f
-	s.lookedAt = time.Now()
-	if c.active++; c.active == 1 {
-		c.idle = make(chan struct{})
-	}
+	c.enter()
 	go func() {
-		cred, err := c.fly(f, p, key, rejected)
-
+		cred, err := c.renewSafely(&renewal{Coordinator: c, flight: f, provider: p, oauth2: p.Scheme.OAuth2(), key: key, rejected: rejected})
 		c.mu.Lock()
+		defer c.mu.Unlock()
 		f.release(cred, err)
-		f.settle()
 		c.states[key].flight = nil // at once: who comes now must not join what is over
-		c.active--
-		last := c.active == 0
-		if last && c.isClosed() {
-			c.notes.close()
+		close(f.ended)
+		c.takeUpNow(key)
+		c.leave()
+		if f.recovery {
+			select {
+			case c.wake <- struct{}{}: // another one has its turn
+			default:
+			}
 		}
-		if last {
-			close(c.idle)
-		}
-		c.mu.Unlock()
 	}()
 }
 
-// settle says that waiting for more than what f was released with is over.
-func (f *flight) settle() { f.settleOnce.Do(func() { close(f.settled) }) }
+// renewSafely renews. A defect of this program must not end the proxy with it.
+func (c *Coordinator) renewSafely(r *renewal) (cred *credential.Credential, err error) {
+	defer func() {
+		defect := recover()
+		if defect == nil {
+			return
+		}
+		e := panicked(defect)
+		cred, err = nil, e.Err
+		r.postpone(maxPostponed)
+		if r.rejected != nil {
+			_ = r.fail(r.rejected, e)
+		} else {
+			r.tell(e)
+		}
+	}()
+	return r.renew()
+}
+
+// panicked is an event about a defect of this program.
+func panicked(defect any) Event {
+	return Event{Kind: Panicked, Err: fmt.Errorf("%w: %w: %s", ErrFailed, errPanicked, describe(defect)), Stack: string(debug.Stack())}
+}
+
+// describe tells a defect without a value that may be secret.
+func describe(defect any) string {
+	if known, ok := defect.(runtime.Error); ok {
+		return known.Error()
+	}
+	return fmt.Sprintf("%T", defect)
+}
+
+// enter and leave count what is under way. The mutex is held.
+func (c *Coordinator) enter() {
+	if c.active++; c.active == 1 {
+		c.idle = make(chan struct{})
+	}
+}
+
+func (c *Coordinator) leave() {
+	if c.active--; c.active > 0 {
+		return
+	}
+	if c.isClosed() {
+		c.giveJournalsUp()
+	}
+	close(c.idle)
+}
 
 // release lets go who waits for f. Only the first call has an effect. The mutex
 // is held.
 func (f *flight) release(cred *credential.Credential, err error) {
-	if f.released {
+	if f.isReleased {
 		return
 	}
-	f.credential, f.err, f.released = cred, err, true
-	close(f.done)
+	f.credential, f.err, f.isReleased = cred, err, true
+	close(f.released)
 }
 
-// letGo lets go who waits for f, with an error, while f goes on.
-func (c *Coordinator) letGo(f *flight, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f.release(nil, err)
+// releaseWaiters lets go who waits for r, which goes on.
+func (r *renewal) releaseWaiters(cred *credential.Credential, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flight.release(cred, err)
 }
 
-// fly finds another credential than rejected. Before that it takes up what is not
-// settled for key. Without a rejected one that is all it does.
-func (c *Coordinator) fly(f *flight, p *Provider, key credential.Key, rejected *credential.Credential) (*credential.Credential, error) {
-	for range rounds {
-		if err := c.commitAnswered(f, p, key); err != nil && !errors.Is(err, errMovedOn) {
-			return nil, err
-		}
-		began := time.Now()
-		newest, err := c.read(key)
-		if err != nil {
-			p.logger().Warn("refresh failed", "provider", p.Name, "error", err)
-			c.postpone(key, maxCommitPause)
-			return nil, err
-		}
-		if rejected != nil {
-			if held, err := c.evaluate(p, key, newest.Credential, rejected, began); held || err != nil {
-				return newest.Credential, err
-			}
-		}
-		cred, err := c.move(f, p, key, newest, rejected)
-		switch {
-		case errors.Is(err, errMovedOn):
-			continue
-		case err != nil:
-			return nil, err
-		case rejected != nil && !f.ahead && !differ(p, cred, rejected):
-			// Otherwise each request would ask for it again.
-			return nil, c.fail(p, key, cred, errSameToken, 0)
-		}
-		return cred, nil
-	}
-	return nil, errNothingNewer
-}
+// What a flight waits for.
+const (
+	theStore    = "the store"
+	theClaim    = "another process's claim to come to an end"
+	theEndpoint = "the token endpoint"
+)
 
-// evaluate reports whether cred, which the store was read to hold at some time since
-// began, is already what is wanted instead of rejected. An error says why there is no
-// more to be had.
-func (c *Coordinator) evaluate(p *Provider, key credential.Key, cred, rejected *credential.Credential, began time.Time) (bool, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	s := c.state(key, now)
-	if s.rest != nil && !s.rest.concerns(cred) {
-		s.rest = nil // others may now wait for this flight
-	}
-	if differ(p, cred, rejected) {
-		c.cache.SetSince(key, cred, began)
-		return true, nil
-	}
-	if p.Scheme.OAuth2() == nil {
-		s.setRest(p, cred, ErrUnchanged, time.Time{})
-		return false, ErrUnchanged
-	}
-	if s.rest.active(p, now) {
-		return false, s.rest.err
-	}
-	return false, nil
-}
+// waitFor notes what r is about to wait for.
+func (r *renewal) waitFor(what string) { r.flight.waitsFor.Store(what) }
 
-// fail notes a failure that may pass, and returns err. The rest is at least
-// atLeast.
-func (c *Coordinator) fail(p *Provider, key credential.Key, cred *credential.Credential, err error, atLeast time.Duration) error {
-	c.mu.Lock()
-	now := time.Now()
-	s := c.state(key, now)
-	s.failures++
-	delay := max(s.delay(), min(atLeast, maxRetryAfter))
-	s.setRest(p, cred, err, now.Add(delay))
-	failures := s.failures
-	c.mu.Unlock()
-	p.logger().Warn("refresh failed", "provider", p.Name, "error", err, "in_a_row", failures, "rest", delay)
+// gaveUp tells that a request has not waited for a flight any longer, and for what, and
+// returns its error.
+func (c *Coordinator) gaveUp(ctx context.Context, key credential.Key, f *flight) error {
+	err := fmt.Errorf("%w: %w", ErrFailed, context.Cause(ctx))
+	if what, _ := f.waitsFor.Load().(string); what != "" && errors.Is(err, errWaited) {
+		err = fmt.Errorf("%w: for %s", err, what)
+		c.tell(key, Event{Kind: WaitedInVain, Err: err, Duration: maxWait})
+	}
 	return err
 }
 
-// hold makes cred rest shortly for something that is no failure of its own.
-func (c *Coordinator) hold(p *Provider, key credential.Key, cred *credential.Credential, err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// postpone says when to look again at claims that cannot be settled now, after longest
+// at most.
+func (r *renewal) postpone(longest time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	c.state(key, now).setRest(p, cred, err, now.Add(backoff(minRest, minRest, 1)))
-	return err
-}
-
-// giveUp notes a failure that lasts until the document changes, and returns err.
-func (c *Coordinator) giveUp(p *Provider, key credential.Key, cred *credential.Credential, err error) error {
-	c.mu.Lock()
-	s := c.state(key, time.Now())
-	known := s.rest != nil && s.rest.concerns(cred) && s.rest.err.Error() == err.Error()
-	s.failures++
-	s.setRest(p, cred, err, time.Time{})
-	c.mu.Unlock()
-	if known {
-		return err // it is looked at again and again
+	s := r.state(r.key, now)
+	if now.Before(s.recoverAt) {
+		return // it was not this one's turn: a request came
 	}
-	p.logger().Warn("refresh failed for good", "provider", p.Name, "error", err)
-	return err
+	s.postponed++
+	s.recoverAt = now.Add(backoff(recoverInterval, longest, s.postponed))
 }

@@ -20,11 +20,10 @@ const (
 	statusReady       = "ready"
 	statusSpending    = "spending"
 	statusReauthorize = "reauthorization_required"
-	statusDisabled    = "disabled" // set by operators only
 )
 
-// nonceRefused stands for a refusal where the status says something else.
-const nonceRefused = "refused"
+// yes is what a switch in a record says that is on.
+const yes = "true"
 
 // record is what a document says under [credential.ReservedField]: what is known
 // of one refresh token. The zero value says nothing, which means ready. All its
@@ -36,7 +35,9 @@ type record struct {
 	Owner       string `json:"owner,omitempty"`       // id of the claim's journal
 	At          string `json:"at,omitempty"`          // RFC 3339, the store's clock: when the claim was made
 	Since       string `json:"since,omitempty"`       // the same: when the token was first claimed
+	Listens     string `json:"listens,omitempty"`     // how long after At the claim's owner listens for the answer
 	Over        string `json:"over,omitempty"`        // nonce of the claim that this one was made over within the grace
+	Survived    string `json:"survived,omitempty"`    // "true": the token was used, and stayed what it was
 	Disabled    string `json:"disabled,omitempty"`    // "true"; operators' own
 	By          string `json:"by,omitempty"`          // who obtained the tokens; nothing depends on it
 }
@@ -55,24 +56,18 @@ func recordOf(cred *credential.Credential) record {
 	}
 	return record{
 		Status: text("status"), Fingerprint: text("fingerprint"), Nonce: text("nonce"), Owner: text("owner"),
-		At: text("at"), Since: text("since"), Over: text("over"), Disabled: text("disabled"),
-		By: text("by"),
+		At: text("at"), Since: text("since"), Listens: text("listens"), Over: text("over"),
+		Survived: text("survived"), Disabled: text("disabled"), By: text("by"),
 	}
 }
 
-// claimed reports whether there is a claim. An operator who disables a document
-// by its status does not end one.
 func (r record) claimed() bool { return r.Nonce != "" || r.Status == statusSpending }
 
 // refused reports whether the token was refused for good.
 func (r record) refused() bool { return !r.claimed() && r.Status == statusReauthorize }
 
-// refusedUnseen reports whether the token was refused for good while operators had
-// disabled the document by its status: see keeping.
-func (r record) refusedUnseen() bool { return r.Status == statusDisabled && r.Nonce == nonceRefused }
-
 // disabled reports whether operators want no refresh.
-func (r record) disabled() bool { return r.Disabled == "true" || r.Status == statusDisabled }
+func (r record) disabled() bool { return r.Disabled == yes }
 
 // age is how old the claim is, and total how old the first claim of the token, at
 // a time by the store's clock.
@@ -87,12 +82,6 @@ func (r record) age(now time.Time) (age, total time.Duration, ok bool) {
 func (r record) keeping(old record) record {
 	r.Disabled = old.Disabled
 	r.By = cmp.Or(old.By, r.By)
-	if old.Status == statusDisabled {
-		if r.Status == statusReauthorize {
-			r.Nonce = cmp.Or(old.Nonce, nonceRefused) // else nothing would say so when it is enabled again
-		}
-		r.Status = statusDisabled
-	}
 	return r
 }
 

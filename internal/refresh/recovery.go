@@ -1,95 +1,147 @@
 package refresh
 
 import (
-	"log/slog"
+	"slices"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 const (
-	// recoverInterval is how often unsettled claims are looked at; every
-	// adoptEvery-th time journals of dead processes are looked for, too.
+	// recoverInterval is how often claims that are not settled are looked at; every
+	// adoptEvery-th time journals of exited processes are looked for, too.
 	recoverInterval = time.Second
 	adoptEvery      = 3
+
+	// maxRecoveries is how many credentials are settled at the same time that nobody asks
+	// for, and maxOfProvider how many of them of one provider whose tokens are to be sent.
+	maxRecoveries = 8
+	maxOfProvider = 4
+
+	// recoveryWait is how long one of them waits for a token endpoint's answer. After that
+	// it is listened for, and another one has its turn.
+	recoveryWait = 2 * time.Second
 
 	// maxPostponed is how long at most a document is left alone that waits for a
 	// person.
 	maxPostponed = 10 * time.Second
 )
 
-// Start begins to look for what is not settled: journals of processes that died,
+// Start begins to look for what is not settled: journals of processes that exited,
 // and claims of this one that came to nothing. It goes on until [Coordinator.Close].
 func (c *Coordinator) Start() {
 	c.start.Do(func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.isClosed() {
-			return
+		if !c.isClosed() {
+			c.recovering.Go(c.recover)
 		}
-		c.recovering.Go(c.recover)
 	})
 }
 
 func (c *Coordinator) recover() {
 	ticker := time.NewTicker(recoverInterval)
 	defer ticker.Stop()
-	for tick := 0; ; tick++ {
+	for tick := 0; ; {
 		if tick%adoptEvery == 0 {
 			c.adopt()
 		}
 		c.takeUp()
 		select {
 		case <-ticker.C:
-		case <-c.closed:
+			tick++
+		case <-c.wake:
+		case <-c.closed.Done():
 			return
 		}
 	}
 }
 
-// adopt takes over what the dead left.
+// adopt takes over what exited processes left.
 func (c *Coordinator) adopt() {
-	entries, err := c.notes.adopt(c.logger())
-	if err != nil {
-		// At each outage of the store: no news.
-		c.logger().Debug("cannot look for journals of dead processes", "error", err)
+	if c.journal == nil {
+		return
 	}
-	for _, found := range entries {
-		c.logger().Warn("a dead process left a refresh unfinished", "provider", found.Provider, "answered", found.Answer != nil)
-		c.track(&entry{Note: found.Note, answer: found.Answer, noted: found.Answer != nil, adopted: true})
+	pending, left, _ := c.journal.Adopt() // An error at each outage of the store is no news.
+	for _, file := range left {
+		if c.options.ObserveJournal != nil {
+			c.options.ObserveJournal(file)
+		}
+	}
+	for _, found := range pending {
+		claim := &pendingClaim{ClaimRecord: found.ClaimRecord, answer: found.Answer, journaled: found.Answer != nil, adopted: true, maybeSpent: true}
+		c.tell(claim.key(), Event{Kind: Adopted, FromJournal: true})
+		c.track(claim)
 	}
 }
 
-// takeUp starts a flight for each key that has something unsettled and none under
-// way, unless it rests.
+// takeUp starts a flight for some of the keys that have something pending and none under
+// way, unless they cool down.
 func (c *Coordinator) takeUp() {
+	for _, key := range c.takeUpSome() {
+		c.tell(key, Event{Kind: Failed, Err: errNoProvider})
+	}
+}
+
+// takeUpSome returns the keys that nobody knows any more how to go on with, each once.
+func (c *Coordinator) takeUpSome() (orphans []credential.Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	for key := range c.unsettled {
-		s := c.state(key, now)
-		if s.flight != nil || now.Before(s.recoverAt) || c.isClosed() {
-			continue
+	running, ofProvider := 0, make(map[string]int)
+	for key := range c.pending {
+		if f := c.states[key].flight; f != nil && f.recovery {
+			running++
+			ofProvider[key.Provider]++
 		}
-		p := c.provider(key.Provider)
-		if p == nil || p.Scheme.OAuth2() == nil {
-			// Nobody knows how to go on. Another configuration may.
-			s.recoverAt = now.Add(maxPostponed)
-			c.logger().Error("a claim stays unfinished: its provider is not configured", "provider", key.Provider)
-			continue
+	}
+	begin := func(key credential.Key, p *Provider) {
+		c.begin(c.states[key], p, key, nil, false)
+		running++
+		ofProvider[key.Provider]++
+	}
+	var unanswered []credential.Key
+	for key := range c.pending {
+		s, p := c.states[key], c.options.Provider(key.Provider)
+		switch {
+		case s.flight != nil || now.Before(s.recoverAt) || c.isClosed():
+		case p == nil || p.Scheme.OAuth2() == nil:
+			if s.recoverAt = now.Add(maxPostponed); s.postponed == 0 {
+				orphans = append(orphans, key)
+			}
+			s.postponed++
+		case s.canBeFinished(p, now) && running < maxRecoveries:
+			begin(key, p) // first what is known, before others send a token again
+		case s.isUnanswered() && (!s.cooldown.active(p, now) || s.cooldown.until.IsZero()):
+			unanswered = append(unanswered, key)
 		}
-		if r := s.rest; r.active(p, now) && !r.until.IsZero() {
-			continue
+	}
+	for _, key := range unanswered {
+		if running < maxRecoveries && ofProvider[key.Provider] < maxOfProvider {
+			begin(key, c.options.Provider(key.Provider))
 		}
+	}
+	c.sweep(now)
+	return orphans
+}
+
+// takeUpNow starts a flight for what can be finished for key. The mutex is held.
+func (c *Coordinator) takeUpNow(key credential.Key) {
+	s, now := c.states[key], time.Now()
+	if s == nil || s.flight != nil || now.Before(s.recoverAt) || c.isClosed() {
+		return
+	}
+	if p := c.options.Provider(key.Provider); p != nil && p.Scheme.OAuth2() != nil && s.canBeFinished(p, now) {
 		c.begin(s, p, key, nil, false)
 	}
 }
 
-// SetLogger sets where things are logged that belong to no provider. Default:
-// nowhere.
-func (c *Coordinator) SetLogger(logger *slog.Logger) { c.log.Store(logger) }
+// canBeFinished reports whether a claim can be settled by what is known.
+func (s *state) canBeFinished(p *Provider, now time.Time) bool {
+	return slices.ContainsFunc(s.claims, func(claim *pendingClaim) bool { return claim.canBeFinished(p, now) })
+}
 
-func (c *Coordinator) logger() *slog.Logger {
-	if logger := c.log.Load(); logger != nil {
-		return logger
-	}
-	return slog.New(slog.DiscardHandler)
+// isUnanswered reports whether there is a claim without an answer that nobody listens for.
+func (s *state) isUnanswered() bool {
+	return slices.ContainsFunc(s.claims, func(claim *pendingClaim) bool { return claim.answer == nil && !claim.listening })
 }

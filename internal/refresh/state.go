@@ -1,8 +1,7 @@
 package refresh
 
 import (
-	"bytes"
-	"crypto/sha256"
+	"hash/maphash"
 	"math/rand/v2"
 	"time"
 
@@ -10,70 +9,80 @@ import (
 )
 
 const (
-	minRest = time.Second
-	maxRest = 5 * time.Minute
+	minCooldown = time.Second
+	maxCooldown = 5 * time.Minute
 
-	// maxRetryAfter is the longest rest that a token endpoint may ask for.
+	// maxRetryAfter is the longest cooldown that a token endpoint may ask for.
 	maxRetryAfter = time.Hour
 
-	// lookInterval is how often, at most, the store is looked into for a document
-	// that ends a rest early.
-	lookInterval = time.Second
+	// forgetAfter is how long an idle state is kept: who comes later finds a credential
+	// that nobody has tried.
+	forgetAfter = time.Minute
 
-	// forgetAfter is how long an idle state is kept, longer than any rest but that
-	// for good; minSweep is the number of states below which none is dropped.
-	forgetAfter = 2 * time.Hour
-	minSweep    = 1024
+	// sweepInterval is how often idle states are looked for.
+	sweepInterval = 15 * time.Second
 )
 
 // state is what is remembered of one key. The coordinator's mutex guards it.
 type state struct {
-	flight     *flight // under way
-	rest       *rest   // after a failure
-	failures   int     // in a row
-	rejections int     // in a row, by the upstream, of tokens that we obtained
-	own        [sha256.Size]byte
+	flight     *flight   // under way
+	cooldown   *cooldown // after a failure
+	failures   int       // in a row
+	noAnswer   bool      // the last token request had none
+	rejections int       // in a row, by the upstream, of tokens that we obtained
+	own        uint64    // sum of the access token that this process obtained
 	aheadAfter time.Time // no refresh ahead of expiry before
-	lookedAt   time.Time // when the store was last read
 
-	entries   []*entry  // claims that are not settled
-	recoverAt time.Time // they are not taken up before
-	postponed int       // times in a row that they were put off
-	seenNonce string    // claim of somebody else that was seen last
-	seenAt    time.Time // when it was first seen
+	claims    []*pendingClaim // that are not settled
+	recoverAt time.Time       // they are not taken up before
+	postponed int             // times in a row that they were put off
+	watch     watch
 	usedAt    time.Time
 }
 
-// rest holds back further attempts after a failed one.
-type rest struct {
-	until       time.Time // zero: for good
+// cooldown holds back further attempts after one that failed.
+type cooldown struct {
+	until       time.Time // zero: not before the document changes
 	err         error
-	credential  *credential.Credential // that could not be refreshed
-	fingerprint string                 // of the configuration that it failed under
+	sum         uint64 // of what the document says that could not be refreshed
+	fingerprint string // of the configuration that it failed under
 }
 
 // active reports whether r holds back p. r may be nil.
-func (r *rest) active(p *Provider, now time.Time) bool {
+func (r *cooldown) active(p *Provider, now time.Time) bool {
 	return r != nil && r.fingerprint == p.Fingerprint && (r.until.IsZero() || now.Before(r.until))
 }
 
-// concerns reports whether cred is the document that r is about. What ends a rest
-// for good may be a change of our own record alone, in a newer version.
-func (r *rest) concerns(cred *credential.Credential) bool {
-	if r.until.IsZero() && cred.Version() > r.credential.Version() {
-		return false
+// concerns reports whether cred says the same as the document that r is about. What
+// processes note in it of their attempts makes no difference.
+func (r *cooldown) concerns(cred *credential.Credential) bool { return r.sum == sumOf(cred) }
+
+// seed makes the sums this process's own.
+var seed = maphash.MakeSeed()
+
+// sumOf is a sum of what people and token endpoints have written into a document.
+func sumOf(cred *credential.Credential) uint64 {
+	sum := maphash.Bytes(seed, cred.JSON())
+	if recordOf(cred).disabled() {
+		sum++
 	}
-	return r.credential == cred || bytes.Equal(r.credential.JSON(), cred.JSON())
+	return sum
 }
 
-func (s *state) setRest(p *Provider, cred *credential.Credential, err error, until time.Time) {
-	s.rest = &rest{until: until, err: err, credential: cred, fingerprint: p.Fingerprint}
+// cool begins a cooldown, and notes it in e; without a delay it lasts until the document
+// changes.
+func (s *state) cool(p *Provider, cred *credential.Credential, err error, delay time.Duration, e *Event) {
+	s.cooldown = &cooldown{err: err, sum: sumOf(cred), fingerprint: p.Fingerprint}
+	if delay > 0 {
+		s.cooldown.until = time.Now().Add(delay)
+	}
+	e.Cooldown, e.Until, e.sum = delay, s.cooldown.until, s.cooldown.sum
 }
 
-// delay is how long to rest: 1 s, doubled with each failure to 5 min, and up to a
+// delay is how long a cooldown is: 1 s, doubled with each failure to 5 min, and up to a
 // quarter more, so that what failed together is not tried together.
 func (s *state) delay() time.Duration {
-	return backoff(minRest, maxRest, s.failures+s.rejections)
+	return backoff(minCooldown, maxCooldown, s.failures+s.rejections)
 }
 
 // backoff is lowest for the first attempt, doubled with each further one up to
@@ -84,13 +93,16 @@ func backoff(lowest, highest time.Duration, attempt int) time.Duration {
 	return d + rand.N(d/4) //nolint:gosec // spreads load, guards nothing
 }
 
-// idle reports whether nothing depends on s but how soon something is tried again.
-func (s *state) idle() bool { return s.flight == nil && len(s.entries) == 0 && s.seenNonce == "" }
+// isForgettable reports whether s tells nothing any more that is worth its memory.
+func (s *state) isForgettable(now time.Time) bool {
+	return s.flight == nil && len(s.claims) == 0 && now.Sub(s.usedAt) > forgetAfter && now.After(s.aheadAfter) &&
+		(s.cooldown == nil || now.After(s.cooldown.until.Add(forgetAfter)))
+}
 
 // setOwn notes cred as obtained by this process.
 func (s *state) setOwn(p *Provider, cred *credential.Credential) {
 	token, _ := p.Scheme.OAuth2().AccessToken(cred)
-	s.own = sha256.Sum256([]byte(token))
+	s.own = maphash.String(seed, token)
 }
 
 func (s *state) isOwn(p *Provider, cred *credential.Credential) bool {
@@ -99,24 +111,32 @@ func (s *state) isOwn(p *Provider, cred *credential.Credential) bool {
 		return false
 	}
 	token, err := o.AccessToken(cred)
-	return err == nil && s.own == sha256.Sum256([]byte(token))
+	return err == nil && s.own == maphash.String(seed, token)
 }
 
 // state returns that of key. The mutex is held.
 func (c *Coordinator) state(key credential.Key, now time.Time) *state {
 	s := c.states[key]
 	if s == nil {
-		if len(c.states) >= c.sweep {
-			for k, old := range c.states {
-				if old.idle() && now.Sub(old.usedAt) > forgetAfter {
-					delete(c.states, k)
-				}
-			}
-			c.sweep = max(minSweep, 2*len(c.states))
-		}
+		c.sweep(now)
 		s = &state{}
 		c.states[key] = s
 	}
 	s.usedAt = now
 	return s
+}
+
+// sweep drops the states that tell nothing any more. The mutex is held.
+func (c *Coordinator) sweep(now time.Time) {
+	if now.Sub(c.swept) < sweepInterval {
+		return
+	}
+	c.swept = now
+	kept := make(map[credential.Key]*state) // a map does not shrink
+	for key, s := range c.states {
+		if !s.isForgettable(now) {
+			kept[key] = s
+		}
+	}
+	c.states = kept
 }

@@ -79,9 +79,9 @@ type OAuth2 struct {
 	// RotationGrace is how long, with RotationGrace, the previous one still counts.
 	RotationGrace time.Duration
 
-	// Takeover is how long another process waits before it takes over a claim whose
-	// owner fell silent. Default: DefaultTakeover; at least MinTakeover, as its owner
-	// has 10 s to send the token and to hear the answer; negative: never.
+	// Takeover is how old a claim has to be before another process takes it over whose
+	// owner fell silent. Default: DefaultTakeover; at least MinTakeover, as its owner has
+	// 10 s to send the token; negative: never.
 	Takeover time.Duration
 }
 

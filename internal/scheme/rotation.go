@@ -24,7 +24,8 @@ const (
 	// DefaultTakeover is how long a claim whose owner is silent is left alone.
 	DefaultTakeover = 10 * time.Minute
 
-	// MinTakeover is longer than its owner can take: see [OAuth2.Takeover].
+	// MinTakeover is longer than its owner may take to send the token: see
+	// [OAuth2.Takeover].
 	MinTakeover = 15 * time.Second
 )
 

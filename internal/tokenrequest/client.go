@@ -56,7 +56,7 @@ func (c *Client) Dial(ctx context.Context, endpoint string, config *tls.Config) 
 	client, err := c.transport(u, config, &g).NewClientConn(ctx, u.Scheme, address)
 	if err != nil {
 		if g != nil {
-			g.Conn.Close()
+			g.Close()
 		}
 		return nil, notConnected(err)
 	}

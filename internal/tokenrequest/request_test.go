@@ -18,7 +18,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
-func basic(id, secret string) string {
+func basic(id, secret string) string { //nolint:unparam // as in the RFC
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id)+":"+url.QueryEscape(secret)))
 }
 

@@ -99,10 +99,10 @@ func checkCopies(t *testing.T, start func() Killable) {
 	clear(a.Response)
 	must(t, j.Claim(note(2)))
 	must(t, j.Settle("nonce1"))
-	if !reflect.DeepEqual(before, []journal.Entry{open(1)}) {
+	if !reflect.DeepEqual(before, []journal.PendingClaim{open(1)}) {
 		t.Errorf("the entries told before the answer became %v", before)
 	}
-	if !reflect.DeepEqual(after, []journal.Entry{answered(1)}) {
+	if !reflect.DeepEqual(after, []journal.PendingClaim{answered(1)}) {
 		t.Errorf("the entries told before the settlement became %v", after)
 	}
 }
@@ -111,7 +111,7 @@ func checkNonces(t *testing.T, start func() Killable) {
 	j := mustOpen(t, start())
 	must(t, j.Claim(note(1)))
 	wantError(t, "a second claim", j.Claim(note(1)), journal.ErrNonce)
-	wantError(t, "a claim without a nonce", j.Claim(journal.Note{Provider: "p", Tenant: "t"}), journal.ErrNonce)
+	wantError(t, "a claim without a nonce", j.Claim(journal.ClaimRecord{Provider: "p", Tenant: "t"}), journal.ErrNonce)
 	wantError(t, "an answer without a claim", j.Answer("nonce2", answer(2)), journal.ErrNonce)
 	must(t, j.Answer("nonce1", answer(1)))
 	wantError(t, "a second answer", j.Answer("nonce1", answer(2)), journal.ErrNonce)
@@ -145,7 +145,7 @@ func checkLimits(t *testing.T, start func() Killable) {
 	}
 	must(t, j.Answer("nonce1", large))
 	p.Kill()
-	wantUnsettled(t, wantAdopted(t, start(), j.ID())[0], journal.Entry{Note: full, Answer: &large})
+	wantUnsettled(t, wantAdopted(t, start(), j.ID())[0], journal.PendingClaim{ClaimRecord: full, Answer: &large})
 }
 
 func checkLiving(t *testing.T, start func() Killable) {
@@ -177,11 +177,11 @@ func checkDead(t *testing.T, start func() Killable) {
 func checkRoundTrip(t *testing.T, start func() Killable) {
 	p := start()
 	j := mustOpen(t, p)
-	odd := journal.Entry{
-		Note:   journal.Note{Provider: "\xff\x00", Tenant: "", Nonce: "\n", Fingerprint: "é", BaseVersion: 1<<64 - 1},
-		Answer: &journal.Answer{SpentToken: "\xc3\x28", Response: []byte{0, 255, '"'}, At: time.Unix(-1, 999).UTC()},
+	odd := journal.PendingClaim{
+		ClaimRecord: journal.ClaimRecord{Provider: "\xff\x00", Tenant: "", Nonce: "\n", Fingerprint: "é", BaseVersion: 1<<64 - 1},
+		Answer:      &journal.Answer{SpentToken: "\xc3\x28", Response: []byte{0, 255, '"'}, At: time.Unix(-1, 999).UTC()},
 	}
-	must(t, j.Claim(odd.Note))
+	must(t, j.Claim(odd.ClaimRecord))
 	must(t, j.Claim(note(1)))
 	must(t, j.Claim(note(2)))
 	must(t, j.Claim(note(3)))

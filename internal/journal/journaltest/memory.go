@@ -25,8 +25,8 @@ type Directory struct {
 type memory struct {
 	id      string
 	owner   *Process // who has its lock; nil if it is free
-	entries []journal.Entry
-	synced  []journal.Entry // what a power failure leaves
+	entries []journal.PendingClaim
+	synced  []journal.PendingClaim // what a power failure leaves
 }
 
 // NewDirectory returns an empty directory.
@@ -201,20 +201,20 @@ func (p *Process) locked(apply func() error) error {
 type handle struct {
 	process *Process
 	file    *memory
-	entries []journal.Entry // what this process knows, whatever the file has
+	entries []journal.PendingClaim // what this process knows, whatever the file has
 	broken  error
 	closed  bool
 }
 
 func (h *handle) ID() string { return h.file.id }
 
-func (h *handle) Unsettled() []journal.Entry {
+func (h *handle) Unsettled() []journal.PendingClaim {
 	h.process.directory.mu.Lock()
 	defer h.process.directory.mu.Unlock()
 	return slices.Clone(h.entries)
 }
 
-func (h *handle) Claim(note journal.Note) error {
+func (h *handle) Claim(note journal.ClaimRecord) error {
 	if err := note.Check(); err != nil {
 		return err
 	}
@@ -222,8 +222,8 @@ func (h *handle) Claim(note journal.Note) error {
 		if index(h.entries, note.Nonce) >= 0 {
 			return journal.ErrNonce
 		}
-		h.entries = append(h.entries, journal.Entry{Note: note})
-		h.file.entries = append(h.file.entries, journal.Entry{Note: note})
+		h.entries = append(h.entries, journal.PendingClaim{ClaimRecord: note})
+		h.file.entries = append(h.file.entries, journal.PendingClaim{ClaimRecord: note})
 		h.file.synced = slices.Clone(h.file.entries)
 		return nil
 	})
@@ -316,10 +316,10 @@ func (h *handle) usable() error {
 	})
 }
 
-func index(entries []journal.Entry, nonce string) int {
-	return slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Nonce == nonce })
+func index(entries []journal.PendingClaim, nonce string) int {
+	return slices.IndexFunc(entries, func(e journal.PendingClaim) bool { return e.Nonce == nonce })
 }
 
-func without(entries []journal.Entry, nonce string) []journal.Entry {
-	return slices.DeleteFunc(slices.Clone(entries), func(e journal.Entry) bool { return e.Nonce == nonce })
+func without(entries []journal.PendingClaim, nonce string) []journal.PendingClaim {
+	return slices.DeleteFunc(slices.Clone(entries), func(e journal.PendingClaim) bool { return e.Nonce == nonce })
 }

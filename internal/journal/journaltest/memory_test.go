@@ -72,7 +72,7 @@ func TestAfterReplacesTheAnswerOfWhatIsDone(t *testing.T) {
 
 // journalAfter returns what another process adopts after one did all it can, up to an
 // op that failed.
-func journalAfter(t *testing.T, failing Op, set func(p *Process, at func(Op, string) error)) []journal.Entry {
+func journalAfter(t *testing.T, failing Op, set func(p *Process, at func(Op, string) error)) []journal.PendingClaim {
 	t.Helper()
 	d := NewDirectory()
 	p := d.Start()
@@ -179,20 +179,20 @@ func TestIDsAreWhatTheSeedSays(t *testing.T) {
 	}
 }
 
-func adoptAll(t *testing.T, p *Process) []journal.Entry {
+func adoptAll(t *testing.T, p *Process) []journal.PendingClaim {
 	t.Helper()
 	adopted, left, err := p.Adopt()
 	if err != nil || left != nil {
 		t.Fatalf("left %v, error %v", left, err)
 	}
-	var entries []journal.Entry
+	var entries []journal.PendingClaim
 	for _, a := range adopted {
 		entries = append(entries, a.Unsettled()...)
 	}
 	return entries
 }
 
-func wantEntries(t *testing.T, got []journal.Entry, want ...journal.Entry) {
+func wantEntries(t *testing.T, got []journal.PendingClaim, want ...journal.PendingClaim) {
 	t.Helper()
 	if describe(got) != describe(want) {
 		t.Errorf("entries are %s, want %s", describe(got), describe(want))

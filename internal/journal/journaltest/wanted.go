@@ -11,8 +11,8 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
 )
 
-func note(i int) journal.Note {
-	return journal.Note{
+func note(i int) journal.ClaimRecord {
+	return journal.ClaimRecord{
 		Provider: "billing", Tenant: fmt.Sprintf("tenant%d", i), Nonce: fmt.Sprintf("nonce%d", i),
 		Fingerprint: fmt.Sprintf("fingerprint%d", i), BaseVersion: uint64(i),
 	}
@@ -25,11 +25,11 @@ func answer(i int) journal.Answer {
 	}
 }
 
-func open(i int) journal.Entry { return journal.Entry{Note: note(i)} }
+func open(i int) journal.PendingClaim { return journal.PendingClaim{ClaimRecord: note(i)} }
 
-func answered(i int) journal.Entry {
+func answered(i int) journal.PendingClaim {
 	a := answer(i)
-	return journal.Entry{Note: note(i), Answer: &a}
+	return journal.PendingClaim{ClaimRecord: note(i), Answer: &a}
 }
 
 func mustOpen(t *testing.T, p Killable) journal.Journal {
@@ -78,7 +78,7 @@ func wantAdopted(t *testing.T, p Killable, ids ...string) []journal.Adopted {
 	return ordered
 }
 
-func wantUnsettled(t *testing.T, j journal.Adopted, want ...journal.Entry) {
+func wantUnsettled(t *testing.T, j journal.Adopted, want ...journal.PendingClaim) {
 	t.Helper()
 	got := j.Unsettled()
 	if len(got) == 0 && len(want) == 0 {
@@ -89,10 +89,10 @@ func wantUnsettled(t *testing.T, j journal.Adopted, want ...journal.Entry) {
 	}
 }
 
-func describe(entries []journal.Entry) string {
+func describe(entries []journal.PendingClaim) string {
 	var text strings.Builder
 	for _, e := range entries {
-		fmt.Fprintf(&text, "\n\t%.100q", fmt.Sprintf("%+v", e.Note))
+		fmt.Fprintf(&text, "\n\t%.100q", fmt.Sprintf("%+v", e.ClaimRecord))
 		if e.Answer != nil {
 			fmt.Fprintf(&text, " %.100q %.100q %v", e.Answer.SpentToken, e.Answer.Response, e.Answer.At)
 		}

@@ -6,7 +6,7 @@ import (
 )
 
 // keySize is how many bytes a state takes.
-const keySize = 64
+const keySize = 80
 
 // key is a state in canonical form, for comparison and storage.
 type key [keySize]byte
@@ -19,9 +19,9 @@ func (s *state) canonical(c *config) key {
 	s.forget(c)
 	switch {
 	case c.replicas < 2:
-	case s.replicas[1].less(s.replicas[0]):
+	case s.replicas[1].less(&s.replicas[0]):
 		s.swap()
-	case !s.replicas[0].less(s.replicas[1]):
+	case !s.replicas[0].less(&s.replicas[1]):
 		other := *s
 		other.swap()
 		other.rename()
@@ -38,19 +38,18 @@ func (s *state) canonical(c *config) key {
 }
 
 // less is any order that does not depend on the names of nonces.
-func (r replica) less(o replica) bool {
-	return r.order() < o.order()
-}
+func (r *replica) less(o *replica) bool { return r.order() < o.order() }
 
-func (r replica) order() uint16 {
-	return uint16(r.stage)<<8 | uint16(r.token)<<4 | uint16(flagBits(r.paused, r.late, r.graced, r.forsaken))
+func (r *replica) order() uint64 {
+	a, b := r.pack(), r.back.pack()
+	return uint64(flagBits(r.paused))<<32 | uint64(a[0])<<24 | uint64(a[1])<<16 | uint64(b[0])<<8 | uint64(b[1])
 }
 
 // swap exchanges the names of the first two replicas.
 func (s *state) swap() {
 	s.replicas[0], s.replicas[1] = s.replicas[1], s.replicas[0]
-	for i := range s.notes {
-		if n := &s.notes[i]; n.kind != noNote && n.holder < 2 {
+	for i := range s.journal {
+		if n := &s.journal[i]; n.kind != noRecord && n.holder < 2 {
 			n.holder = 1 - n.holder
 		}
 	}
@@ -59,13 +58,16 @@ func (s *state) swap() {
 // forget drops what can have no effect.
 func (s *state) forget(c *config) {
 	doc := s.newest
-	if !doc.deleted {
-		for i := range s.notes {
-			n := &s.notes[i]
-			if n.kind == claimNote && !n.base && !s.attempted(n.nonce) && (c.never || !c.shows(s, n.nonce)) {
-				*n = note{} // its settling would change nothing
-			}
+	for i := range s.journal {
+		n := &s.journal[i]
+		if n.kind != noRecord && !doc.deleted && !n.base && !s.attempted(n.nonce) && !c.tells(s, *n) {
+			*n = claimRecord{} // its settling would change nothing
 		}
+		n.excused = n.excused && n.kind.used()
+		n.moved = n.moved && (n.kind == unanswered || n.kind == newTokens)
+	}
+	for _, a := range s.attempts() {
+		a.excused = a.excused && a.stage != releasing
 	}
 	speaks := doc.keyed() && doc.about == doc.token && !s.held(doc.token.next())
 	if s.left.operator == 0 && (doc.deleted || speaks) {
@@ -75,9 +77,21 @@ func (s *state) forget(c *config) {
 	}
 }
 
+// tells reports whether a claim record tells something of the document as it is.
+func (c *config) tells(s *state, n claimRecord) bool {
+	switch n.kind {
+	case newTokens:
+		return true
+	case unanswered, tokenRefused:
+		return c.concerns(s, n)
+	default:
+		return c.shows(s, n.nonce)
+	}
+}
+
 func (s *state) attempted(n nonce) bool {
-	for _, r := range s.replicas {
-		if r.stage > idle && r.nonce == n {
+	for _, a := range s.attempts() {
+		if a.nonce == n {
 			return true
 		}
 	}
@@ -98,13 +112,13 @@ func (s *state) rename() {
 		}
 		*n = names[*n]
 	}
-	slices.SortFunc(s.notes[:], func(a, b note) int { return int(a.order()) - int(b.order()) })
+	slices.SortFunc(s.journal[:], func(a, b claimRecord) int { return int(a.order()) - int(b.order()) })
 	name(&s.newest.nonce)
-	for p := range s.replicas {
-		name(&s.replicas[p].nonce)
+	for _, a := range s.attempts() {
+		name(&a.nonce)
 	}
-	for i := range s.notes {
-		name(&s.notes[i].nonce)
+	for i := range s.journal {
+		name(&s.journal[i].nonce)
 	}
 	for i := range s.older {
 		name(&s.older[i].nonce)
@@ -117,9 +131,9 @@ func (s *state) rename() {
 	}
 }
 
-// order puts notes that are there first, and the nonce last.
-func (n note) order() uint32 {
-	if n.kind == noNote {
+// order puts records that are there first, and the nonce last.
+func (n claimRecord) order() uint32 {
+	if n.kind == noRecord {
 		return 1 << 31
 	}
 	p := n.pack()
@@ -136,40 +150,40 @@ func flagBits(flags ...bool) (b uint8) {
 }
 
 func (v version) pack() [3]byte {
-	return [3]byte{byte(v.token) | byte(v.about)<<4, byte(v.status) | flagBits(v.disabled, v.deleted, v.absent)<<4, byte(v.nonce)}
+	flags := flagBits(v.survived, v.disabled, v.deleted, v.destroyed, v.absent)
+	return [3]byte{byte(v.token) | byte(v.about)<<4, byte(v.status) | flags<<2, byte(v.nonce)}
 }
 
 func unpackVersion(b []byte) version {
 	return version{
-		token: token(b[0] & 15), about: token(b[0] >> 4), status: status(b[1] & 15), nonce: nonce(b[2]),
-		disabled: b[1]&16 != 0, deleted: b[1]&32 != 0, absent: b[1]&64 != 0,
+		token: token(b[0] & 15), about: token(b[0] >> 4), status: status(b[1] & 3), nonce: nonce(b[2]),
+		survived: b[1]&4 != 0, disabled: b[1]&8 != 0, deleted: b[1]&16 != 0, destroyed: b[1]&32 != 0, absent: b[1]&64 != 0,
 	}
 }
 
-func (r replica) pack() [3]byte {
-	return [3]byte{byte(r.stage) | byte(r.token)<<4, flagBits(r.paused, r.late, r.graced, r.forsaken), byte(r.nonce)}
+func (a attempt) pack() [3]byte {
+	flags := flagBits(a.late, a.withinGrace, a.repeated, a.stale, a.excused)
+	return [3]byte{byte(a.stage) | byte(a.token)<<4, flags | byte(a.answer)<<5, byte(a.nonce)}
 }
 
-func unpackReplica(b []byte) replica {
-	return replica{
-		stage: stage(b[0] & 15), token: token(b[0] >> 4), nonce: nonce(b[2]),
-		paused: b[1]&1 != 0, late: b[1]&2 != 0, graced: b[1]&4 != 0, forsaken: b[1]&8 != 0,
+func unpackAttempt(b []byte) attempt {
+	return attempt{
+		stage: stage(b[0] & 15), token: token(b[0] >> 4), answer: answerKind(b[1] >> 5), nonce: nonce(b[2]),
+		late: b[1]&1 != 0, withinGrace: b[1]&2 != 0, repeated: b[1]&4 != 0, stale: b[1]&8 != 0, excused: b[1]&16 != 0,
 	}
 }
 
-func (n note) pack() [3]byte {
-	return [3]byte{byte(n.kind) | byte(n.token)<<4, flagBits(n.base, n.forsaken, n.orphaned, n.machine == 1, false, false, n.graced) | n.holder<<4, byte(n.nonce)}
+func (n claimRecord) pack() [3]byte {
+	flags := flagBits(n.base, n.moved, n.unseen, n.withinGrace, n.excused, n.orphaned, n.machine == 1)
+	return [3]byte{byte(n.kind) | byte(n.token)<<3 | n.holder<<6, flags, byte(n.nonce)}
 }
 
-func unpackNote(b []byte) note {
-	n := note{
-		kind: noteKind(b[0] & 15), token: token(b[0] >> 4), nonce: nonce(b[2]),
-		base: b[1]&1 != 0, forsaken: b[1]&2 != 0, orphaned: b[1]&4 != 0, graced: b[1]&64 != 0, holder: b[1] >> 4 & 3,
+func unpackClaimRecord(b []byte) claimRecord {
+	return claimRecord{
+		kind: answerKind(b[0] & 7), token: token(b[0] >> 3 & 7), holder: b[0] >> 6, nonce: nonce(b[2]),
+		base: b[1]&1 != 0, moved: b[1]&2 != 0, unseen: b[1]&4 != 0, withinGrace: b[1]&8 != 0,
+		excused: b[1]&16 != 0, orphaned: b[1]&32 != 0, machine: b[1] >> 6 & 1,
 	}
-	if b[1]&8 != 0 {
-		n.machine = 1
-	}
-	return n
 }
 
 func (s *state) pack() (k key) {
@@ -184,12 +198,14 @@ func (s *state) pack() (k key) {
 	}
 	for _, r := range s.replicas {
 		put(r.pack())
+		put(r.back.pack())
 	}
-	for _, n := range s.notes {
+	for _, n := range s.journal {
 		put(n.pack())
 	}
 	l := s.left
-	_ = append(b, byte(s.used), byte(s.under), byte(s.graceOver), byte(s.lost),
+	_ = append(b, byte(s.used), byte(s.under), byte(s.graceOver), byte(s.lost), byte(s.unheard), byte(s.maybeSpent),
+		flagBits(s.neighbour, s.replicas[0].paused, s.replicas[1].paused, s.replicas[2].paused),
 		s.sent[0]|s.sent[1]<<2|s.sent[2]<<4, s.sent[3]|s.sent[4]<<2,
 		l.crashes|l.pauses<<4, l.store|l.server<<4, l.operator)
 	return k
@@ -206,13 +222,19 @@ func (k *key) unpack() (s state) {
 		s.late[i] = unpackVersion(take())
 	}
 	for i := range s.replicas {
-		s.replicas[i] = unpackReplica(take())
+		s.replicas[i].attempt = unpackAttempt(take())
+		s.replicas[i].back = unpackAttempt(take())
 	}
-	for i := range s.notes {
-		s.notes[i] = unpackNote(take())
+	for i := range s.journal {
+		s.journal[i] = unpackClaimRecord(take())
 	}
 	s.used, s.under, s.graceOver, s.lost = tokenSet(b[0]), tokenSet(b[1]), tokenSet(b[2]), tokenSet(b[3])
-	s.sent = [tokens]uint8{b[4] & 3, b[4] >> 2 & 3, b[4] >> 4, b[5] & 3, b[5] >> 2}
-	s.left = budget{b[6] & 15, b[6] >> 4, b[7] & 15, b[7] >> 4, b[8]}
+	s.unheard, s.maybeSpent = tokenSet(b[4]), tokenSet(b[5])
+	s.neighbour = b[6]&1 != 0
+	for p := range s.replicas {
+		s.replicas[p].paused = b[6]&(2<<p) != 0
+	}
+	s.sent = [tokens]uint8{b[7] & 3, b[7] >> 2 & 3, b[7] >> 4, b[8] & 3, b[8] >> 2}
+	s.left = budget{b[9] & 15, b[9] >> 4, b[10] & 15, b[10] >> 4, b[11]}
 	return s
 }

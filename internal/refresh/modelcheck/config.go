@@ -7,13 +7,16 @@ type config struct {
 	replicas   int
 	never      bool // takeover never; otherwise a duration
 	grace      bool // rotation grace; otherwise single_use
+	keeps      bool // the server gives a new refresh token or none, as it likes
+	neighbour  bool // other tenants of the provider have tokens that survive their use
 	softDelete bool // a deletion leaves the version as it is, as in Vault
+	stepwise   bool // reading the document, adopting a journal and what follows are steps of their own
 	budget     budget
 	writes     writes // what operators may do
 	flaw       flaw
 
-	// strict excuses no takeover: it counts as knowing, too, who has been out of
-	// reach for all of takeover.
+	// strict excuses nothing: neither a takeover, which counts as knowing who has
+	// been out of reach for all of it, nor operators who destroy the claim.
 	strict bool
 
 	only   property // looked at alone, if set

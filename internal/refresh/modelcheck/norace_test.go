@@ -2,5 +2,5 @@
 
 package modelcheck
 
-// underRace is false: the big searches run.
+// underRace is false: all searches run.
 const underRace = false

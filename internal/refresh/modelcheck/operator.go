@@ -10,6 +10,7 @@ const (
 	putOld                        // the first token once more, without the key
 	deleting                      // a soft deletion, and its undoing
 	disabling                     // and enabling
+	destroying                    // of the older versions, or of all
 )
 
 // operate is one write of an operator.
@@ -18,6 +19,11 @@ func (x *stepper) operate() {
 	if x.from.left.operator == 0 {
 		return
 	}
+	defer func(first int) {
+		for i := first; i < len(x.out); i++ {
+			x.excuseDestruction(&x.out[i].state)
+		}
+	}(len(x.out))
 	write := func(w writes, possible bool, what string) *successor {
 		if x.writes&w == 0 || !possible {
 			return nil
@@ -44,8 +50,18 @@ func (x *stepper) operate() {
 		a.abandon(doc.token)
 		a.abandon(t0)
 	}
-	if a := write(deleting, true, "an operator deletes or undeletes the document"); a != nil {
+	if a := write(deleting, !doc.destroyed, "an operator deletes or undeletes the document"); a != nil {
 		a.newest.deleted = !doc.deleted
+		if !x.softDelete {
+			a.outdate()
+		}
+	}
+	if a := write(destroying, !x.from.older[0].absent, "an operator destroys the older versions"); a != nil {
+		a.destroy(x.config)
+	}
+	if a := write(destroying, !doc.destroyed, "an operator destroys all versions"); a != nil {
+		a.destroy(x.config)
+		a.newest.deleted, a.newest.destroyed = true, true
 		if !x.softDelete {
 			a.outdate()
 		}
@@ -60,6 +76,17 @@ func (x *stepper) operate() {
 	}
 }
 
+// destroy makes the older versions unreadable.
+func (s *state) destroy(c *config) {
+	for i := range s.older {
+		s.older[i].deleted = true
+	}
+	s.older = c.history(version{absent: true}, s.older)
+	for i := range s.journal {
+		s.journal[i].moved = false
+	}
+}
+
 // abandon is what an operator does to the descendants of a token by going over
 // to another: they are nobody's concern any more.
 func (s *state) abandon(t token) {
@@ -69,4 +96,31 @@ func (s *state) abandon(t token) {
 	}
 	s.lost.add(t1)
 	s.lost.add(t2)
+}
+
+// excuse gives up what is known of tokens after an operator has destroyed the
+// versions that told of it and put the document's token anew: only those who have
+// records of it still know.
+func (c *config) excuseDestruction(s *state) {
+	protocol := *c
+	protocol.flaw = sound
+	if c.strict || s.newest.deleted || !s.hides() || !protocol.look(s).status.free() {
+		return
+	}
+	var hidden tokenSet
+	for _, v := range s.older {
+		hidden |= v.hid()
+	}
+	for t := t0; t < tokens; t++ {
+		if hidden.has(t) {
+			s.sent[t] = 0
+		}
+	}
+	for _, a := range s.attempts() {
+		a.excused = a.excused || hidden.has(a.token)
+	}
+	for i := range s.journal {
+		n := &s.journal[i]
+		n.excused = n.excused || (n.kind != noRecord && hidden.has(n.token))
+	}
 }

@@ -15,6 +15,7 @@ const (
 	operatorWins
 	deletedStays
 	disabledStays
+	refusedStays
 )
 
 func (p property) String() string {
@@ -30,23 +31,33 @@ func (p property) String() string {
 		operatorWins:   "another token of an operator wins",
 		deletedStays:   "a deleted document stays deleted",
 		disabledStays:  "a disabled document stays disabled",
+		refusedStays:   "a token that a readable version says was refused is not claimed again",
 	}[p]
 }
 
 // mayKnow looks, when p sends its token, for somebody who may yet learn or hands
-// on what an earlier sending of it was answered.
+// on what an earlier sending of it was answered. What p knows itself, or would
+// have learned had it listened, no published reason excuses.
 func (c *config) mayKnow(s *state, p int) property {
-	t := s.replicas[p].token
+	sender := s.replicas[p].attempt
+	t := sender.token
 	if c.grace && !s.graceOver.has(t) {
 		return none // the server takes it again
 	}
-	for q, r := range s.replicas {
-		if q != p && r.token == t && !r.forsaken && (r.stage == sent || r.stage == answered || r.stage == committing) {
+	if sender.excused && !sender.late {
+		return none // what took its place did so in time: operators destroyed its claim
+	}
+	if s.unheard.has(t) {
+		return onceWhileKnown
+	}
+	for q, a := range s.attempts() {
+		under := a.stage == sent || (a.stage >= answered && a.answer.used())
+		if a != &s.replicas[p].attempt && a.token == t && under && (q == p || !a.excused) {
 			return onceWhileKnown
 		}
 	}
-	for _, n := range s.notes {
-		if n.kind == answerNote && n.token == t && !n.forsaken {
+	for _, n := range s.journal {
+		if n.kind.used() && n.token == t && (n.holder == uint8(p) || !n.excused) {
 			return onceWhileKnown
 		}
 	}
@@ -55,13 +66,13 @@ func (c *config) mayKnow(s *state, p int) property {
 
 // successorKnown reports whether somebody holds what t was exchanged for.
 func (s *state) successorKnown(t token) bool {
-	for _, r := range s.replicas {
-		if r.token == t && !r.forsaken && (r.stage == answered || r.stage == committing) {
+	for _, a := range s.attempts() {
+		if a.token == t && !a.excused && a.stage >= answered && a.answer == newTokens {
 			return true
 		}
 	}
-	for _, n := range s.notes {
-		if n.kind == answerNote && n.token == t && !n.forsaken {
+	for _, n := range s.journal {
+		if n.kind == newTokens && n.token == t && !n.excused {
 			return true
 		}
 	}
@@ -92,27 +103,27 @@ func (c *config) invariant(s *state) property {
 		return none
 	}
 	var busy tokenSet
-	for _, r := range s.replicas {
-		if r.forsaken || r.stage < won || r.stage > answered {
+	for _, a := range s.attempts() {
+		if a.excused || a.stage < won || a.stage > answered {
 			continue
 		}
-		if busy.has(r.token) {
+		if busy.has(a.token) {
 			return oneAtATime
 		}
-		busy.add(r.token)
+		busy.add(a.token)
 	}
 	return none
 }
 
 // held reports whether somebody has t, in memory or in a journal.
 func (s *state) held(t token) bool {
-	for _, r := range s.replicas {
-		if (r.stage == answered || r.stage == committing) && r.token.next() == t {
+	for _, a := range s.attempts() {
+		if a.stage >= answered && a.answer == newTokens && a.token.next() == t {
 			return true
 		}
 	}
-	for _, n := range s.notes {
-		if n.kind == answerNote && n.token.next() == t {
+	for _, n := range s.journal {
+		if n.kind == newTokens && n.token.next() == t {
 			return true
 		}
 	}
@@ -127,8 +138,8 @@ func (c *config) settled(s *state) bool {
 	}
 	newest := s.newestIssued()
 	gone := s.newest.token != newest && s.lost.has(newest)
-	switch st, _ := c.look(s); st {
-	case ready:
+	switch c.look(s).status {
+	case unkeyed, ready:
 		return s.newest.token == newest
 	case reauthorize:
 		return gone
@@ -138,27 +149,39 @@ func (c *config) settled(s *state) bool {
 }
 
 // moved reports whether the document is in nobody's hands. It is all that can be
-// asked for while stopped and dead processes stay so; with takeover never it
-// waits for the stopped.
+// asked for while stopped and exited processes stay so; with takeover never it
+// waits for the stopped, and for what exited ones recorded.
 func (c *config) moved(s *state) bool {
-	if c.never {
-		for _, r := range s.replicas {
-			if r.paused {
-				return true
-			}
+	if c.never && s.waits() {
+		return true
+	}
+	return s.newest.deleted || s.newest.disabled || c.look(s).status != spending || c.outOfWorld(s) || c.personNeeded(s)
+}
+
+// waits reports whether a stopped process, or an answer in an exited one's journal,
+// may yet move the document.
+func (s *state) waits() bool {
+	for i := range s.replicas {
+		if s.replicas[i].paused {
+			return true
 		}
 	}
-	st, _ := c.look(s)
-	return s.newest.deleted || s.newest.disabled || st == ready || st == reauthorize || c.outOfWorld(s) || c.personNeeded(s)
+	for _, n := range s.journal {
+		if n.kind > unanswered && n.orphaned {
+			return true
+		}
+	}
+	return false
 }
 
 // personNeeded reports whether a claim may wait for a person: with takeover
-// never, once the token may have been sent, or its claim cannot be read, or an
-// operator has gone back to a token whose claim was nobody's any more.
+// never, once the token may have been sent and nobody recorded an answer; or if its
+// claim cannot be read, and the token is none that an operator brought anew; or if
+// an operator has gone back to a token whose claim was nobody's any more.
 func (c *config) personNeeded(s *state) bool {
-	died := s.left.crashes < c.budget.crashes
-	back := !s.newest.keyed() && c.writes&putOld != 0
-	return c.never && (died || back || s.sent[s.newest.token] > 0 || c.shows(s, unreadable))
+	t := s.newest.token
+	back := !s.newest.says(t) && c.writes&putOld != 0
+	return c.never && (back || s.sent[t] > 0 || s.maybeSpent.has(t) || (c.shows(s, unreadable) && s.stood()))
 }
 
 // outOfWorld reports whether nobody refreshes the document's token only because

@@ -2,6 +2,6 @@
 
 package modelcheck
 
-// underRace leaves the big searches out: they run in one goroutine, and the race
+// underRace leaves most searches out: they run in one goroutine, and the race
 // detector makes them ten times slower.
 const underRace = true

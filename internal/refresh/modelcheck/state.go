@@ -1,5 +1,7 @@
 package modelcheck
 
+import "iter"
+
 // replicas is how many processes the model has room for. The first two run on
 // machine 0 and share its journal directory, the third runs on machine 1.
 const maxReplicas = 3
@@ -44,7 +46,8 @@ type nonce uint8
 
 const (
 	noNonce nonce = iota
-	// unreadable is the nonce of the claim that a deleted version may have held.
+	// unreadable is the nonce of the claim that a version may have held which
+	// cannot be read any more.
 	unreadable nonce = nonces
 )
 
@@ -65,87 +68,147 @@ func (s status) String() string {
 	return [...]string{"no key", "ready", "spending", "reauthorization_required"}[s]
 }
 
+// free reports whether nothing is known that keeps from spending the token.
+func (s status) free() bool { return s == unkeyed || s == ready }
+
 // version is one version of the document. About is the token whose fingerprint
 // the key holds.
 type version struct {
-	token    token
-	status   status
-	about    token
-	nonce    nonce
-	disabled bool
-	deleted  bool // soft deletion: the content is there for undelete alone
-	absent   bool // no such version (any more)
+	token     token
+	status    status
+	about     token
+	nonce     nonce
+	survived  bool // the key says that the token was seen to survive its use
+	disabled  bool
+	deleted   bool // not readable; of the newest version, undelete undoes it
+	destroyed bool // deleted, and nothing undoes it
+	absent    bool // no such version (any more)
 }
 
 // keyed reports whether the version says anything of a token's state.
 func (v version) keyed() bool { return v.status != unkeyed }
 
+// says reports whether the version can be read and speaks of the token.
+func (v version) says(t token) bool {
+	return !v.absent && !v.deleted && v.keyed() && v.about == t
+}
+
 // How much room a state has. Running out of it is a panic, not a smaller search.
 const (
-	maxOlder = 6
-	maxLate  = 2
-	maxNotes = 5
+	maxOlder   = 6
+	maxLate    = 2
+	maxRecords = 6
 )
 
 // nobody is what stands for no replica.
 const nobody = maxReplicas
 
-// stage is where a replica is in its attempt.
+// stage is where an attempt is.
 type stage uint8
 
 const (
-	dead       stage = iota
-	idle             // no attempt; notes of a silent one may be left
+	exited     stage = iota
+	idle             // no attempt; records of a silent one may be left
+	looked           // the document has been read; see config.stepwise
 	claiming         // the claim's outcome is unknown
 	won              // the document shows the own nonce; nothing is sent
 	sent             // the request is under way, the server has not handled it
-	answered         // new tokens are on the way or in memory, not in the journal
+	answered         // the answer is on the way or in memory, not in the journal
 	committing       // new tokens are in the journal, the document is to be written
-	refused          // invalid_grant, the document is to be written
-	owing            // given up: a release is owed
+	refused          // so is invalid_grant
+	releasing        // not sent, or not looked at: a release is owed
 )
 
 func (s stage) String() string {
-	return [...]string{"dead", "idle", "claiming", "won", "sent", "answered", "committing", "refused", "owing"}[s]
+	return [...]string{"exited", "idle", "looked", "claiming", "won", "sent", "answered", "committing", "refused", "releasing"}[s]
 }
 
-// replica is one process. Forsaken is a ghost: somebody on another machine took
-// the attempt over, after it had been out of reach for all of takeover.
+// attempt is one spending of a refresh token, from its claim to its end.
+type attempt struct {
+	stage       stage
+	token       token
+	nonce       nonce
+	answer      answerKind // what was answered
+	late        bool       // before the sending: the token must not be sent any more; after it: listening may end
+	withinGrace bool       // its claim was made over another one within the server's grace
+	repeated    bool       // a commit of it may be in already
+	stale       bool       // what was read is not the newest version any more
+	excused     bool       // ghost: it was given up for a published reason, or is everybody's
+}
+
+// replica is one process: an exited one has the stage exited. At most one attempt
+// goes on in the background, where it waits for its answer.
 type replica struct {
-	stage    stage
-	token    token
-	nonce    nonce
-	paused   bool // stopped; time goes on
-	late     bool // its hard deadline has passed
-	graced   bool // its claim was made over another one within the server's grace
-	forsaken bool
+	attempt
+	back   attempt // stage sent or answered; the zero value: there is none
+	paused bool    // stopped; time goes on
 }
 
-func (r replica) running() bool { return r.stage != dead && !r.paused }
+func (r *replica) running() bool { return r.stage != exited && !r.paused }
 
-// note is an unsettled entry of a journal: a claim, perhaps with its answer.
-// It belongs to a living process or to a dead one's file, which whoever holds
-// its lock may work on. Base tells that the version that the claim was made
-// against is still the newest.
-type note struct {
-	kind     noteKind
-	token    token
-	nonce    nonce
-	base     bool
-	graced   bool // the claim was made over another one within the grace
-	forsaken bool
-	orphaned bool  // its process is dead
-	machine  uint8 // where the file is, if orphaned
-	holder   uint8 // the owner, or the adopter if orphaned (nobody: the lock is free)
-}
-
-type noteKind uint8
+// slot tells a replica's attempts apart.
+type slot uint8
 
 const (
-	noNote noteKind = iota
-	claimNote
-	answerNote
+	foreground slot = iota
+	background
+	slots
 )
+
+func (r *replica) at(in slot) *attempt {
+	if in == background {
+		return &r.back
+	}
+	return &r.attempt
+}
+
+// attempts are all that are under way, with their replicas.
+func (s *state) attempts() iter.Seq2[int, *attempt] {
+	return func(yield func(int, *attempt) bool) {
+		for p := range s.replicas {
+			for in := range slots {
+				if a := s.replicas[p].at(in); a.stage > looked && !yield(p, a) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// claimRecord is an unsettled entry of a journal: a claim, or what was answered to
+// it. It belongs to a running process or to an exited one's file, which whoever holds
+// its lock may work on.
+type claimRecord struct {
+	kind        answerKind
+	token       token
+	nonce       nonce
+	base        bool // the version that the claim was made against is still the newest
+	moved       bool // a readable version since the claim holds another token
+	unseen      bool // somebody on the machine read the document just before the claim came in
+	withinGrace bool // the claim was made over another one within the grace
+	excused     bool
+	orphaned    bool  // its process has exited
+	machine     uint8 // where the file is, if orphaned
+	holder      uint8 // the owner, or the adopter if orphaned (nobody: the lock is free)
+}
+
+type answerKind uint8
+
+const (
+	noRecord     answerKind = iota
+	unanswered              // a claim, and no answer yet
+	newTokens               // new tokens
+	sameToken               // success, and the refresh token stays
+	tokenUnused             // 503 or 429, or provably not sent
+	tokenRefused            // invalid_grant
+)
+
+func (k answerKind) String() string {
+	return [...]string{"", "claim", "tokens", "kept", "unspent", "refused"}[k]
+}
+
+// used reports whether the answer is one of a server that looked at the token.
+func (k answerKind) used() bool { return k == newTokens || k == sameToken || k == tokenRefused }
 
 // budget is what may still go wrong.
 type budget struct{ crashes, pauses, store, server, operator uint8 }
@@ -156,50 +219,63 @@ type state struct {
 	older    [maxOlder]version // nearest first, those that a look-back may have to see
 	late     [maxLate]version  // writes that may still land: their base is the newest version
 	replicas [maxReplicas]replica
-	notes    [maxNotes]note
+	journal  [maxRecords]claimRecord
 
 	used      tokenSet // the authorization server has exchanged them
 	under     tokenSet // they are in requests on the way, whose sender gave up or died
 	graceOver tokenSet // the server's grace for a second use is over
+	neighbour bool     // another tenant's token of the same provider was seen to survive
 
-	sent [tokens]uint8 // ghost: how often a token was sent, up to 3; kept for takeover never
-	lost tokenSet      // ghost: tokens that were lost for a published reason
-	left budget
+	sent       [tokens]uint8 // ghost: how often a token was sent, up to 3; kept for takeover never
+	lost       tokenSet      // ghost: tokens that were lost for a published reason
+	unheard    tokenSet      // ghost: who sent them stopped listening though others could not take over yet
+	maybeSpent tokenSet      // ghost: who claimed them died before any answer was in the journal; kept for takeover never
+	left       budget
 }
 
-// own is the note of a replica's attempt; nil if somebody else settled it.
-func (s *state) own(p int) *note {
-	for i := range s.notes {
-		n := &s.notes[i]
-		if n.kind != noNote && n.nonce == s.replicas[p].nonce {
-			return n
+// recordOf is the record of a claim; nil if somebody settled it.
+func (s *state) recordOf(n nonce) *claimRecord {
+	for i := range s.journal {
+		if s.journal[i].kind != noRecord && s.journal[i].nonce == n {
+			return &s.journal[i]
 		}
 	}
 	return nil
 }
 
-// note makes a note of a new claim.
-func (s *state) note(p int, t token, n nonce, base bool) {
-	for i := range s.notes {
-		if s.notes[i].kind == noNote {
-			s.notes[i] = note{kind: claimNote, token: t, nonce: n, base: base, holder: uint8(p), graced: s.replicas[p].graced}
+// own is the record of a replica's attempt in the foreground.
+func (s *state) own(p int) *claimRecord { return s.recordOf(s.replicas[p].nonce) }
+
+// addRecord records a new claim.
+func (s *state) addRecord(p int, t token, n nonce) {
+	for i := range s.journal {
+		if s.journal[i].kind == noRecord {
+			s.journal[i] = claimRecord{kind: unanswered, token: t, nonce: n, base: true, holder: uint8(p), withinGrace: s.replicas[p].withinGrace}
 			return
 		}
 	}
-	panic("modelcheck: too many notes")
+	panic("modelcheck: too many records")
 }
 
-// end settles the attempt's note and ends the attempt.
+// end settles the attempt's record and ends the attempt.
 func (s *state) end(p int) {
 	if n := s.own(p); n != nil {
-		*n = note{}
+		*n = claimRecord{}
 	}
 	s.rest(p)
 }
 
-// rest ends the attempt and leaves its note.
-func (s *state) rest(p int) {
-	s.replicas[p] = replica{stage: idle, paused: s.replicas[p].paused}
+// rest ends the attempt and leaves its record.
+func (s *state) rest(p int) { s.replicas[p].attempt = attempt{stage: idle} }
+
+// leave ends an attempt of which nothing will be heard any more, and leaves its
+// record.
+func (s *state) leave(p int, in slot) {
+	if in == background {
+		s.replicas[p].back = attempt{}
+		return
+	}
+	s.rest(p)
 }
 
 // fresh is a nonce that nothing speaks of.
@@ -212,10 +288,10 @@ func (s *state) fresh() nonce {
 	for _, v := range s.late {
 		taken |= 1 << v.nonce
 	}
-	for _, r := range s.replicas {
-		taken |= 1 << r.nonce
+	for _, a := range s.attempts() {
+		taken |= 1 << a.nonce
 	}
-	for _, n := range s.notes {
+	for _, n := range s.journal {
 		taken |= 1 << n.nonce
 	}
 	for n := nonce(1); n < nonces; n++ {

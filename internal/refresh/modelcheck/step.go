@@ -5,7 +5,7 @@ type class uint8
 
 const (
 	progress class = iota // somebody works, or time passes
-	revival               // a stopped process goes on, a dead one is started again
+	revival               // a stopped process goes on, an exited one is started again
 	fault                 // counted against the budget
 )
 
@@ -44,7 +44,9 @@ func (c *config) successors(s *state, out []successor) []successor {
 		if s.replicas[p].running() {
 			x.act(p)
 		}
-		x.serve(p)
+		for in := range slots {
+			x.serve(p, in)
+		}
 	}
 	x.world()
 	x.operate()

@@ -46,9 +46,12 @@ func (s step) String() string {
 }
 
 func (s *state) describe(c *config) string {
-	st, n := c.look(s)
-	b := fmt.Sprintf("%s %v%s", tokenName(s.newest.token), st, nonceName(n))
-	if s.newest.deleted {
+	known := c.look(s)
+	b := fmt.Sprintf("%s %v%s", tokenName(s.newest.token), known.status, nonceName(known.nonce))
+	switch {
+	case s.newest.destroyed:
+		b += " DESTROYED"
+	case s.newest.deleted:
 		b += " DELETED"
 	}
 	if s.newest.disabled {
@@ -62,8 +65,8 @@ func (s *state) describe(c *config) string {
 		b += " " + r.describe()
 	}
 	b += " |"
-	for _, n := range s.notes {
-		if n.kind != noNote {
+	for _, n := range s.journal {
+		if n.kind != noRecord {
 			b += " " + n.describe()
 		}
 	}
@@ -76,32 +79,46 @@ func (s *state) describe(c *config) string {
 }
 
 func (r replica) describe() string {
-	b := r.stage.String()
-	if r.stage > idle {
-		b += "(" + tokenName(r.token) + nonceName(r.nonce) + ")"
+	b := r.attempt.describe()
+	if r.back.stage != exited {
+		b += "+" + r.back.describe()
 	}
 	if r.paused {
 		b += "/stopped"
 	}
-	if r.late {
+	return b
+}
+
+func (a attempt) describe() string {
+	b := a.stage.String()
+	if a.stage > looked {
+		b += "(" + tokenName(a.token) + nonceName(a.nonce) + ")"
+	}
+	if a.stage == answered {
+		b += ":" + a.answer.String()
+	}
+	if a.stale {
+		b += "/stale"
+	}
+	if a.late {
 		b += "/late"
 	}
-	if r.forsaken {
-		b += "/forsaken"
+	if a.excused {
+		b += "/excused"
 	}
 	return b
 }
 
-func (n note) describe() string {
-	b := [...]string{"", "claim", "answer"}[n.kind] + nonceName(n.nonce)
+func (n claimRecord) describe() string {
+	b := n.kind.String() + "(" + tokenName(n.token) + nonceName(n.nonce) + ")"
 	if n.base {
 		b += "/base"
 	}
 	switch {
 	case n.orphaned && n.holder == nobody:
-		b += fmt.Sprintf("@dead%d", n.machine)
+		b += fmt.Sprintf("@exited%d", n.machine)
 	case n.orphaned:
-		b += fmt.Sprintf("@dead%d,held by %d", n.machine, n.holder)
+		b += fmt.Sprintf("@exited%d,held by %d", n.machine, n.holder)
 	default:
 		b += fmt.Sprintf("@%d", n.holder)
 	}

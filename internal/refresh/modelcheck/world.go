@@ -3,14 +3,14 @@ package modelcheck
 // process is what happens to a process as a whole.
 func (x *stepper) process(p int) {
 	s, r := x.from, x.from.replicas[p]
-	if r.stage == dead {
-		x.add(p, "is started again", revival).replicas[p] = replica{stage: idle}
+	if r.stage == exited {
+		x.add(p, "is started again", revival).replicas[p].stage = idle
 		return
 	}
 	if s.left.crashes > 0 {
 		a := x.add(p, "dies", fault)
 		a.left.crashes--
-		a.crash(p)
+		x.crash(&a.state, p)
 	}
 	switch {
 	case r.paused:
@@ -18,22 +18,30 @@ func (x *stepper) process(p int) {
 	case s.left.pauses > 0:
 		a := x.add(p, "is stopped past every deadline", fault)
 		a.left.pauses--
-		a.replicas[p].paused = true
-		a.replicas[p].late = r.stage >= claiming && r.stage <= answered
+		r := &a.replicas[p]
+		r.paused = true
+		r.late = r.stage >= claiming && r.stage <= answered
+		r.back.late = r.back.stage != exited
 	}
 }
 
 // crash leaves of a process its journal file, and its requests on the way.
-func (s *state) crash(p int) {
-	switch r := s.replicas[p]; r.stage {
-	case sent:
-		s.under.add(r.token)
-	case answered:
-		s.lost.add(r.token.next())
+func (x *stepper) crash(s *state, p int) {
+	for in := range slots {
+		a := s.replicas[p].at(in)
+		if x.never && a.stage >= claiming && a.stage <= answered {
+			s.maybeSpent.add(a.token)
+		}
+		switch {
+		case a.stage == sent:
+			s.under.add(a.token)
+		case a.stage == answered && a.answer == newTokens:
+			s.lost.add(a.token.next())
+		}
 	}
-	for i := range s.notes {
-		n := &s.notes[i]
-		if n.kind == noNote || n.holder != uint8(p) {
+	for i := range s.journal {
+		n := &s.journal[i]
+		if n.kind == noRecord || n.holder != uint8(p) {
 			continue
 		}
 		if !n.orphaned {
@@ -45,25 +53,32 @@ func (s *state) crash(p int) {
 }
 
 // serve is the authorization server at the request of a replica, which need not
-// be running to be served.
-func (x *stepper) serve(p int) {
-	s, r := x.from, x.from.replicas[p]
+// be running to be served. It takes its time: no deadline of the sending counts
+// here.
+func (x *stepper) serve(p int, in slot) {
+	s, r := x.from, x.from.replicas[p].at(in)
 	if r.stage != sent {
 		return
 	}
-	if x.accepts(s, r.token) {
-		a := x.add(p, "is granted new tokens", progress)
-		a.used.add(r.token)
-		a.replicas[p].stage = answered
-	} else {
-		x.add(p, "is answered invalid_grant", progress).replicas[p].stage = refused
+	answer := func(what string, cl class, with answerKind) *successor {
+		a := x.add(p, what, cl)
+		to := a.replicas[p].at(in)
+		to.stage, to.answer = answered, with
+		return a
 	}
-	if s.left.server > 0 && r.running() {
+	if x.accepts(s, r.token) {
+		answer("is granted new tokens", progress, newTokens).used.add(r.token)
+	} else {
+		answer("is answered invalid_grant", progress, tokenRefused)
+	}
+	if x.keeps && !s.used.has(r.token) {
+		answer("is granted an access token and keeps its refresh token", progress, sameToken)
+	}
+	if s.left.server > 0 {
 		// The server did not look at the token: this was no sending.
-		a := x.add(p, "is answered 503", fault)
+		a := answer("is answered 503", fault, tokenUnused)
 		a.left.server--
 		a.sent[r.token] = max(a.sent[r.token], 1) - 1
-		a.replicas[p].stage = owing
 	}
 }
 
@@ -90,34 +105,33 @@ func (x *stepper) world() {
 				a.lost.add(t.next())
 			}
 		}
-		if x.grace && s.used.has(t) && !s.graceOver.has(t) && !s.waitedFor(t) {
+		if x.grace && s.used.has(t) && !s.graceOver.has(t) && !s.heard(t) {
 			x.endGrace(t)
 		}
+	}
+	if x.neighbour && !s.neighbour {
+		x.add(nobody, "another tenant's token is seen to survive its use", progress).neighbour = true
 	}
 }
 
 // endGrace lets the time pass that the server takes a token again. It is longer
-// than a hard deadline, and within it only those claim over another claim who
-// have a whole deadline left. So all their deadlines have passed, too.
+// than a deadline to send, and within it only those claim over another claim who
+// have a whole one left. So nobody may send any more under a claim of that time.
 func (x *stepper) endGrace(t token) {
 	a := x.add(nobody, "the grace of a used token ends", progress)
 	a.graceOver.add(t)
-	for p := range a.replicas {
-		r := &a.replicas[p]
-		if r.graced && x.flaw == graceUnchecked {
-			continue
-		}
-		if r.token == t && r.stage >= claiming && r.stage <= answered {
+	for _, r := range a.attempts() {
+		if r.token == t && r.stage <= won && (!r.withinGrace || x.flaw != graceUnchecked) {
 			r.late = true
 		}
 	}
 }
 
-// waitedFor reports whether somebody who runs waits for an answer to t, for
+// heard reports whether somebody who runs is about to record an answer to t, for
 // which the grace is time enough.
-func (s *state) waitedFor(t token) bool {
-	for _, r := range s.replicas {
-		if r.token == t && r.running() && (r.stage == sent || r.stage == answered) {
+func (s *state) heard(t token) bool {
+	for p, a := range s.attempts() {
+		if a.token == t && a.stage == answered && s.replicas[p].running() {
 			return true
 		}
 	}

@@ -3,8 +3,9 @@
 // authorization server that keeps a ledger. All of it is in a testing/synctest
 // bubble, so an hour takes milliseconds.
 //
-// A run is made from a seed. The seed decides which credentials there are, how
-// their provider treats refresh tokens, and what goes wrong at which edge: of the
+// A run is made from a seed. The seed decides which credentials there are, whether they
+// share a provider, how that is configured and how its server treats the refresh tokens of
+// each, and what goes wrong at which edge: of the
 // store, the journal, the way to the token endpoint, the endpoint itself; whose
 // process dies or is stopped there; and what operators write meanwhile. Each
 // decision depends on the seed, the edge and how often the edge was passed, and not
@@ -17,7 +18,9 @@
 // package modelcheck, which searches a small model of the protocol exhaustively;
 // this package tries the code itself at random.
 //
-//	SIMULATION_SEED=17 go test -run Seeds -v ./internal/refresh/simulation   # one run, with its trace
-//	SIMULATION_SEEDS=20000 go test -run Seeds ./internal/refresh/simulation  # more runs
-//	SIMULATION=soak go test -run Seeds -timeout 60m ./internal/refresh/simulation
+// Tests begin at a random seed, which they print.
+//
+//	SIMULATION_SEED=17 go test -run TestSeeds$ -v ./internal/refresh/simulation      # one run, with its trace
+//	SIMULATION_SEEDS=20000 go test -run TestSeeds$ -v ./internal/refresh/simulation  # more runs
+//	SIMULATION_FIRST=17 …                                                            # from that seed on
 package simulation

@@ -19,16 +19,27 @@ type document struct {
 
 	access, refresh, note                   string
 	status, print, nonce, over, disabledKey string
+
+	saidAt   time.Duration // when it says that it was claimed, since the beginning; 0: it does not
+	survived bool          // its token was seen to survive its use
 }
+
+// epoch is when time begins in a bubble.
+var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // parse reads a document as it is stored.
 func parse(data []byte) document {
+	var saidAt time.Duration
+	if at, err := time.Parse(time.RFC3339Nano, gjson.GetBytes(data, "_upstream_auth.at").String()); err == nil {
+		saidAt = at.Sub(epoch)
+	}
 	text := func(path string) string { return gjson.GetBytes(data, path).String() }
 	return document{
 		access: text("access_token"), refresh: text("refresh_token"), note: text("note"),
 		status: text("_upstream_auth.status"), print: text("_upstream_auth.fingerprint"),
 		nonce: text("_upstream_auth.nonce"), over: text("_upstream_auth.over"),
-		disabledKey: text("_upstream_auth.disabled"),
+		saidAt:      saidAt,
+		disabledKey: text("_upstream_auth.disabled"), survived: text("_upstream_auth.survived") == "true",
 	}
 }
 
@@ -39,7 +50,7 @@ func (d *document) claimed() bool { return d.nonce != "" || d.status == "spendin
 
 func (d *document) refused() bool { return !d.claimed() && d.status == "reauthorization_required" }
 
-func (d *document) disabled() bool { return d.disabledKey == "true" || d.status == "disabled" }
+func (d *document) disabled() bool { return d.disabledKey == "true" }
 
 // fingerprint is written here once more, from the design.
 func fingerprint(token string) string {

@@ -81,7 +81,7 @@ func (w *world) faultAt(e edge) fault {
 		case happens(p.connectSlow):
 			return fault{slow, between(r, 0, 7*time.Second)}
 		}
-	case "answered":
+	case "answered", "send":
 	default:
 		return w.journalFault(e, happens, func(low, high time.Duration) time.Duration { return between(r, low, high) })
 	}

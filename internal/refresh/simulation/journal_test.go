@@ -74,7 +74,7 @@ type ownView struct {
 	process *process
 }
 
-func (v ownView) Claim(note journal.Note) error {
+func (v ownView) Claim(note journal.ClaimRecord) error {
 	v.process.mu.Lock()
 	v.process.noted[note.Nonce]++
 	v.process.claiming[note.Nonce] = v.ID()
@@ -119,9 +119,9 @@ func (p *process) settle(nonce string, in journal.Adopted) error {
 }
 
 // leftover returns what is unsettled in a directory that no process uses.
-func leftover(d *journaltest.Directory) ([]journal.Entry, error) {
+func leftover(d *journaltest.Directory) ([]journal.PendingClaim, error) {
 	adopted, _, err := d.Start().Adopt()
-	var entries []journal.Entry
+	var entries []journal.PendingClaim
 	for _, a := range adopted {
 		entries = append(entries, a.Unsettled()...)
 	}

@@ -29,7 +29,9 @@ const (
 	served          property = "a tenant is not served after the faults"
 	waits           property = "a call waits too long"
 	journalsEmpty   property = "a journal keeps what is settled"
-	logsSecret      property = "a log line has a secret in it"
+	tellsSecret     property = "an event has a secret in it"
+	listensLong     property = "an answer is given up long before others may take over"
+	noPanic         property = "a defect of the program ends a refresh"
 )
 
 // ledger is the god's view: who sent which token when, who can still know what
@@ -78,6 +80,7 @@ type claim struct {
 	print     string
 	notedAt   time.Duration
 	writtenAt time.Duration // -1: not in the document yet
+	saidAt    time.Duration // by its own word
 	holders   map[string]bool
 	in        map[string]bool // ids of the journals that have it
 	settled   bool

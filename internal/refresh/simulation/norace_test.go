@@ -3,4 +3,4 @@
 package simulation
 
 // defaultSeeds take less than a minute.
-const defaultSeeds = 6000
+const defaultSeeds = 2500

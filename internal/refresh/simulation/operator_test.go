@@ -19,14 +19,15 @@ const (
 	patchNote                     // a field of the operator's own
 	deleteIt                      // as kv delete does
 	undelete                      // as kv undelete does
-	disable                       // by the field
-	disableBy                     // by the status
-	enable                        // whichever way it was disabled
-	operationMax = enable
+	disable                       // refreshes
+	enable                        // them
+	destroyOld                    // all versions but the newest
+	destroyAll                    // and that too
+	operationMax = destroyAll
 )
 
 func (o operation) String() string {
-	return [...]string{"puts the same", "puts another", "patches another in", "puts an old one", "patches a note", "deletes", "undeletes", "disables", "disables by the status", "enables"}[o]
+	return [...]string{"puts the same", "puts another", "patches another in", "puts an old one", "patches a note", "deletes", "undeletes", "disables", "enables", "destroys old versions of", "destroys all versions of"}[o]
 }
 
 // operate does o as far as it makes sense now.
@@ -41,7 +42,9 @@ func (w *world) operate(t *tenant, o operation) {
 		switch o {
 		case undelete:
 			v.Undelete(t.key())
-			w.ledger.deletes(t.name, false)
+			if _, err := v.Get(ctx, t.key()); err == nil {
+				w.ledger.deletes(t.name, false)
+			}
 		case putOther:
 			w.write(t, doc.Version, w.pair(t, nil))
 		case putSame:
@@ -75,20 +78,20 @@ func (w *world) operate(t *tenant, o operation) {
 		w.ledger.deletes(t.name, true)
 	case disable:
 		w.write(t, doc.Version, patched("_upstream_auth.disabled", "true"))
-	case disableBy:
-		if held.status == "reauthorization_required" {
-			return // it would be gone once the document is enabled
-		}
-		w.write(t, doc.Version, patched("_upstream_auth.status", "disabled"))
 	case enable:
 		if !held.disabled() {
 			return
 		}
 		data, _ := sjson.DeleteBytes(doc.Data, "_upstream_auth.disabled")
-		if held.status == "disabled" {
-			data, _ = sjson.DeleteBytes(data, "_upstream_auth.status")
-		}
 		w.write(t, doc.Version, data)
+	case destroyOld, destroyAll:
+		for number := uint64(1); number < doc.Version; number++ {
+			v.Destroy(t.key(), number)
+		}
+		if o == destroyAll {
+			v.Destroy(t.key(), doc.Version)
+		}
+		w.ledger.destroys(t.name, o == destroyAll)
 	}
 }
 

@@ -189,7 +189,7 @@ func TestOracleSeesWhatIsBroken(t *testing.T) {
 			h.claim("p", "n")
 		}},
 		"disabled and enabled": {singleUse(), disabledStays, func(h *history) {
-			h.operates("t", document{refresh: "r1", status: "disabled"})
+			h.operates("t", document{refresh: "r1", disabledKey: "true"})
 			h.put("p", ready("r1"))
 		}},
 		"deleted and written, knowingly": {singleUse(), deletedStays, func(h *history) {

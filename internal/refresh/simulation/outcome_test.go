@@ -3,6 +3,8 @@ package simulation
 import (
 	"fmt"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
 const (
@@ -65,7 +67,7 @@ func (a *account) excused() bool {
 		return true // whether with a good reason was judged when it was written
 	case a.rules.never() && a.unreadable():
 		return true
-	case a.rules.never() && a.rules.rotates() && known != nil && known.claimed():
+	case a.rules.never() && a.rules.rotation != scheme.RotationNone && known != nil && known.claimed():
 		return a.personNeeded(known)
 	}
 	return false
@@ -111,7 +113,7 @@ func (a *account) unreadable() bool {
 	token := a.versions[len(a.versions)-1].refresh
 	for i := len(a.versions) - 1; i >= 0; i-- {
 		switch v := &a.versions[i]; {
-		case v.gone:
+		case v.gone && a.tellsBelow(i, func(v *document) bool { return v.refresh == token }):
 			return true
 		case v.speaks(token):
 			return false
@@ -121,8 +123,12 @@ func (a *account) unreadable() bool {
 }
 
 // lateness is how long after the faults a tenant may be served last by a process:
-// whatever rests, and then so long.
-const lateness = 10 * time.Second
+// whatever cools down, and then so long. What the operators changed is noticed when the
+// cache reads the store again.
+const lateness = cacheTTL + 10*time.Second
+
+// ownersChance is how long the store has to be in reach before a claim is taken over.
+const ownersChance = 15 * time.Second
 
 // judge judges the outcome of a run.
 func (w *world) judge() {
@@ -138,9 +144,9 @@ func (w *world) allowance(slot int, t *tenant) time.Duration {
 	p := w.slots[slot]
 	claimed := w.claimedAtCalm[t.name]
 	w.mu.Unlock()
-	allowed := lateness + max(0, p.restOver(t.provider).Sub(w.calmAt))
+	allowed := lateness + max(0, p.restOver(t.name).Sub(w.calmAt))
 	if claimed && !t.never() {
-		allowed += t.takeover
+		allowed += t.takeover + ownersChance
 	}
 	return allowed
 }

@@ -3,7 +3,6 @@ package simulation
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -16,6 +15,8 @@ import (
 
 // cacheTimeout is shorter than what the coordinator allows itself.
 const cacheTimeout = 2 * time.Second
+
+const cacheTTL = 10 * time.Second
 
 // process is one from its start to its end. Others take its slot after it.
 type process struct {
@@ -34,7 +35,7 @@ type process struct {
 	stoppedUntil time.Time
 	noted        map[string]int       // how often a nonce was noted
 	claiming     map[string]string    // in which journal it is being noted
-	rests        map[string]time.Time // by provider: when its longest rest is over
+	rests        map[string]time.Time // by tenant: when its longest cooldown is over
 }
 
 // machineOf says on which machine the process of a slot is: two share one.
@@ -54,19 +55,20 @@ func (w *world) start(slot int) *process {
 	p.trace("starts")
 	w.ledger.begins(p.name, fmt.Sprint(machineOf(slot)))
 	p.notes.Fault, p.notes.After = p.hook(false), p.hook(true)
-	log := slog.New(logger{p})
 	for _, t := range w.tenants {
-		p.providers[t.provider] = &refresh.Provider{Name: t.provider, Scheme: t.scheme, Fingerprint: t.provider, Logger: log}
+		if p.providers[t.provider] == nil {
+			p.providers[t.provider] = &refresh.Provider{Name: t.provider, Scheme: t.scheme, Fingerprint: t.provider}
+		}
 	}
 	p.cache = credential.NewCache(&storeView{process: p, told: make(map[credential.Key]time.Duration)},
-		credential.CacheOptions{Timeout: cacheTimeout, StaleIfError: time.Hour, TTL: 10 * time.Second})
+		credential.CacheOptions{Timeout: cacheTimeout, StaleIfError: time.Hour, TTL: cacheTTL})
 	p.coordinator = refresh.New(p.cache, refresh.Options{
 		Name:      p.name,
 		Journals:  func([]byte) (journal.Directory, error) { return journalView{p.notes, p}, nil },
 		Provider:  func(name string) *refresh.Provider { return p.providers[name] },
-		Transport: transport{p},
+		Endpoints: dialer{p},
+		Observe:   p.observe,
 	})
-	p.coordinator.SetLogger(log)
 	for _, t := range w.tenants {
 		if !w.isPlayed() {
 			p.clients.Go(func() { p.visit(t) })
@@ -117,18 +119,10 @@ func (p *process) stoppedSince(t time.Time) bool {
 	return p.stoppedUntil.After(t)
 }
 
-func (p *process) noteRest(provider string, rest time.Duration) {
+func (p *process) restOver(tenant string) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if until := time.Now().Add(rest); until.After(p.rests[provider]) {
-		p.rests[provider] = until
-	}
-}
-
-func (p *process) restOver(provider string) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.rests[provider]
+	return p.rests[tenant]
 }
 
 // kill ends p, or with the power all that is on its machine. Others start after a

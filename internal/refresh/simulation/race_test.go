@@ -3,4 +3,4 @@
 package simulation
 
 // defaultSeeds take less than a minute with the race detector.
-const defaultSeeds = 1500
+const defaultSeeds = 500

@@ -28,6 +28,17 @@ func (r *rules) rotates() bool { return r.rotation != scheme.RotationNone && !r.
 
 func (r *rules) never() bool { return r.takeover < 0 }
 
+// sharing returns rules of another tenant of the same provider: how it is configured is
+// the same, how its tokens are treated need not be.
+func (r rules) sharing(with *rand.Rand) rules {
+	other := randomRules(with)
+	other.rotation, other.grace, other.takeover = r.rotation, r.grace, r.takeover
+	if other.rotation == scheme.RotationNone {
+		other.lasting = false
+	}
+	return other
+}
+
 func randomRules(r *rand.Rand) rules {
 	made := rules{
 		rotation: scheme.RotationSingleUse,
@@ -59,8 +70,10 @@ type profile struct {
 	journalFails, journalLosesAnswer, journalBreaks, journalSlow  float64
 	refused, connectSlow                                          float64
 	dropsBefore, dropsAfter, arrivesLate, answersLate             float64
-	unlooked, serverError, odd, cut                               float64
+	unlooked, serverError, odd, cut, slowEndpoint                 float64
 	crash, stop                                                   float64
+
+	coarseClock bool // the store tells the time in seconds
 
 	crashes, stops, outages, operations int
 	lasts                               time.Duration
@@ -82,9 +95,10 @@ func randomProfile(r *rand.Rand) profile {
 		journalFails: often(), journalLosesAnswer: often(), journalBreaks: often(), journalSlow: often(),
 		refused: often(), connectSlow: often(),
 		dropsBefore: often(), dropsAfter: often(), arrivesLate: often(), answersLate: chance(0.1, 0.3),
-		unlooked: often(), serverError: often(), odd: often(), cut: often(),
+		unlooked: often(), serverError: often(), odd: often(), cut: often(), slowEndpoint: chance(0.1, 0.5, 1),
 		crash: chance(0.003, 0.01, 0.03), stop: chance(0.003, 0.01, 0.03),
 		crashes: number(3), stops: number(2), outages: number(2), operations: number(4),
-		lasts: between(r, 20*time.Second, 70*time.Second),
+		lasts:       between(r, 20*time.Second, 70*time.Second),
+		coarseClock: r.IntN(4) != 0,
 	}
 }

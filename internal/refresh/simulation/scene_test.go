@@ -25,9 +25,15 @@ func usual() rules {
 // play plays a scene with an expired access token, and judges it as a run.
 func play(t *testing.T, r rules, plot func(s *scene)) {
 	t.Helper()
+	playShared(t, []rules{r}, plot)
+}
+
+// playShared is play with several tenants of one provider. The scene begins with the first.
+func playShared(t *testing.T, all []rules, plot func(s *scene)) {
+	t.Helper()
 	var w *world
 	synctest.Test(t, func(t *testing.T) {
-		w = newWorld(t, 1, r)
+		w = newWorld(t, 1, len(all) > 1, all...)
 		s := &scene{world: w, tenant: w.tenants[0]}
 		w.script = func(edge) fault { return fault{} }
 		w.serve = func(*process, *tenant) reply { return reply{} }

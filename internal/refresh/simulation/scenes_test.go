@@ -309,7 +309,7 @@ func TestDocumentDisabledWhileAClaimIsAwaitedIsNotClaimed(t *testing.T) {
 		}
 		s.wantSent(1, 1)
 		s.operate(s.tenant, enable)
-		s.mustServeWithin(s.p[2], 10*time.Second)
+		s.mustServeWithin(s.p[2], cacheTTL+10*time.Second)
 		s.start(0)
 	})
 }

@@ -1,6 +1,9 @@
 package simulation
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// ownerTime is how long a claim's owner has to send the token.
@@ -23,8 +26,8 @@ func (l *ledger) sends(by, name, token string) *sending {
 		// It needs no claim.
 	} else if c != nil {
 		s.nonce = nonce
-		if now-c.notedAt > ownerTime {
-			l.broken(name, sentInTime, "%s sends %s %v after it noted the claim", by, token, now-c.notedAt)
+		if now-c.writtenAt > ownerTime {
+			l.broken(name, sentInTime, "%s sends %s %v after its claim", by, token, now-c.writtenAt)
 		}
 	} else {
 		l.broken(name, claimFirst, "%s sends %s", by, token)
@@ -35,6 +38,45 @@ func (l *ledger) sends(by, name, token string) *sending {
 	a.sendings[token] = append(a.sendings[token], s)
 	l.trace("%s %s: sends %s for the %d. time", name, by, token, len(a.sendings[token]))
 	return s
+}
+
+// givesUp is a sender who does not listen any longer, of its own accord.
+func (l *ledger) givesUp(s *sending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.accounts[l.accountOf(s)]
+	if !a.rules.rotates() {
+		return
+	}
+	listened := l.now() - s.at
+	if takeover := a.takeoverOf(s.nonce); takeover < 0 || listened+ownerTime < takeover-min(takeover/5, ownersChance) {
+		if takeover > 0 || listened < time.Minute {
+			l.broken(a.name, listensLong, "%s after %v", s.by, listened)
+		}
+	}
+}
+
+func (l *ledger) accountOf(s *sending) string {
+	for name, a := range l.accounts {
+		for _, known := range a.sendings[s.token] {
+			if known == s {
+				return name
+			}
+		}
+	}
+	panic("a sending of nobody")
+}
+
+// takeoverOf is after what time a claim may be taken over. A token that was seen to
+// survive its use may be taken over sooner.
+func (a *account) takeoverOf(nonce string) time.Duration {
+	takeover := a.rules.takeover
+	for i := range a.versions {
+		if v := &a.versions[i]; v.nonce == nonce && nonce != "" && v.survived && takeover > 0 {
+			takeover = min(takeover, 15*time.Second)
+		}
+	}
+	return takeover
 }
 
 // claimOf is the newest claim of a process on a token that is in the document.
@@ -53,7 +95,9 @@ func (l *ledger) twice(a *account, first, second *sending, n int) {
 		return
 	}
 	if a.rules.never() {
-		if !first.unlooked {
+		if a.lostTo(second.by, first.nonce) {
+			first.forsaken = true
+		} else if !first.unlooked {
 			l.broken(a.name, neverTwice, "%s by %s, after the %d. by %s at %v", first.token, second.by, n, first.by, first.at)
 		}
 		return
@@ -64,6 +108,11 @@ func (l *ledger) twice(a *account, first, second *sending, n int) {
 		}
 	}
 	if !l.mayBeKnown(a, first) {
+		return
+	}
+	if a.lostTo(second.by, first.nonce) || a.rules.grace > 0 && a.forgets(second) {
+		first.forsaken = true
+		l.trace("%s: the claim of %s by %s is forgotten with its version", a.name, first.token, first.by)
 		return
 	}
 	if why := l.outOfReach(a, first); why != "" {
@@ -88,6 +137,42 @@ func (l *ledger) mayBeKnown(a *account, s *sending) bool {
 	}
 }
 
+// lostTo reports whether a process cannot know of a claim: the version that held it is
+// gone, and so is every version before it that would tell that its token stood there.
+// What the process has itself it knows.
+func (a *account) lostTo(by, nonce string) bool {
+	c := a.claims[nonce]
+	if c == nil || c.holders[by] && !c.settled {
+		return false
+	}
+	at := -1
+	for i := range a.versions {
+		if a.versions[i].nonce == nonce {
+			at = i
+		}
+	}
+	if at < 0 || !a.versions[at].gone {
+		return false
+	}
+	return !a.tellsBelow(at, func(v *document) bool { return fingerprint(v.refresh) == c.print })
+}
+
+// forgets reports whether the sender cannot know when the token was spent first, and so
+// that the grace is over.
+func (a *account) forgets(s *sending) bool {
+	return slices.ContainsFunc(a.sendings[s.token], func(earlier *sending) bool { return a.lostTo(s.by, earlier.nonce) })
+}
+
+// tellsBelow reports whether is holds for the nearest version before one that can be read.
+func (a *account) tellsBelow(at int, is func(*document) bool) bool {
+	for i := at - 1; i >= 0; i-- {
+		if v := &a.versions[i]; !v.gone {
+			return is(v)
+		}
+	}
+	return false
+}
+
 // had reports whether a token was in the document.
 func (a *account) had(token string) bool {
 	for i := range a.versions {
@@ -104,9 +189,9 @@ func (l *ledger) outOfReach(a *account, s *sending) string {
 	now := l.now()
 	claimedAt := s.at - ownerTime
 	if c := a.claims[s.nonce]; c != nil && c.writtenAt >= 0 {
-		claimedAt = c.writtenAt
+		claimedAt = c.saidAt
 	}
-	if now-claimedAt < a.rules.takeover {
+	if now-claimedAt < a.takeoverOf(s.nonce)-time.Second { // a store may tell seconds
 		return ""
 	}
 	sender := l.actors[s.by]

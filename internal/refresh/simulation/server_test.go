@@ -3,14 +3,16 @@ package simulation
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // server is the authorization server, and the upstream that takes its tokens.
@@ -101,11 +103,14 @@ func (w *world) replyTo(p *process, t *tenant) reply {
 	happens := func(chance float64) bool { return r.Float64() < chance }
 	f := &w.profile
 	made := reply{answers: between(r, 0, 200*time.Millisecond)}
+	if happens(f.slowEndpoint) {
+		made.answers = between(r, 0, 9*time.Second)
+	}
 	switch {
 	case happens(f.arrivesLate):
 		made.arrives = between(r, 0, 20*time.Second)
 	case happens(f.answersLate):
-		made.answers = between(r, 0, 12*time.Second)
+		made.answers = choose(r, between(r, 0, 12*time.Second), between(r, 10*time.Second, 14*time.Second), between(r, 0, 70*time.Second))
 	}
 	switch {
 	case happens(f.unlooked):
@@ -125,11 +130,35 @@ func (w *world) replyTo(p *process, t *tenant) reply {
 	return made
 }
 
-// transport is a process's way to the token endpoint.
-type transport struct{ *process }
+// dialer is a process's way to the token endpoint.
+type dialer struct{ *process }
 
-func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	w, ctx := t.world, req.Context()
+// connection is one that is up.
+type connection struct {
+	*process
+	closed context.Context
+	close  context.CancelFunc
+}
+
+func (d dialer) Dial(ctx context.Context, _ string, _ *tls.Config) (tokenrequest.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	f, err := d.meet(ctx, edge{op: "connect"})
+	if err != nil || f.kind == fail {
+		return nil, &tokenrequest.Error{Reason: "cannot connect", NoResponse: true, Unspent: true}
+	}
+	c := &connection{process: d.process}
+	c.closed, c.close = context.WithCancel(context.Background())
+	return c, nil
+}
+
+func (c *connection) Close() { c.close() }
+
+func notSent() error { return &tokenrequest.Error{Reason: "the request was not sent", Unspent: true} }
+
+func noResponse() error { return &tokenrequest.Error{Reason: "no answer", NoResponse: true} }
+
+func (c *connection) Send(_ context.Context, req *http.Request, limits tokenrequest.Limits) (*tokenrequest.Response, error) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		return nil, err
@@ -139,29 +168,20 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	token := form.Get("refresh_token")
-	tenant := w.tenantOf(token)
-	f, err := t.meet(ctx, edge{op: "connect", account: tenant.name})
-	switch {
-	case err != nil:
-		return nil, err
-	case f.kind == fail:
-		return nil, errLost
+	tenant := c.world.tenantOf(token)
+	if _, err := c.meet(c.closed, edge{op: "send", account: tenant.name}); err != nil || !limits.MaySend() {
+		return nil, notSent()
 	}
-	httptrace.ContextClientTrace(ctx).GotConn(httptrace.GotConnInfo{})
-	switch {
-	case t.isDead():
-		return nil, errDead
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	}
-	return t.exchange(req, tenant, token)
+	return c.exchange(req, tenant, token, limits)
 }
 
 // exchange is what happens once the first byte has left.
-func (t transport) exchange(req *http.Request, tenant *tenant, token string) (*http.Response, error) {
-	w, ctx := t.world, req.Context()
-	sent := w.ledger.sends(t.name, tenant.name, token)
-	r := w.replyTo(t.process, tenant)
+func (c *connection) exchange(req *http.Request, tenant *tenant, token string, limits tokenrequest.Limits) (*tokenrequest.Response, error) {
+	w, at := c.world, time.Now()
+	ctx, cancel := context.WithDeadline(c.closed, limits.Start.Add(limits.Listen))
+	defer cancel()
+	sent := w.ledger.sends(c.name, tenant.name, token)
+	r := w.replyTo(c.process, tenant)
 	arrived := make(chan answer, 1)
 	w.late.Go(func() { // whatever becomes of the sender
 		w.pause(r.arrives)
@@ -171,37 +191,38 @@ func (t transport) exchange(req *http.Request, tenant *tenant, token string) (*h
 	var a answer
 	select {
 	case a = <-arrived:
-		t.sleep(ctx, r.answers)
+		c.sleep(ctx, r.answers)
 	case <-ctx.Done():
-	case <-t.died:
+	case <-c.died:
 	}
 	// A process that was stopped finds the answer when it goes on, and that it is
 	// too late: either may come first.
-	gone := ctx.Err() != nil && t.stoppedFor() <= 0
+	gone := ctx.Err() != nil && c.stoppedFor() <= 0
 	if a.text == "" || gone {
-		w.ledger.silent(sent)
-		t.trace("%s: no answer to %s (%+v)", tenant.name, token, r)
-		if err := t.runs(); err != nil {
-			return nil, err
+		if ctx.Err() != nil && c.closed.Err() == nil {
+			w.ledger.givesUp(sent)
 		}
-		return nil, errLost
+		w.ledger.silent(sent)
+		c.trace("%s: no answer to %s (%+v)", tenant.name, token, r)
+		_ = c.runs()
+		return nil, noResponse()
 	}
-	_, err := t.meet(context.WithoutCancel(ctx), edge{op: "answered", account: tenant.name})
-	if err == nil && ctx.Err() != nil && !w.isPlayed() && w.dice.at("too late "+t.slotName()).IntN(2) == 0 {
+	_, err := c.meet(context.WithoutCancel(ctx), edge{op: "answered", account: tenant.name})
+	if err == nil && ctx.Err() != nil && !w.isPlayed() && w.dice.at("too late "+c.slotName()).IntN(2) == 0 {
 		err = ctx.Err()
 	}
 	if err != nil {
 		w.ledger.silent(sent)
-		t.trace("%s: the answer to %s is lost: %v", tenant.name, token, err)
-		return nil, err
+		c.trace("%s: the answer to %s is lost: %v", tenant.name, token, err)
+		return nil, noResponse()
 	}
 	w.ledger.hears(sent, r.unlooked != 0, a.gives(sent.child))
-	t.trace("%s: %d %q (%+v)", tenant.name, a.status, a.text, r)
+	c.trace("%s: %d %q (%+v)", tenant.name, a.status, a.text, r)
 	header := http.Header{"Content-Type": {a.contentType}}
 	if r.retryAfter > 0 {
 		header.Set("Retry-After", fmt.Sprint(int(r.retryAfter.Seconds())))
 	}
-	return &http.Response{StatusCode: a.status, Header: header, Body: a.body()}, nil
+	return (&tokenrequest.Response{Status: a.status, Header: header, Body: []byte(a.text), Truncated: a.cut, At: at}).AnswerTo(req), nil
 }
 
 // answer is what the server sends; no text means nothing.
@@ -216,18 +237,6 @@ type answer struct {
 func (a answer) gives(child string) bool {
 	return child != "" && (strings.Contains(a.text, `"`+child+`"`) || strings.Contains(a.text, "="+child+"&") || strings.HasSuffix(a.text, "="+child) && !a.cut)
 }
-
-func (a answer) body() io.ReadCloser {
-	var body io.Reader = strings.NewReader(a.text)
-	if a.cut {
-		body = io.MultiReader(body, brokenReader{})
-	}
-	return io.NopCloser(body)
-}
-
-type brokenReader struct{}
-
-func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // serve is the server's part.
 func (s *server) serve(t *tenant, token string, sent *sending, r reply) answer {

@@ -1,12 +1,12 @@
 package simulation
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
 )
 
 // trace is what happened in a run. It is formatted only if somebody wants to
@@ -40,34 +40,19 @@ func (t *trace) String() string {
 	return all.String()
 }
 
-// logger is a [slog.Handler] that puts a process's log into the trace.
-type logger struct {
-	process *process
-}
-
-func (l logger) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
-
-func (l logger) Handle(_ context.Context, r slog.Record) error {
-	var text strings.Builder
-	text.WriteString(r.Message)
-	provider, rest := "", time.Duration(0)
-	r.Attrs(func(a slog.Attr) bool {
-		fmt.Fprintf(&text, " %s=%v", a.Key, a.Value)
-		switch a.Key {
-		case "provider":
-			provider = a.Value.String()
-		case "rest":
-			rest = a.Value.Duration()
-		}
-		return true
-	})
-	l.process.noteRest(provider, rest)
-	if strings.Contains(text.String(), canary) {
-		l.process.world.ledger.violate(provider, logsSecret, "%s", text.String())
+// observe takes what the coordinator of a process tells, into the trace.
+func (p *process) observe(e refresh.Event) {
+	text := fmt.Sprintf("%s %d %s %q %v cooldown=%v count=%d after=%v from_journal=%v", e.Kind, e.Status, e.Code, e.Description, e.Err, e.Cooldown, e.Count, e.Duration, e.FromJournal)
+	p.mu.Lock()
+	if e.Until.After(p.rests[string(e.Tenant)]) {
+		p.rests[string(e.Tenant)] = e.Until
 	}
-	l.process.trace("log: %s", text.String())
-	return nil
+	p.mu.Unlock()
+	if strings.Contains(text, canary) {
+		p.world.ledger.violate(string(e.Tenant), tellsSecret, "%s", text)
+	}
+	if e.Kind == refresh.Panicked {
+		p.world.ledger.violate(string(e.Tenant), noPanic, "%v", e.Err)
+	}
+	p.trace("%s: %s", e.Tenant, text)
 }
-
-func (l logger) WithAttrs([]slog.Attr) slog.Handler { return l }
-func (l logger) WithGroup(string) slog.Handler      { return l }

@@ -79,26 +79,29 @@ func (s *storeView) request(ctx context.Context, e edge) (fault, error) {
 }
 
 func (s *storeView) Get(ctx context.Context, key credential.Key) (credential.Document, error) {
-	return s.get(ctx, key, func() (credential.Document, error) { return s.world.vault.Get(ctx, key) })
+	return s.get(ctx, key, true, func() (credential.Document, error) { return s.world.vault.Get(ctx, key) })
 }
 
 func (s *storeView) GetVersion(ctx context.Context, key credential.Key, version uint64) (credential.Document, error) {
-	return s.get(ctx, key, func() (credential.Document, error) { return s.world.vault.GetVersion(ctx, key, version) })
+	return s.get(ctx, key, false, func() (credential.Document, error) { return s.world.vault.GetVersion(ctx, key, version) })
 }
 
-func (s *storeView) get(ctx context.Context, key credential.Key, read func() (credential.Document, error)) (credential.Document, error) {
+func (s *storeView) get(ctx context.Context, key credential.Key, newest bool, read func() (credential.Document, error)) (credential.Document, error) {
 	if _, err := s.request(ctx, edge{op: "get", account: string(key.Tenant), locked: locked(key)}); err != nil {
 		return credential.Document{}, err
 	}
 	doc, err := read()
 	// The cache's reads have a shorter deadline than the coordinator's.
-	if deadline, ok := ctx.Deadline(); errors.Is(err, credential.ErrNotFound) && ok && time.Until(deadline) > cacheTimeout {
+	if deadline, ok := ctx.Deadline(); newest && errors.Is(err, credential.ErrNotFound) && ok && time.Until(deadline) > cacheTimeout {
 		s.mu.Lock()
 		s.told[key] = s.world.now()
 		s.mu.Unlock()
 	}
 	if _, err := s.request(ctx, edge{op: "get", account: string(key.Tenant), locked: locked(key), after: true}); err != nil {
 		return credential.Document{}, err
+	}
+	if s.world.profile.coarseClock {
+		doc.ReadAt = doc.ReadAt.Truncate(time.Second)
 	}
 	return doc, err
 }

@@ -22,6 +22,7 @@ type world struct {
 	t           *testing.T
 	start0      time.Time
 	dice        *dice
+	shared      bool // all tenants have one provider
 	profile     profile
 	trace       *trace
 	ledger      *ledger
@@ -47,9 +48,9 @@ type world struct {
 	seen          map[string]time.Duration // by slot and tenant: how long after the faults it was served
 }
 
-func newWorld(t *testing.T, seed uint64, all ...rules) *world {
+func newWorld(t *testing.T, seed uint64, shared bool, all ...rules) *world {
 	w := &world{
-		t: t, start0: time.Now(), dice: newDice(seed), trace: &trace{start: time.Now()},
+		t: t, start0: time.Now(), dice: newDice(seed), shared: shared, trace: &trace{start: time.Now()},
 		calm: make(chan struct{}), done: make(chan struct{}), seen: make(map[string]time.Duration),
 	}
 	w.ledger = newLedger(w.now, w.trace.add)
@@ -60,17 +61,21 @@ func newWorld(t *testing.T, seed uint64, all ...rules) *world {
 	}
 	apart := w.dice.at("endpoints").IntN(2) == 0
 	for i, r := range all {
-		w.addTenant(i, r, apart)
+		provider := fmt.Sprint("provider", i)
+		if w.shared {
+			provider = "provider"
+		}
+		w.addTenant(i, r, provider, apart)
 	}
 	return w
 }
 
-func (w *world) addTenant(i int, r rules, apart bool) {
+func (w *world) addTenant(i int, r rules, provider string, apart bool) {
 	name, host := fmt.Sprintf("t%d", i), "as"
-	if apart {
+	if apart && !w.shared {
 		host += name
 	}
-	t := &tenant{rules: r, name: name, provider: "provider" + name}
+	t := &tenant{rules: r, name: name, provider: provider}
 	var err error
 	t.scheme, err = scheme.New(scheme.Options{OAuth2: &scheme.OAuth2{
 		TokenURL: "https://" + host + ".example/token", ClientID: w.template("client"), ClientSecret: w.template(canary + "secret"),
@@ -144,11 +149,16 @@ func (w *world) note(slot int, t *tenant) {
 // randomWorld is a world by its seed.
 func randomWorld(t *testing.T, seed uint64) *world {
 	r := newDice(seed).at("world")
-	var all []rules
-	for range 1 + r.IntN(3) {
-		all = append(all, randomRules(r))
+	shared := r.IntN(2) == 0
+	all := []rules{randomRules(r)}
+	for range r.IntN(4) {
+		if shared {
+			all = append(all, all[0].sharing(r))
+		} else {
+			all = append(all, randomRules(r))
+		}
 	}
-	w := newWorld(t, seed, all...)
+	w := newWorld(t, seed, shared, all...)
 	w.profile = randomProfile(r)
 	return w
 }

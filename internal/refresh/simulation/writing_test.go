@@ -55,7 +55,10 @@ func (l *ledger) writes(by, name string, d document, issued, told time.Duration)
 	}
 	a.versions = append(a.versions, d)
 	if c := a.claims[d.nonce]; c != nil && c.writtenAt < 0 {
-		c.writtenAt = d.at
+		c.writtenAt, c.saidAt = d.at, min(d.at, d.saidAt)
+		if d.saidAt <= 0 {
+			c.saidAt = d.at
+		}
 	}
 }
 
@@ -75,8 +78,33 @@ func (l *ledger) judgeTokens(a *account, base, d document) {
 	case d.refresh == base.refresh:
 	case a.parents[d.refresh] != base.refresh || a.parents[d.refresh] == "":
 		l.broken(a.name, noWayBack, "%s writes %s over %s", d.by, d.refresh, base.refresh)
-	case a.had(d.refresh):
+	case a.canBeSeen(d.refresh):
 		l.broken(a.name, oneInOnce, "%s writes %s over %s", d.by, d.refresh, base.refresh)
+	}
+}
+
+// canBeSeen reports whether a version that can be read has the token.
+func (a *account) canBeSeen(token string) bool {
+	for i := range a.versions {
+		if v := &a.versions[i]; v.refresh == token && !v.gone {
+			return true
+		}
+	}
+	return false
+}
+
+// destroys is an operator's destruction of all versions but the newest, or with it.
+func (l *ledger) destroys(name string, newest bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.accounts[name]
+	for i := range a.versions {
+		if i < len(a.versions)-1 || newest {
+			a.versions[i].gone = true
+		}
+	}
+	if newest {
+		a.deleted, a.deletedAt = true, l.now()
 	}
 }
 
@@ -99,16 +127,19 @@ func (l *ledger) judgeClaim(a *account, base document, known *document, d docume
 	if c != nil && c.holders[d.by] {
 		return // its own, or a dead process's
 	}
+	if a.lostTo(d.by, known.nonce) {
+		return
+	}
 	if !claims {
 		l.broken(a.name, foreignClaim, "%s ends %s", d.by, short(known.nonce))
 		return
 	}
 	age := d.at - known.at
 	if c != nil {
-		age = d.at - c.writtenAt
+		age = d.at - c.saidAt
 	}
 	switch {
-	case !a.rules.never() && age >= a.rules.takeover:
+	case !a.rules.never() && age >= a.takeoverOf(known.nonce)-time.Second: // a store may tell seconds
 	case a.rules.grace > 0 && d.over == known.nonce && (a.claimedFor(d) < a.rules.grace || l.now()-l.actors[d.by].trouble < reach):
 		// If it is stopped in between, the token is not sent any more.
 	default:
@@ -128,6 +159,9 @@ func (a *account) claimedFor(d document) time.Duration {
 }
 
 func (l *ledger) judgeRefusal(a *account, d document) {
+	if a.rules.lasting && a.rules.never() {
+		return // an answer that is cut off may have had another token in it
+	}
 	if spent, ok := a.spentAt[d.refresh]; !ok || a.rules.grace > 0 && d.at-spent < a.rules.grace {
 		l.broken(a.name, goodReason, "%s: %s is good", d.by, d.refresh)
 	}

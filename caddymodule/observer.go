@@ -1,0 +1,180 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+)
+
+// observers are told one after the other what happens to credentials. None may block.
+type observers []func(refresh.Event)
+
+func (all observers) observe(e refresh.Event) {
+	for _, observe := range all {
+		observe(e)
+	}
+}
+
+const (
+	// maxRepeated is how often the same trouble is logged within repeatInterval.
+	maxRepeated    = 3
+	repeatInterval = 5 * time.Minute
+
+	// maxTroubles bounds the memory of what was logged.
+	maxTroubles = 1000
+)
+
+// refreshLog logs what happens to credentials, with the logger of the newest
+// configuration, and never with a tenant's name. Trouble that is the same for many
+// requests and tenants is logged a few times, and then not until repeatInterval has
+// passed.
+type refreshLog struct {
+	logger atomic.Pointer[slog.Logger]
+
+	mu       sync.Mutex
+	repeated map[trouble]*repetition
+}
+
+// trouble is what makes two lines say the same.
+type trouble struct {
+	provider, message, err, code string
+	status                       int
+}
+
+// repetition is how often a trouble came since a time.
+type repetition struct {
+	since time.Time
+	times int
+}
+
+func newRefreshLog(logger *slog.Logger) *refreshLog {
+	l := &refreshLog{repeated: make(map[trouble]*repetition)}
+	l.logger.Store(logger)
+	return l
+}
+
+// observe is an observer of [refresh.Options].
+func (l *refreshLog) observe(e refresh.Event) {
+	level, message := lineOf(&e)
+	logger := l.logger.Load()
+	if !logger.Enabled(context.Background(), level) {
+		return
+	}
+	var suppressed int
+	if level >= slog.LevelWarn {
+		t := trouble{provider: e.Provider, message: message, status: e.Status, code: e.Code}
+		if e.Err != nil {
+			t.err = e.Err.Error()
+		}
+		var again bool
+		if again, suppressed = l.repeats(t, e.At); again {
+			return
+		}
+	}
+	attributes := attributesOf(&e)
+	if suppressed > 0 {
+		attributes = append(attributes, slog.Int("repeated", suppressed))
+	}
+	logger.LogAttrs(context.Background(), level, message, attributes...)
+}
+
+// repeats reports whether t has been logged often enough for now, and if not, how often
+// it was not logged before.
+func (l *refreshLog) repeats(t trouble, now time.Time) (again bool, suppressed int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.repeated[t]
+	if r == nil {
+		if len(l.repeated) >= maxTroubles {
+			clear(l.repeated) // a few lines too many, in place of memory without end
+		}
+		r = &repetition{since: now}
+		l.repeated[t] = r
+	}
+	if now.Sub(r.since) >= repeatInterval {
+		suppressed = max(0, r.times-maxRepeated)
+		*r = repetition{since: now}
+	}
+	r.times++
+	return r.times > maxRepeated, suppressed
+}
+
+// lineOf returns how grave an event is, and what its line says.
+func lineOf(e *refresh.Event) (slog.Level, string) {
+	switch e.Kind {
+	case refresh.Claimed:
+		return slog.LevelDebug, "refresh token claimed"
+	case refresh.Refreshed:
+		return slog.LevelInfo, "credential refreshed"
+	case refresh.Refused:
+		return slog.LevelWarn, "refresh failed for good"
+	case refresh.TakenOver:
+		return slog.LevelWarn, "a claim is taken over, as nothing was heard of its owner"
+	case refresh.SentAgain:
+		return slog.LevelWarn, "a refresh token is sent again, as nobody has the answer to its first sending"
+	case refresh.Waiting:
+		if e.ClaimAge > normalRefresh {
+			return slog.LevelWarn, "an old claim of another process is waited for"
+		}
+		return slog.LevelDebug, "another process refreshes, and is waited for"
+	case refresh.Deleted:
+		return slog.LevelInfo, "no refresh, as the credential was deleted"
+	case refresh.Disabled:
+		return slog.LevelInfo, "no refresh, as an operator has disabled it"
+	case refresh.JournalFailed:
+		if e.Cooldown > 0 {
+			return slog.LevelError, "no refresh without a journal: its answer could be lost"
+		}
+		return slog.LevelError, "new tokens are in memory only: the journal cannot be written"
+	case refresh.CommitDelayed:
+		return slog.LevelError, "a refreshed credential waits for the store to take it"
+	case refresh.Adopted:
+		return slog.LevelWarn, "an exited process left a refresh unfinished"
+	case refresh.Rejected:
+		return slog.LevelWarn, "upstream rejected a refreshed credential"
+	case refresh.Panicked:
+		return slog.LevelError, "a defect of this program ended a refresh"
+	}
+	return slog.LevelWarn, "refresh failed"
+}
+
+// normalRefresh is how long a refresh takes at most as a rule.
+const normalRefresh = 15 * time.Second
+
+// attributesOf tells what is known of an event.
+func attributesOf(e *refresh.Event) []slog.Attr {
+	attributes := []slog.Attr{slog.String("provider", e.Provider), slog.String("outcome", string(e.Kind))}
+	add := func(known bool, a slog.Attr) {
+		if known {
+			attributes = append(attributes, a)
+		}
+	}
+	add(e.Err != nil, slog.Any("error", e.Err))
+	add(e.Status != 0, slog.Int("status", e.Status))
+	add(e.Code != "", slog.String("oauth2_error", e.Code))
+	add(e.Description != "", slog.String("error_description", e.Description))
+	add(e.Duration > 0, slog.Duration("duration", e.Duration))
+	add(e.ClaimAge > 0, slog.Duration("claimed_for", e.ClaimAge))
+	add(!e.TakeoverAt.IsZero(), slog.Time("taken_over_at", e.TakeoverAt))
+	add(e.Count > 1, slog.Int("in_a_row", e.Count))
+	add(e.Cooldown > 0, slog.Duration("cooldown", e.Cooldown))
+	add(e.FromJournal, slog.Bool("from_journal", true))
+	add(e.Stack != "", slog.String("stack", e.Stack))
+	return attributes
+}
+
+// observeJournal is told of a journal that is left as it is.
+func (l *refreshLog) observeJournal(file *journal.FileError) {
+	logger := l.logger.Load()
+	if errors.Is(file, journal.ErrForeign) {
+		logger.Info("a journal is left to its own store", "error", file)
+		return
+	}
+	logger.Error("a journal is left as it is; somebody has to look at it", "error", file, "answers_in_it", len(file.Answered))
+}

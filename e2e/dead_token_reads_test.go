@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/e2e/authserver"
+)
+
+// A credential whose refresh token was refused for good is read from Vault as often as
+// a good one, once in a cache_ttl and replica, however many requests want it.
+func TestDeadTokenIsReadAsOftenAsAGoodOne(t *testing.T) {
+	t.Parallel()
+	const ttl, lasting = 5 * time.Second, 10 * time.Second
+	w := newWorld(t)
+	w.seed("acme")
+	w.check(w.auth.Revoke("acme"))
+	var replicas []*world
+	reads := make([]atomic.Int64, 2)
+	for i := range reads {
+		r := w.ownTap().replica(configuration{quiet: true, store: "cache_ttl " + ttl.String()}, fmt.Sprint("replica-", i), t.TempDir())
+		r.soon(10*time.Second, func() error { return r.reauthorization("acme") })
+		replicas = append(replicas, r)
+	}
+	for i, r := range replicas {
+		r.tap.disturbing(func(req *http.Request, _ []byte) vaultFault {
+			if readsOf(req, "acme") {
+				reads[i].Add(1)
+			}
+			return vaultFault{}
+		})
+	}
+
+	begun := time.Now()
+	var all sync.WaitGroup
+	for _, r := range replicas {
+		all.Go(func() {
+			for time.Since(begun) < lasting {
+				if err := r.reauthorization("acme"); err != nil {
+					t.Error(err)
+					return
+				}
+				pause(w.ctx, 200*time.Millisecond)
+			}
+		})
+	}
+	all.Wait()
+	// At the beginning, and after each cache_ttl.
+	most := int64(time.Since(begun)/ttl) + 1
+	for i := range reads {
+		t.Logf("replica %d: %d reads in %v", i, reads[i].Load(), time.Since(begun).Round(time.Millisecond))
+		if got := reads[i].Load(); got > most {
+			t.Errorf("replica %d: %d reads, not %d", i, got, most)
+		}
+	}
+	w.asked("acme", authserver.Reused)
+
+	// It is seen in time when a person brings new tokens.
+	w.seed("acme")
+	for _, r := range replicas {
+		r.recoversWithin(ttl+3*time.Second, "acme")
+	}
+}

@@ -1,0 +1,349 @@
+package refresh_test
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/journal/journaltest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
+)
+
+func TestExitedProcesssAnswerIsCommitted(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		one, rejected := f.start(nil), f.stored()
+		f.answers(one.commits(lost))
+		fresh, err := one.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		one.kill()
+		two := f.start(nil)
+		two.Start()
+		time.Sleep(2 * time.Second)
+		f.wantDocument(`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`)
+		f.wantRecord(readyFor("canary-r2"))
+		fresh, err = two.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		f.wantAsked(1)
+		two.wantEvents(refresh.SentAgain, 0)
+		if last, ok := two.LastOutcome(key); !ok || last.Kind != refresh.Refreshed || !last.FromJournal {
+			t.Errorf("the last outcome is %+v", last)
+		}
+		if ids := f.journals.IDs(); len(ids) != 0 {
+			t.Errorf("%d journals are left", len(ids))
+		}
+	})
+}
+
+// leave writes a claim into a journal of an exited process, and its answer, if it has one.
+func leave(t *testing.T, exited *journaltest.Process, record journal.ClaimRecord, token, body string) {
+	t.Helper()
+	j, err := exited.Open()
+	if err == nil {
+		err = j.Claim(record)
+	}
+	if err == nil && body != "" {
+		raw, _ := status(200, body).MarshalBinary()
+		err = j.Answer(record.Nonce, journal.Answer{SpentToken: token, Response: raw, At: time.Now()})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// This is found when a process died while it went over from a broken journal to another.
+func TestOneClaimInTwoJournals(t *testing.T) {
+	for _, answers := range [][2]string{{"", ""}, {granted, ""}, {"", granted}, {granted, granted}} {
+		t.Run(fmt.Sprint(answers), func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				rejected := f.putRecord(claimOf("n1"))
+				if _, err := refresh.SharedKey(t.Context(), f.store); err != nil {
+					t.Fatal(err)
+				}
+				exited := f.journals.Start()
+				for _, answer := range answers {
+					leave(t, exited, journal.ClaimRecord{
+						Provider: key.Provider, Tenant: string(tenant), Nonce: "n1", Fingerprint: fingerprint("canary-r1"), BaseVersion: 1,
+					}, "canary-r1", answer)
+				}
+				exited.Kill()
+				p := f.start(nil)
+				p.Start()
+				time.Sleep(5 * time.Second)
+				fresh, err := p.refresh(rejected)
+				wantToken(t, fresh, err, "canary-a2")
+				f.wantRecord(readyFor("canary-r2"))
+				want := int64(0)
+				if answers == [2]string{} {
+					want = 1
+				}
+				f.wantAsked(want)
+				p.kill()
+				f.wantLeft(0)
+			})
+		})
+	}
+}
+
+// After a crash with many claims they are settled a few at a time.
+func TestRecoveryIsBounded(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		const tenants = 60
+		if _, err := refresh.SharedKey(t.Context(), f.store); err != nil {
+			t.Fatal(err)
+		}
+		exited := f.journals.Start()
+		j, err := exited.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range tenants {
+			k := credential.Key{Provider: key.Provider, Tenant: credential.Tenant(fmt.Sprint("t", i))}
+			nonce := fmt.Sprint("n", i)
+			if _, err := f.store.Put(t.Context(), k, []byte(with("canary-r1", claimOf(nonce))), 0); err != nil {
+				t.Fatal(err)
+			}
+			record := journal.ClaimRecord{Provider: k.Provider, Tenant: string(k.Tenant), Nonce: nonce, Fingerprint: fingerprint("canary-r1")}
+			if err := j.Claim(record); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exited.Kill()
+		f.answers(slowly(time.Second))
+		p := f.start(nil)
+		p.Start()
+		time.Sleep(time.Minute)
+		f.wantAsked(tenants)
+		if n := f.most.Load(); n != 4 { // of one provider
+			t.Errorf("%d at once", n)
+		}
+		p.wantEvents(refresh.Refreshed, tenants)
+		p.kill()
+		f.wantLeft(0)
+	})
+}
+
+// A claim whose provider is not configured is told once, and waits.
+func TestClaimOfAProviderThatIsGoneWaits(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		one, rejected := f.start(nil), f.stored()
+		f.answers(one.commits(lost))
+		fresh, err := one.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		one.kill()
+		var configured atomic.Pointer[refresh.Provider]
+		two := f.start(func(o *refresh.Options) { o.Provider = func(string) *refresh.Provider { return configured.Load() } })
+		two.Start()
+		time.Sleep(time.Hour)
+		two.wantEvents(refresh.Failed, 1)
+		configured.Store(f.provider)
+		time.Sleep(15 * time.Second)
+		f.wantRecord(readyFor("canary-r2"))
+	})
+}
+
+var errFull = errors.New("no space left on device")
+
+// times fails an operation for the first n times.
+func times(op journaltest.Op, n int, err error) func(journaltest.Op, string) error {
+	return func(called journaltest.Op, _ string) error {
+		if called != op || n == 0 {
+			return nil
+		}
+		n--
+		return err
+	}
+}
+
+func TestClaimThatCannotBeNotedIsNotMade(t *testing.T) {
+	for name, test := range map[string]struct {
+		op    journaltest.Op
+		err   error
+		after bool
+	}{
+		"no file":                     {op: journaltest.OpOpen, err: errFull},
+		"a full disk":                 {op: journaltest.OpClaim, err: errFull},
+		"a broken disk":               {op: journaltest.OpClaim, err: journal.ErrBroken},
+		"a disk that does not sync":   {op: journaltest.OpClaim, err: journal.ErrBroken, after: true},
+		"an answer that lost its way": {op: journaltest.OpClaim, err: errFull, after: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				p, before := f.start(nil), f.stored()
+				works := false
+				hook := func(op journaltest.Op, nonce string) error {
+					if works {
+						return nil
+					}
+					return times(test.op, 1, test.err)(op, nonce)
+				}
+				if test.after {
+					p.journal.After = hook
+				} else {
+					p.journal.Fault = hook
+				}
+				for range 5 {
+					fresh, err := p.refresh(before)
+					wantError(t, fresh, err, refresh.ErrFailed)
+					time.Sleep(2 * time.Second)
+				}
+				f.wantAsked(0)
+				if v := f.stored().Version(); v != before.Version() {
+					t.Errorf("version %d: claimed", v)
+				}
+				p.wantEvents(refresh.JournalFailed, 5)
+				works = true
+				fresh, err := p.refresh(before)
+				wantToken(t, fresh, err, "canary-a2")
+				p.kill()
+				f.wantLeft(0)
+			})
+		})
+	}
+}
+
+// New tokens are written down later, while the commit waits, or are committed all the same.
+func TestAnswerThatCannotBeNotedIsNotLost(t *testing.T) {
+	for name, failure := range map[string]error{"a full disk": errFull, "a broken one": journal.ErrBroken} {
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				p, rejected := f.start(nil), f.stored()
+				var full atomic.Bool
+				p.journal.Fault = func(op journaltest.Op, _ string) error {
+					if full.Load() && (op == journaltest.OpAnswer || op == journaltest.OpOpen) {
+						return failure
+					}
+					return nil
+				}
+				p.Start()
+				f.answers(func(form url.Values) *tokenrequest.Response {
+					full.Store(true)
+					return p.commits(lost)(form)
+				})
+				fresh, err := p.refresh(rejected)
+				wantToken(t, fresh, err, "canary-a2")
+				if p.count(refresh.JournalFailed) == 0 {
+					t.Error("it is not told")
+				}
+				time.Sleep(time.Minute)
+				full.Store(false)
+				time.Sleep(10 * time.Second)
+				p.kill()
+				other := f.start(nil)
+				other.Start()
+				time.Sleep(5 * time.Second)
+				f.wantDocument(`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`)
+				f.wantAsked(1)
+			})
+		})
+	}
+}
+
+// Other claims do not wait for a directory that is searched slowly.
+func TestClaimsDoNotWaitForAdoption(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		if _, err := refresh.SharedKey(t.Context(), f.store); err != nil {
+			t.Fatal(err)
+		}
+		p := f.start(nil)
+		p.journal.Fault = func(op journaltest.Op, _ string) error {
+			if op == journaltest.OpAdopt {
+				time.Sleep(time.Minute)
+			}
+			return nil
+		}
+		p.Start()
+		time.Sleep(time.Second)
+		start := time.Now()
+		fresh, err := p.refresh(f.stored())
+		wantToken(t, fresh, err, "canary-a2")
+		wantTook(t, start, 0)
+	})
+}
+
+func TestDamagedJournalsKeyIsNotOverwritten(t *testing.T) {
+	for _, document := range []string{`{}`, `{"key":""}`, `{"key":"canary, not base64"}`, `{"key":"Y2FuYXJ5"}`, `{"key":17}`} {
+		inFleet(t, func(t *testing.T, f *fleet) {
+			if _, err := f.store.Put(t.Context(), credential.JournalKey(), []byte(document), 0); err != nil {
+				t.Fatal(err)
+			}
+			p := f.start(nil)
+			p.Start()
+			before := f.stored()
+			for range 10 {
+				fresh, err := p.refresh(before)
+				wantError(t, fresh, err, refresh.ErrFailed)
+				time.Sleep(time.Minute)
+			}
+			f.wantAsked(0)
+			doc, err := f.store.Get(t.Context(), credential.JournalKey())
+			if err != nil || string(doc.Data) != document || f.stored().Version() != before.Version() || len(f.journals.IDs()) != 0 {
+				t.Errorf("%s became %s, %v", document, doc.Data, err)
+			}
+		})
+	}
+}
+
+// leaving is a directory that has to leave a file as it is.
+type leaving struct {
+	*journaltest.Process
+	left []*journal.FileError
+}
+
+func (l leaving) Adopt() ([]journal.Adopted, []*journal.FileError, error) {
+	adopted, _, err := l.Process.Adopt()
+	return adopted, l.left, err
+}
+
+func TestJournalFileThatIsLeftIsToldOnce(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		if _, err := refresh.SharedKey(t.Context(), f.store); err != nil {
+			t.Fatal(err)
+		}
+		damaged := &journal.FileError{Path: "/journal/1", Err: journal.ErrDamaged}
+		var told atomic.Int64
+		p := f.start(func(o *refresh.Options) {
+			o.Journals = func([]byte) (journal.Directory, error) {
+				return leaving{f.journals.Start(), []*journal.FileError{damaged}}, nil
+			}
+			o.ObserveJournal = func(file *journal.FileError) {
+				if told.Add(1); file != damaged {
+					t.Errorf("it tells of %v", file)
+				}
+			}
+		})
+		p.Start()
+		time.Sleep(time.Minute)
+		if n := told.Load(); n != 1 {
+			t.Errorf("told %d times", n)
+		}
+	})
+}
+
+// What an exited process left for a provider that is not refreshed any more does no harm.
+func TestClaimOfAProviderThatIsNotRefreshedAnyMore(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		one := f.start(nil)
+		f.answers(one.commits(lost))
+		fresh, err := one.refresh(f.stored())
+		wantToken(t, fresh, err, "canary-a2")
+		one.kill()
+		s, err := scheme.New(scheme.Options{Headers: []scheme.Header{{Name: "X-Key", Value: text(t, "{credential.note}")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.provider = &refresh.Provider{Name: key.Provider, Scheme: s, Fingerprint: "2"}
+		two := f.start(nil)
+		two.Start()
+		time.Sleep(5 * time.Second)
+		_, err = two.refresh(f.stored())
+		wantError(t, nil, err, refresh.ErrUnchanged)
+		two.wantEvents(refresh.Panicked, 0)
+	})
+}
