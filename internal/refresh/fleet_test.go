@@ -45,6 +45,7 @@ type fleet struct {
 	store    *storetest.Memory
 	journals *journaltest.Directory
 	provider *refresh.Provider
+	present  atomic.Pointer[refresh.Provider] // the same, for processes
 	*endpoint
 }
 
@@ -76,6 +77,15 @@ func (f *fleet) configure(change func(*scheme.OAuth2)) {
 		f.t.Fatal(err)
 	}
 	f.provider = &refresh.Provider{Name: key.Provider, Scheme: s, Fingerprint: "1"}
+	f.present.Store(f.provider)
+}
+
+// fingerprinted makes the provider one of another configuration.
+func (f *fleet) fingerprinted(fingerprint string) {
+	p := *f.provider
+	p.Fingerprint = fingerprint
+	f.provider = &p
+	f.present.Store(f.provider)
 }
 
 func takeover(d time.Duration) func(*scheme.OAuth2) {
@@ -243,7 +253,7 @@ func (f *fleet) start(change func(*refresh.Options)) *process {
 	o := refresh.Options{
 		Endpoints: way{p},
 		Journals:  func([]byte) (journal.Directory, error) { return p.journal, nil },
-		Provider:  func(string) *refresh.Provider { return f.provider },
+		Provider:  func(string) *refresh.Provider { return f.present.Load() },
 		Observe:   p.observe,
 	}
 	if change != nil {

@@ -13,9 +13,7 @@ import (
 func TestAnswerWithTokensElsewhereIsKeptForAnotherConfiguration(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {
 		f.configure(nil)
-		p, rejected := f.start(func(o *refresh.Options) {
-			o.Provider = func(string) *refresh.Provider { return f.provider }
-		}), f.stored()
+		p, rejected := f.start(nil), f.stored()
 		p.Start()
 		f.answers(always(200, `{"data":{"access":"canary-a2","refresh":"canary-r2"}}`))
 		for range 60 {
@@ -28,7 +26,7 @@ func TestAnswerWithTokensElsewhereIsKeptForAnotherConfiguration(t *testing.T) {
 		f.configure(func(o *scheme.OAuth2) {
 			o.ResponseFields = scheme.ResponseFields{AccessToken: "data.access", RefreshToken: "data.refresh"}
 		})
-		f.provider.Fingerprint = "2"
+		f.fingerprinted("2")
 		fresh, err := p.refresh(rejected)
 		wantToken(t, fresh, err, "canary-a2")
 		f.wantAsked(1)
