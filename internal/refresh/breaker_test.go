@@ -184,12 +184,16 @@ func TestBreakerStaysClosedWhileMostAreAnswered(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {
 		f.answers(kinds(500))
 		p := f.start(nil)
-		f.crowd(p, "good", 8).storm(time.Second)
-		bad := f.crowd(p, "bad", 3)
-		bad.storm(time.Second)
+		one, two := f.crowd(p, "bad-", 1), f.crowd(p, "bad", 2)
+		one.storm(time.Second)
+		f.crowd(p, "good", 7).storm(time.Second)
+		two.storm(time.Second)
 		time.Sleep(2 * time.Second)
-		bad.storm(time.Millisecond)
-		f.wantAsked(8 + 3 + 3)
+		var all sync.WaitGroup
+		all.Go(func() { one.storm(time.Millisecond) })
+		all.Go(func() { two.storm(time.Millisecond) })
+		all.Wait()
+		f.wantAsked(1 + 7 + 2 + 3)
 		if n := f.most.Load(); n < 3 {
 			t.Errorf("%d at once", n)
 		}

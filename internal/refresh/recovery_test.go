@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"sync/atomic"
 	"testing"
@@ -126,6 +127,26 @@ func TestRecoveryIsBounded(t *testing.T) {
 		p.wantEvents(refresh.Refreshed, tenants)
 		p.kill()
 		f.wantLeft(0)
+	})
+}
+
+// What the endpoint has answered is settled as soon as the store takes it, however long the
+// endpoint is to be left alone.
+func TestCooldownDoesNotKeepAClaimInTheDocument(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		p.Start()
+		f.answers(func(url.Values) *tokenrequest.Response {
+			p.link.puts(lost)
+			return &tokenrequest.Response{Status: 429, Header: http.Header{"Retry-After": {"3000"}}}
+		})
+		_, err := p.refresh(f.stored())
+		wantError(t, nil, err, refresh.ErrFailed)
+		time.Sleep(20 * time.Second)
+		p.link.puts(nil)
+		time.Sleep(10 * time.Second)
+		f.wantRecord(readyFor("canary-r1"))
+		f.wantAsked(1)
 	})
 }
 
