@@ -171,6 +171,17 @@ func TestOwnSilentClaimIsRememberedThoughItsVersionIsGone(t *testing.T) {
 	})
 	inFleet(t, func(t *testing.T, f *fleet) {
 		p := f.start(nil)
+		f.answers(slowly(5 * time.Minute))
+		_, err := p.refresh(f.stored())
+		wantError(t, nil, err, refresh.ErrFailed)
+		time.Sleep(time.Second)
+		f.store.Destroy(key, 1, 2)
+		_, err = p.refresh(f.put(with("canary-r1", nil))) // its answer is listened for
+		wantError(t, nil, err, refresh.ErrFailed)
+		f.wantAsked(1)
+	})
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
 		f.answers(always(500, ""))
 		_, err := p.refresh(f.stored())
 		wantError(t, nil, err, refresh.ErrFailed)
@@ -183,6 +194,21 @@ func TestOwnSilentClaimIsRememberedThoughItsVersionIsGone(t *testing.T) {
 		p.link.older = nil // undeleted: it is
 		fresh, err := p.refreshUntil(rejected, 20*time.Second)
 		wantToken(t, fresh, err, "canary-a2")
+	})
+}
+
+// What was put when the version before was deleted already is no claim: the one that may
+// have been is older, and is taken over sooner.
+func TestClaimThatNobodyCanReadIsAsOldAsItsVersion(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.configure(takeover(time.Minute))
+		p := f.start(nil)
+		f.play(with("canary-r1", nil), deleteNow, with("canary-r1", nil))
+		time.Sleep(10 * time.Minute)
+		f.play(deleteNow, with("canary-r1", nil), deleteNow, with("canary-r1", nil))
+		fresh, err := p.refreshUntil(f.stored(), 30*time.Second)
+		wantToken(t, fresh, err, "canary-a2")
+		p.wantEvents(refresh.TakenOver, 1)
 	})
 }
 

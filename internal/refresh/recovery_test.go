@@ -1,6 +1,8 @@
 package refresh_test
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -90,6 +92,39 @@ func TestOneClaimInTwoJournals(t *testing.T) {
 			})
 		})
 	}
+}
+
+// delayed connects after a while.
+type delayed struct {
+	way
+	by time.Duration
+}
+
+func (d delayed) Dial(ctx context.Context, endpoint string, config *tls.Config) (tokenrequest.Conn, error) {
+	time.Sleep(d.by)
+	return d.way.Dial(ctx, endpoint, config)
+}
+
+// An answer to the token turns up in an exited process's journal while this process is about
+// to send it, though the document does not show that claim.
+func TestAnswerThatTurnsUpBeforeTheTokenIsSentIsUsed(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		if _, err := refresh.SharedKey(t.Context(), f.store); err != nil {
+			t.Fatal(err)
+		}
+		rejected := f.put(with("canary-r1", nil))
+		exited := f.journals.Start()
+		leave(t, exited, journal.ClaimRecord{
+			Provider: key.Provider, Tenant: string(tenant), Nonce: "n1", Fingerprint: fingerprint("canary-r1"), BaseVersion: 1,
+		}, "canary-r1", granted)
+		p := f.start(func(o *refresh.Options) { o.Endpoints = delayed{o.Endpoints.(way), 5 * time.Second} })
+		p.Start()
+		time.AfterFunc(time.Second, exited.Kill)
+		fresh, err := p.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		f.wantAsked(0)
+		f.wantRecord(readyFor("canary-r2"))
+	})
 }
 
 // After a crash with many claims they are settled a few at a time.

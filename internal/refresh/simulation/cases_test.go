@@ -288,7 +288,7 @@ func TestNotLookedAtIsNotForgottenWhileTheDocumentIsDeleted(t *testing.T) {
 // in an exited process's journal.
 func TestAnswerToTheSameTokenUnderAnotherClaimEndsTheWait(t *testing.T) {
 	grace := takingOver(15 * time.Second)
-	grace.rotation, grace.grace = scheme.RotationGrace, 30*time.Second
+	grace.rotation, grace.grace = scheme.RotationGrace, 25*time.Second
 	play(t, grace, func(s *scene) {
 		s.kill(s.p[1], false)
 		s.at(beforePut(s.p[0], "ready"), fault{kind: kills}) // with r2 in its journal
