@@ -185,6 +185,50 @@ func TestCooldownDoesNotKeepAClaimInTheDocument(t *testing.T) {
 	})
 }
 
+// An exited process's claim that is still on its way to the store cannot get there any more
+// once somebody has adopted it.
+func TestAdoptedClaimThatIsOnItsWayIsObstructed(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.configure(takeover(never))
+		one, two := f.start(nil), f.start(nil)
+		two.Start()
+		one.link.puts(func(put func() (uint64, error)) (uint64, error) {
+			time.AfterFunc(30*time.Second, func() { put() })
+			one.kill()
+			return 0, credential.ErrUnavailable
+		})
+		rejected := f.stored()
+		_, err := one.refresh(rejected)
+		wantError(t, nil, err, refresh.ErrFailed)
+		time.Sleep(time.Minute)
+		f.wantRecord(says{})
+		fresh, err := two.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		f.wantAsked(1)
+	})
+}
+
+// That another claim can be finished is no reason to send a token that cools down.
+func TestFinishingAClaimSendsNoTokenThatCoolsDown(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		p.Start()
+		f.answers(always(500, ""))
+		_, err := p.refresh(f.stored())
+		wantError(t, nil, err, refresh.ErrFailed)
+		for f.asked.Load() < 6 { // then it is a long one
+			time.Sleep(time.Second)
+		}
+		exited := f.journals.Start()
+		leave(t, exited, journal.ClaimRecord{Provider: key.Provider, Tenant: string(tenant), Nonce: "n9", Fingerprint: fingerprint("canary-r9"), BaseVersion: 1}, "canary-r9", granted)
+		exited.Kill()
+		time.Sleep(10 * time.Second)
+		p.wantEvents(refresh.Adopted, 1)
+		f.wantLeft(0)
+		f.wantAsked(6)
+	})
+}
+
 // A claim whose provider is not configured is told once, and waits.
 func TestClaimOfAProviderThatIsGoneWaits(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {

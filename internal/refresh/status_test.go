@@ -191,7 +191,9 @@ func TestLastOutcome(t *testing.T) {
 		p.settled()
 		fresh, err := p.RefreshNow(t.Context(), f.provider, tenant)
 		wantToken(t, fresh, err, "canary-a2")
-		p.Rejected(f.provider, tenant, fresh)
+		for range 10 { // as many requests were sent with it
+			p.Rejected(f.provider, tenant, fresh)
+		}
 		if last, _ := p.LastOutcome(key); last.Kind != refresh.Rejected || last.Count != 1 {
 			t.Errorf("the last outcome is %+v", last)
 		}
