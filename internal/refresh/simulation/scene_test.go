@@ -100,7 +100,8 @@ func (s *scene) replies(all ...reply) {
 // begin makes a request and does not wait for it.
 func (s *scene) begin(p *process) <-chan error {
 	outcome := make(chan error, 1)
-	p.clients.Go(func() { outcome <- p.request(context.Background(), s.tenant) })
+	tenant := s.tenant // a scene goes on to another one meanwhile
+	p.clients.Go(func() { outcome <- p.request(context.Background(), tenant) })
 	return outcome
 }
 
