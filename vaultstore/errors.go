@@ -170,7 +170,9 @@ func withoutURL(err error) error {
 	case errors.As(err, &recordErr), errors.Is(err, http.ErrSchemeMismatch):
 		return http.ErrSchemeMismatch
 	case errors.As(err, &opErr):
-		return opErr
+		same := *opErr
+		same.Source = nil // its port makes each a new one
+		return &same
 	case errors.As(err, &pathErr):
 		return pathErr
 	case errors.As(err, &netErr) && netErr.Timeout():
