@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -83,8 +84,10 @@ func (p *Process) open(broken Journal) (Journal, error) {
 	if own, err = directory.Open(); err != nil {
 		return nil, err
 	}
+	var moved []PendingClaim
 	if broken != nil {
-		if err := move(broken, own); err != nil {
+		moved = broken.Unsettled()
+		if err := move(moved, own); err != nil {
 			return nil, err
 		}
 	}
@@ -95,13 +98,21 @@ func (p *Process) open(broken Journal) (Journal, error) {
 		return nil, ErrClosed
 	}
 	p.own = own
+	if broken != nil {
+		left := broken.Unsettled()
+		for _, claim := range moved {
+			if !slices.ContainsFunc(left, func(p PendingClaim) bool { return p.Nonce == claim.Nonce }) {
+				_ = own.Settle(claim.Nonce) // that was done meanwhile
+			}
+		}
+		discard(broken, left)
+	}
 	return own, nil
 }
 
 // move brings what is pending in a broken journal into another one. Until all is there,
 // the broken one keeps its lock and what it has in memory.
-func move(broken, own Journal) error {
-	pending := broken.Unsettled()
+func move(pending []PendingClaim, own Journal) error {
 	for _, claim := range pending {
 		err := own.Claim(claim.ClaimRecord)
 		if err == nil && claim.Answer != nil {
@@ -113,7 +124,6 @@ func move(broken, own Journal) error {
 			return err
 		}
 	}
-	discard(broken, pending)
 	return nil
 }
 
