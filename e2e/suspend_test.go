@@ -29,6 +29,7 @@ func TestSuspendedSpenderIsTakenOver(t *testing.T) {
 	claim, answer := f.holdWrite(onItsWay, "spending", false), f.holdWrite(claimed, "spending", true)
 	token := f.holdRefresh(asked, neverRotated)
 	gone := make(chan error, 10)
+	begun := time.Now() // no claim is older
 	for _, tenant := range tenants {
 		go func() { gone <- f.a.ignore(request{tenant: tenant, id: tenant + " at the sleeper"}) }()
 	}
@@ -36,7 +37,6 @@ func TestSuspendedSpenderIsTakenOver(t *testing.T) {
 		f.check(g.await(f.ctx))
 	}
 	f.a.suspend()
-	suspended := time.Now()
 
 	// No claim is in the way of the others, and the late one is one too many.
 	r := request{tenant: onItsWay, id: onItsWay + " at another", body: randomBytes(kib)}
@@ -52,10 +52,10 @@ func TestSuspendedSpenderIsTakenOver(t *testing.T) {
 	}
 	for _, tenant := range waiting {
 		f.b.recoversWithin(takeover+5*time.Second, tenant)
-		after := time.Since(suspended)
+		after := time.Since(begun)
 		f.c.recoversWithin(5*time.Second, tenant)
-		t.Logf("%s: served %v after the suspension", tenant, after.Round(time.Millisecond))
-		if after < takeover {
+		t.Logf("%s: served after %v", tenant, after.Round(time.Millisecond))
+		if after < takeover-time.Second { // Vault's clock tells whole seconds
 			t.Errorf("%s: taken over after %v", tenant, after)
 		}
 	}
