@@ -312,6 +312,28 @@ func TestRefreshTokenBesideAnUnusableAccessTokenIsKept(t *testing.T) {
 	}
 }
 
+// The rotation may have been in what is cut off, and the grace runs since then.
+func TestAnswerThatIsCutOffDoesNotBeginTheGraceAnew(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.configure(grace(time.Minute))
+		p := f.start(nil)
+		first := stamp(time.Now())
+		f.answers(always(200, `{"access_token":"canary-a2","refresh_tok`))
+		fresh, err := p.refresh(f.stored())
+		wantToken(t, fresh, err, "canary-a2")
+		time.Sleep(time.Minute / 2)
+		f.answers(func(form url.Values) *tokenrequest.Response {
+			if held := f.record(); held["since"] != first || held["at"] == first {
+				t.Errorf("the claim is %v, the token's first was at %v", held, first)
+			}
+			return always(200, `{"access_token":"canary-a3","refresh_token":"canary-r3"}`)(form)
+		})
+		fresh, err = p.refresh(fresh)
+		wantToken(t, fresh, err, "canary-a3")
+		p.wantEvents(refresh.SentAgain, 1)
+	})
+}
+
 // The rotation may have been in what is cut off.
 func TestWithTakeoverNeverAnAnswerThatIsCutOffIsNotGuessed(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {

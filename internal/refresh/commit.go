@@ -103,6 +103,8 @@ func (r *renewal) merge(claim *pendingClaim, tokens *tokenResponse) change {
 		case stays && o.Takeover < 0 && o.Rotation != scheme.RotationNone:
 			// Its successor is lost, and nobody may send it again.
 			says.Status = statusReauthorize
+		case stays:
+			says.Since = known.Since // its successor is lost: what grace it has runs since then
 		}
 		says = says.keeping(recordOf(held.Credential))
 		says.By = r.options.Name

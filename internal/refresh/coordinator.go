@@ -143,9 +143,11 @@ func (c *Coordinator) Refresh(ctx context.Context, p *Provider, tenant credentia
 			return nil, c.gaveUp(ctx, key, f)
 		}
 		// A flight that others started may have been for another credential than
-		// the one rejected now, or under another configuration.
+		// the one rejected now, or under another configuration; and one that nobody
+		// asked for may have read the store before that got there.
+		older := f.recovery && f.err == nil && f.credential.Version() < rejected.Version()
 		switch {
-		case f.err == nil && tokenChanged(p, f.credential, rejected):
+		case f.err == nil && !older && tokenChanged(p, f.credential, rejected):
 			return f.credential, nil
 		case f.err != nil && f.provider.Fingerprint == p.Fingerprint:
 			return nil, f.err

@@ -330,6 +330,39 @@ func (d panicking) Dial(ctx context.Context, endpoint string, config *tls.Config
 	return d.way.Dial(ctx, endpoint, config)
 }
 
+// Nobody waits for one that tried an endpoint and was ended by a defect.
+func TestDefectEndsAProbe(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		left := 0
+		p := f.start(func(o *refresh.Options) { o.Endpoints = panicking{o.Endpoints.(way), &left} })
+		f.answers(always(500, ""))
+		ask := func(tenant credential.Tenant) (time.Duration, error) {
+			begun := time.Now()
+			_, err := p.Refresh(t.Context(), f.provider, tenant, f.stored())
+			return time.Since(begun), err
+		}
+		document := f.stored().Stored()
+		for _, tenant := range []credential.Tenant{"down-1", "down-2", "down-3", "ended", "next"} {
+			if _, err := f.store.Put(t.Context(), credential.Key{Provider: key.Provider, Tenant: tenant}, document, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, tenant := range []credential.Tenant{"down-1", "down-2", "down-3"} { // the breaker opens
+			if _, err := ask(tenant); err == nil {
+				t.Error("a 500 is no failure")
+			}
+		}
+		left = 1
+		f.answers(rotate)
+		if _, err := ask("ended"); err == nil {
+			t.Error("it was not ended")
+		}
+		if took, err := ask("next"); err != nil || took > time.Second {
+			t.Errorf("the next one took %v: %v", took, err)
+		}
+	})
+}
+
 func TestDefectEndsTheRefreshAndNothingElse(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {
 		left := 1

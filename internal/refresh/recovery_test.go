@@ -44,6 +44,36 @@ func TestExitedProcesssAnswerIsCommitted(t *testing.T) {
 	})
 }
 
+// Nobody asked for the flight, and it looks back at older versions while somebody brings
+// new tokens. Who was rejected with those must not go back.
+func TestCallThatJoinsARecoveryIsNotGivenOlderTokens(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		one := f.start(nil)
+		f.answers(one.commits(lost))
+		_, _ = one.refresh(f.stored())
+		one.kill()
+		f.put(`{"access_token":"canary-a3","refresh_token":"canary-r3"}`)
+		f.answers(always(200, `{"access_token":"canary-a5","refresh_token":"canary-r5"}`))
+		two := f.start(nil)
+		var looks atomic.Int64
+		two.link.older = map[uint64]func(credential.Document, error) (credential.Document, error){
+			2: func(doc credential.Document, err error) (credential.Document, error) {
+				looks.Add(1)
+				time.Sleep(time.Second)
+				return doc, err
+			},
+		}
+		two.Start()
+		time.Sleep(1500 * time.Millisecond)
+		if looks.Load() != 2 {
+			t.Fatalf("looked back %d times", looks.Load())
+		}
+		newer := f.put(`{"access_token":"canary-a4","refresh_token":"canary-r4"}`)
+		fresh, err := two.refresh(newer)
+		wantToken(t, fresh, err, "canary-a5")
+	})
+}
+
 // leave writes a claim into a journal of an exited process, and its answer, if it has one.
 func leave(t *testing.T, exited *journaltest.Process, record journal.ClaimRecord, token, body string) {
 	t.Helper()

@@ -28,6 +28,12 @@ func (r *renewal) spend(base version, how spendOptions) result {
 	if permit == nil {
 		return failure(r.pauseShortly(base.Credential, Event{Kind: NoAnswer, Err: errBreaker}, wait))
 	}
+	sent := false
+	defer func() {
+		if !sent { // a defect may have ended this
+			permit.cancel()
+		}
+	}()
 	connection, err := r.options.Endpoints.Dial(r.closed, r.oauth2.TokenURL, r.oauth2.TLS)
 	if err != nil {
 		wrong := tokenError(err)
@@ -46,7 +52,6 @@ func (r *renewal) spend(base version, how spendOptions) result {
 		err = errConcurrentUpdate
 	}
 	if err != nil {
-		permit.cancel()
 		connection.Close()
 		r.abandon(claim, err)
 		return failure(err)
@@ -57,6 +62,7 @@ func (r *renewal) spend(base version, how spendOptions) result {
 	if how.maybeSpent {
 		r.tell(Event{Kind: SentAgain})
 	}
+	sent = true
 	answered := r.send(connection, request, claim, base, permit)
 	select {
 	case wrong := <-answered:

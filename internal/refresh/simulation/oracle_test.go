@@ -139,6 +139,29 @@ func TestOracleSeesWhatIsBroken(t *testing.T) {
 			h.settles("m", "journal of q")
 			h.settles("n", "journal of p")
 		}},
+		"taken over from who adopted it and was stopped": {singleUse(), "", func(h *history) {
+			h.spend("p", "n")
+			h.journals("n")
+			h.dies("p")
+			h.adopts("p2", "t", "n", "journal of p")
+			h.begins("p3", "a") // which cannot have the journal
+			h.troubles("p2", 3*time.Minute)
+			h.wait(2 * time.Minute)
+			h.claim("q", "m")
+			h.silent(h.sends("q", "t", "r1"))
+			h.put("q", refused())
+			h.settles("m", "journal of q")
+			h.settles("n", "journal of p")
+		}},
+		"sent again while who adopted it is in no trouble": {singleUse(), onceWhileKnown, func(h *history) {
+			h.spend("p", "n")
+			h.journals("n")
+			h.dies("p")
+			h.adopts("p2", "t", "n", "journal of p")
+			h.wait(2 * time.Minute)
+			h.claim("q", "m")
+			h.sends("q", "t", "r1")
+		}},
 		"sent again with takeover never": {never, neverTwice, func(h *history) {
 			h.claim("p", "n")
 			h.silent(h.sends("p", "t", "r1"))

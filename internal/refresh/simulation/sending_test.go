@@ -194,15 +194,30 @@ func (l *ledger) outOfReach(a *account, s *sending) string {
 	if now-claimedAt < a.takeoverOf(s.nonce)-time.Second { // a store may tell seconds
 		return ""
 	}
-	sender := l.actors[s.by]
 	for name, p := range l.actors {
-		has := name == s.by
-		if sender.dead {
-			has = p.machine == sender.machine
-		}
-		if has && !p.dead && now-p.trouble > reach {
+		if l.mayGetAt(a, s, name) && now-p.trouble > reach {
 			return ""
 		}
 	}
 	return "who has it was in trouble shortly before"
+}
+
+// mayGetAt reports whether a process that lives has the answer to a sending, or may adopt
+// it: one on the sender's machine, once that is dead, unless another one has done so.
+func (l *ledger) mayGetAt(a *account, s *sending, name string) bool {
+	p, sender := l.actors[name], l.actors[s.by]
+	switch {
+	case p.dead:
+		return false
+	case !sender.dead:
+		return name == s.by
+	}
+	if c := a.claims[s.nonce]; c != nil {
+		for holder := range c.holders {
+			if !l.actors[holder].dead {
+				return c.holders[name]
+			}
+		}
+	}
+	return p.machine == sender.machine
 }
