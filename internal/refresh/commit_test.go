@@ -93,6 +93,34 @@ func TestOperatorsWriteRightBeforeTheCommit(t *testing.T) {
 	})
 }
 
+// An operator puts the document anew during the token request, and deletes it while the
+// commit looks back at what stood in it before.
+func TestDocumentThatIsDeletedWhileACommitLooksBackStaysDeleted(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p, rejected := f.start(nil), f.stored()
+		looked := false
+		p.link.older = map[uint64]func(credential.Document, error) (credential.Document, error){
+			2: func(doc credential.Document, err error) (credential.Document, error) {
+				looked = true
+				f.delete()
+				return doc, err
+			},
+		}
+		f.answers(func(form url.Values) *tokenrequest.Response {
+			f.put(`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"theirs"}`)
+			return rotate(form)
+		})
+		_, err := p.refresh(rejected)
+		p.settled()
+		if !looked {
+			t.Fatal("it did not look back")
+		}
+		if doc, gone := f.store.Get(t.Context(), key); !errors.Is(gone, credential.ErrNotFound) {
+			t.Errorf("version %d is %s, %v after %v", doc.Version, doc.Data, gone, err)
+		}
+	})
+}
+
 func TestCommitWithAnUnclearAnswerIsReadBack(t *testing.T) {
 	for name, fate := range unclear {
 		for _, body := range []string{granted, `{"access_token":"canary-a2"}`} {

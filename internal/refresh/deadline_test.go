@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -62,6 +63,83 @@ func TestAnswerThatComesLateIsUsed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The same of a token that stays: one that is claimed by nobody, and one that was seen to
+// survive its use, whose owner is given less time.
+func TestAnswerThatComesLateIsUsedForATokenThatStays(t *testing.T) {
+	for name, test := range map[string]struct {
+		change  func(*scheme.OAuth2)
+		takes   time.Duration
+		adopted bool // it was refreshed before
+	}{
+		"rotation none":             {func(o *scheme.OAuth2) { o.Rotation = scheme.RotationNone }, 20 * time.Second, false},
+		"rotation none, very late":  {func(o *scheme.OAuth2) { o.Rotation = scheme.RotationNone }, 9 * time.Minute, false},
+		"it survived":               {nil, 20 * time.Second, true},
+		"it survived, takeover 20s": {takeover(20 * time.Second), 15500 * time.Millisecond, true},
+		"it survived, never":        {takeover(never), 20 * time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, func(t *testing.T, f *fleet) {
+				f.configure(test.change)
+				one, other := f.start(nil), f.start(nil)
+				one.Start()
+				other.Start()
+				rejected := f.stored()
+				asked := int64(1)
+				if test.adopted {
+					f.answers(always(200, `{"access_token":"canary-b"}`))
+					before, err := one.refresh(rejected)
+					wantToken(t, before, err, "canary-b")
+					rejected = before
+					asked++
+				}
+				f.answers(func(url.Values) *tokenrequest.Response {
+					time.Sleep(test.takes)
+					return status(200, `{"access_token":"canary-a2"}`)
+				})
+				start := time.Now()
+				fresh, err := one.refresh(rejected)
+				wantError(t, fresh, err, refresh.ErrFailed)
+				wantTook(t, start, 15*time.Second)
+				time.Sleep(test.takes - 15*time.Second + 100*time.Millisecond)
+				f.wantDocument(`{"access_token":"canary-a2","refresh_token":"canary-r1","note":"kept"}`)
+				for _, p := range []*process{one, other} {
+					fresh, err = p.refreshUntil(rejected, 4*time.Second)
+					wantToken(t, fresh, err, "canary-a2")
+					p.wantEvents(refresh.SentAgain, 0)
+				}
+				f.wantAsked(asked)
+				one.kill()
+				f.wantLeft(0)
+			})
+		})
+	}
+}
+
+// A process that has its store alone stops while it listens. The next one goes on at once.
+func TestStopWhileAnAnswerIsListenedForIsTakenUpByTheNextProcess(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		alone := func(o *refresh.Options) { o.Exclusive = true }
+		one, rejected := f.start(alone), f.stored()
+		one.Start()
+		f.answers(slowly(time.Minute))
+		fresh, err := one.refresh(rejected)
+		wantError(t, fresh, err, refresh.ErrFailed)
+		one.Close()
+		one.settled()
+		f.answers(rotate)
+		two := f.start(alone)
+		two.Start()
+		fresh, err = two.refreshUntil(rejected, 5*time.Second)
+		wantToken(t, fresh, err, "canary-a2")
+		two.wantEvents(refresh.SentAgain, 1)
+		two.wantEvents(refresh.TakenOver, 0)
+		f.wantAsked(2)
+		time.Sleep(2 * time.Second) // it finds what was left
+		two.kill()
+		f.wantLeft(0)
+	})
 }
 
 // What the endpoint says late of a token counts as if it had said it at once.

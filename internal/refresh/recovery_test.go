@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -373,6 +374,40 @@ func TestAnswerThatCannotBeNotedIsNotLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Any number of answers may be listened for: one that is here is dealt with in time.
+func TestManyListenersDoNotHoldUpAnAnswer(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p := f.start(nil)
+		p.Start()
+		const others = 3000
+		f.answers(func(form url.Values) *tokenrequest.Response {
+			if form.Get("refresh_token") == "slow" {
+				time.Sleep(5 * time.Minute)
+				return nil
+			}
+			return p.commits(first(5, lost))(form)
+		})
+		rejected := f.stored()
+		document := []byte(`{"access_token":"canary-a1","refresh_token":"slow"}`)
+		var group sync.WaitGroup
+		for i := range others {
+			name := credential.Tenant(fmt.Sprint("slow-", i))
+			if _, err := f.store.Put(t.Context(), credential.Key{Provider: key.Provider, Tenant: name}, document, 0); err != nil {
+				t.Fatal(err)
+			}
+			group.Go(func() { _, _ = p.Refresh(context.Background(), f.provider, name, rejected) })
+		}
+		group.Wait()
+		if asked := f.asked.Load(); asked < others/2 {
+			t.Fatalf("only %d are listened for", asked)
+		}
+		fresh, err := p.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		time.Sleep(15 * time.Second)
+		f.wantRecord(readyFor("canary-r2"))
+	})
 }
 
 // Other claims do not wait for a directory that is searched slowly.

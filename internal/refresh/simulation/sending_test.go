@@ -102,18 +102,18 @@ func (l *ledger) twice(a *account, first, second *sending, n int) {
 		}
 		return
 	}
-	if a.rules.grace > 0 {
-		if at, spent := a.spentAt[first.token]; !spent || second.at-at < a.rules.grace {
-			return
-		}
-	}
 	if !l.mayBeKnown(a, first) {
 		return
 	}
 	if a.lostTo(second.by, first.nonce) || a.rules.grace > 0 && a.forgets(second) {
-		first.forsaken = true
+		first.forsaken = true // also if it is within the grace now: it may arrive after that
 		l.trace("%s: the claim of %s by %s is forgotten with its version", a.name, first.token, first.by)
 		return
+	}
+	if a.rules.grace > 0 {
+		if at, spent := a.spentAt[first.token]; !spent || second.at-at < a.rules.grace {
+			return
+		}
 	}
 	if why := l.outOfReach(a, first); why != "" {
 		first.forsaken = true
