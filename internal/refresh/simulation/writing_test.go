@@ -147,11 +147,11 @@ func (l *ledger) judgeClaim(a *account, base document, known *document, d docume
 	}
 }
 
-// claimedFor is how long ago the token of d was claimed first. Within the grace
-// that is what counts, as it counts for the server.
+// claimedFor is how long ago the token of d was claimed first, as far as who wrote it can
+// know. Within the grace that is what counts, as it counts for the server.
 func (a *account) claimedFor(d document) time.Duration {
 	for i := range a.versions {
-		if v := &a.versions[i]; v.claimed() && v.speaks(d.refresh) {
+		if v := &a.versions[i]; v.claimed() && v.speaks(d.refresh) && !a.lostTo(d.by, v.nonce) {
 			return d.at - v.at
 		}
 	}
