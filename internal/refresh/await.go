@@ -27,19 +27,27 @@ type watch struct {
 	first time.Time // when it was seen first
 	last  time.Time // when it was seen last
 	leave time.Time // until when it is left to its owner, see ownersChance
+	flaky bool      // a single read that failed has counted as an outage
 	times int       // that it was waited for in vain
 }
 
-// see notes that the claim was seen now.
-func (r *renewal) see(nonce string) watch {
+// see notes that the claim was seen now, by a read that began at one time, after so many
+// that failed.
+func (r *renewal) see(nonce string, began time.Time, failed int) watch {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	s := r.state(r.key, now)
 	w := &s.watch
-	if w.nonce != nonce {
+	gap := began.Sub(w.last) // without the read: a store that is slow is no outage
+	switch {
+	case w.nonce != nonce:
 		*w = watch{nonce: nonce, first: now, leave: now.Add(ownersChance)}
-	} else if gap := now.Sub(w.last); gap > shortGap {
+	case gap <= shortGap:
+	case failed == 1 && gap < ownersChance && (w.flaky || now.Before(w.leave)):
+		// A store that fails now and then would keep the claim from being taken over for ever.
+	default:
+		w.flaky = w.flaky || failed == 1
 		if leave := now.Add(min(3*gap, ownersChance)); leave.After(w.leave) {
 			w.leave = leave
 		}
@@ -53,10 +61,11 @@ func (r *renewal) see(nonce string) watch {
 func (r *renewal) await(newest version, known record) result {
 	r.waitFor(theClaim)
 	nonce, start := known.Nonce, time.Now()
-	seen := r.see(nonce)
+	seen := r.see(nonce, start, 0)
 	waiting := r.waitingFor(known, newest, seen)
 	waiting.Kind, waiting.sum = Waiting, sumOf(newest.Credential)
 	r.tell(waiting)
+	failed := 0
 	for attempt := 1; ; attempt++ {
 		left := patience - time.Since(seen.first)
 		age, takeover := r.ageOf(known, newest, seen), takeoverAfter(r.oauth2, known)
@@ -82,11 +91,13 @@ func (r *renewal) await(newest version, known record) result {
 		case <-r.closed.Done():
 			return failure(errClosed)
 		}
+		began := time.Now()
 		read, err := r.read(r.key)
 		switch {
 		case errors.Is(err, credential.ErrNotFound):
 			return failure(r.notRead(err))
 		case err != nil:
+			failed++
 			continue
 		}
 		changed := read.Version() != newest.Version()
@@ -99,7 +110,8 @@ func (r *renewal) await(newest version, known record) result {
 				return failure(errConcurrentUpdate)
 			}
 		}
-		seen = r.see(nonce)
+		seen = r.see(nonce, began, failed)
+		failed = 0
 	}
 }
 

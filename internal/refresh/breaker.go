@@ -24,6 +24,9 @@ const (
 	// maxProbe is how long those that have not failed wait for one of them that tries
 	// before another one does.
 	maxProbe = 2 * time.Second
+
+	// shortPause is how long they wait at least after one of them that had no answer.
+	shortPause = 100 * time.Millisecond
 )
 
 // longestPause is how long an open breaker waits at most after a request that had no
@@ -89,29 +92,37 @@ type permit struct {
 
 // admit returns a permit for the endpoint at url, or for how long there is none. Whoever
 // gets one reports or cancels. hasFailed says that the credential's own last request had
-// no answer.
+// no answer; those that have not failed stand in line.
 func (b *breakers) admit(ctx context.Context, url string, key credential.Key, hasFailed bool) (*permit, time.Duration) {
 	p := &permit{breakers: b, url: url, key: key}
 	if hasFailed {
 		p.lane = failed
 	}
+	return p, p.wait(ctx, p.lane == unfailed)
+}
+
+// wait waits until the request may be made, and returns 0, or for how long it may not. In
+// line it waits for shorter pauses, too.
+func (p *permit) wait(ctx context.Context, inLine bool) time.Duration {
 	deadline := time.After(maxWait)
 	for patient := true; ; {
-		probing, wait := p.try(time.Now(), patient)
+		probing, pause := p.try(time.Now(), patient)
 		switch {
-		case probing == nil && wait == 0:
-			return p, 0
-		case probing == nil:
-			return nil, wait
+		case probing == nil && pause == 0:
+			return 0
+		case probing != nil:
+			pause = maxProbe
+		case !inLine || pause > maxProbe:
+			return pause
 		}
 		select {
 		case <-probing:
-		case <-time.After(maxProbe):
-			patient = false
+		case <-time.After(pause):
+			patient = patient && probing == nil
 		case <-deadline:
-			return nil, minCooldown
+			return minCooldown
 		case <-ctx.Done():
-			return nil, minCooldown
+			return minCooldown
 		}
 	}
 }
@@ -150,12 +161,7 @@ func (p *permit) stillHolds(ctx context.Context) bool {
 	if !opened {
 		return true
 	}
-	again, _ := p.breakers.admit(ctx, p.url, p.key, p.lane == failed)
-	if again == nil {
-		return false
-	}
-	p.probe = again.probe
-	return true
+	return p.wait(ctx, false) == 0
 }
 
 // cancel gives the permit back: no request was made.
@@ -180,6 +186,10 @@ func (p *permit) endProbe(b *breaker) {
 // report notes what came of the request: an answer, if nothing is wrong or there is one in
 // spite of it. It may be called once more when an answer comes late.
 func (p *permit) report(wrong *tokenrequest.Error) {
+	if wrong != nil && wrong.Unspent && !wrong.NoResponse && wrong.Status == 0 {
+		p.cancel() // it was not sent, and that is not the endpoint's fault
+		return
+	}
 	all := p.breakers
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -192,7 +202,11 @@ func (p *permit) report(wrong *tokenrequest.Error) {
 		b.close()
 	case b.open && probed:
 		l.failed++
-		l.until = time.Now().Add(backoff(minCooldown, longestPause(p.lane, wrong), l.failed))
+		shortest := minCooldown
+		if p.lane == unfailed {
+			shortest = shortPause
+		}
+		l.until = time.Now().Add(backoff(shortest, longestPause(p.lane, wrong), l.failed))
 	case !b.open && b.shouldOpen():
 		b.open = true
 		b.lanes[failed].until = time.Now().Add(backoff(minCooldown, maxCooldown, 1))

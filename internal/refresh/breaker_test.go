@@ -2,6 +2,7 @@ package refresh_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -254,5 +256,85 @@ func TestEndpointThatCannotBeReachedIsTriedEveryFewSeconds(t *testing.T) {
 		if len(tries) < 8 {
 			t.Errorf("%d attempts", len(tries))
 		}
+	})
+}
+
+// otherTLS cannot connect for a provider that has TLS settings of its own.
+type otherTLS struct{ way }
+
+func (w otherTLS) Dial(ctx context.Context, endpoint string, config *tls.Config) (tokenrequest.Conn, error) {
+	if config != nil {
+		return nil, &tokenrequest.Error{Reason: "cannot connect", Unspent: true, NoResponse: true}
+	}
+	return w.way.Dial(ctx, endpoint, config)
+}
+
+// Two providers share a token endpoint, and one of them does not get there.
+func TestProviderThatCannotConnectDelaysNoOther(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.configure(func(o *scheme.OAuth2) { o.TLS = new(tls.Config) })
+		cannot := *f.provider
+		cannot.Name = "other"
+		f.configure(nil)
+		p := f.start(func(o *refresh.Options) { o.Endpoints = otherTLS{o.Endpoints.(way)} })
+		f.answers(always(200, granted))
+		ctx, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for i := range 30 {
+			name := credential.Tenant(fmt.Sprint("other-", i))
+			document := f.stored().Stored()
+			if _, err := f.store.Put(ctx, credential.Key{Provider: cannot.Name, Tenant: name}, document, 0); err != nil {
+				t.Fatal(err)
+			}
+			rejected := f.stored()
+			all.Go(func() {
+				for ; ctx.Err() == nil; time.Sleep(500 * time.Millisecond) {
+					_, _ = p.Refresh(ctx, &cannot, name, rejected)
+				}
+			})
+		}
+		time.Sleep(30 * time.Second)
+		for i := range 20 {
+			start := time.Now()
+			f.crowd(p, fmt.Sprint("good", i, "-"), 1).storm(time.Minute)
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("it took %v", took)
+			}
+			time.Sleep(7 * time.Second)
+		}
+		stop()
+		all.Wait()
+	})
+}
+
+// Of a process that has just started nobody has failed yet.
+func TestTenantsWithoutAnAnswerDelayOthersLittleAtTheStart(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.answers(func(form url.Values) *tokenrequest.Response {
+			if strings.HasPrefix(form.Get("refresh_token"), "canary-bad") {
+				return status(500, "")
+			}
+			return status(200, granted)
+		})
+		p := f.start(nil)
+		p.Start()
+		var all sync.WaitGroup
+		for i := range 30 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second / 3)
+				f.crowd(p, fmt.Sprint("bad", i, "-"), 1).storm(time.Minute)
+			})
+		}
+		for i := range 20 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second / 2)
+				start := time.Now()
+				f.crowd(p, fmt.Sprint("good", i, "-"), 1).storm(time.Minute)
+				if took := time.Since(start); took > 3*time.Second {
+					t.Errorf("a good one took %v", took)
+				}
+			})
+		}
+		all.Wait()
 	})
 }

@@ -33,6 +33,9 @@ func (r *renewal) claim(base version, token string, how spendOptions) (*pendingC
 		how.known.Survived = "" // nobody knows whether it survived that, or why there was no answer
 	}
 	takeover := takeoverAfter(r.oauth2, record{Survived: how.known.Survived})
+	if how.claimless {
+		takeover = survivedTakeover // to send it again costs nothing
+	}
 	claim := &pendingClaim{
 		token: token, claimless: how.claimless, withinGrace: how.withinGrace, maybeSpent: how.maybeSpent,
 		limits: tokenrequest.Limits{Start: time.Now(), Send: sendWithin, Listen: listenFor(takeover)},

@@ -24,6 +24,8 @@ func (r *renewal) commitFresh(claim *pendingClaim, base version, tokens *tokenRe
 	switch {
 	case errors.Is(err, errConcurrentUpdate), errors.Is(err, errDeleted):
 		return failure(err)
+	case errors.Is(err, errWithoutToken):
+		return failure(errConcurrentUpdate)
 	case err != nil && claim.fresh != nil:
 		return result{credential: claim.fresh} // it is in the journal, and stored later
 	case err != nil:
@@ -67,6 +69,9 @@ func (r *renewal) merge(claim *pendingClaim, tokens *tokenResponse) change {
 		switch {
 		case fresh != nil && sameTokens(o, held.Credential, fresh) && !claimed:
 			return nil, nil // it is in
+		case !r.hasToken(held.Credential):
+			// Nobody brought another one: this may be somebody's mistake, or a configuration's.
+			return nil, storeError{errWithoutToken}
 		case !r.holds(held.Credential, tokens.spent):
 			if fresh != nil && r.sameRefreshToken(held.Credential, fresh) {
 				return nil, nil // it is in, and somebody changed the rest

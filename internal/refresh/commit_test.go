@@ -10,6 +10,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -90,6 +91,54 @@ func TestOperatorsWriteRightBeforeTheCommit(t *testing.T) {
 		if fresh.Version() != 7 || p.cached().Version() != 7 { // after the claim and theirs
 			t.Errorf("versions %d and %d", fresh.Version(), p.cached().Version())
 		}
+	})
+}
+
+// The document has no refresh token where it is looked for: somebody's mistake, or a
+// configuration's. The new tokens wait until that is mended.
+func TestNewTokensWaitForADocumentWithARefreshToken(t *testing.T) {
+	t.Run("a configuration looks elsewhere", func(t *testing.T) {
+		inFleet(t, func(t *testing.T, f *fleet) {
+			p := f.start(nil)
+			p.Start()
+			var down atomic.Bool
+			f.answers(func(form url.Values) *tokenrequest.Response { down.Store(true); return rotate(form) })
+			p.link.puts(func(put func() (uint64, error)) (uint64, error) {
+				if down.Load() {
+					return 0, credential.ErrUnavailable
+				}
+				return put()
+			})
+			fresh, err := p.refresh(f.stored())
+			wantToken(t, fresh, err, "canary-a2")
+			time.Sleep(20 * time.Second)
+			f.configure(func(o *scheme.OAuth2) { o.Fields.RefreshToken = "refreshtoken" })
+			f.reconfigured()
+			down.Store(false)
+			time.Sleep(30 * time.Second)
+			f.configure(nil)
+			time.Sleep(time.Minute)
+			f.wantDocument(`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`)
+		})
+	})
+	t.Run("written over and rolled back", func(t *testing.T) {
+		inFleet(t, func(t *testing.T, f *fleet) {
+			p := f.start(nil)
+			p.Start()
+			f.answers(slowly(3 * time.Second))
+			outcome := make(chan error, 1)
+			rejected := f.stored()
+			go func() { _, err := p.refresh(rejected); outcome <- err }()
+			time.Sleep(time.Second)
+			claimed := string(f.stored().Stored())
+			f.put(`{"note":"oops"}`)
+			time.Sleep(5 * time.Second)
+			f.put(claimed)
+			time.Sleep(90 * time.Second)
+			f.wantDocument(`{"access_token":"canary-a2","refresh_token":"canary-r2","note":"kept"}`)
+			wantError(t, nil, <-outcome, refresh.ErrReauthorizationRequired)
+			f.wantAsked(1)
+		})
 	})
 }
 

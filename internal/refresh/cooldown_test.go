@@ -117,7 +117,7 @@ func TestCooldownBelongsToItsConfiguration(t *testing.T) {
 		wantError(t, nil, err, refresh.ErrFailed)
 		f.answers(rotate)
 		f.configure(nil)
-		f.fingerprinted("2")
+		f.reconfigured()
 		fresh, err := p.refresh(rejected)
 		wantToken(t, fresh, err, "canary-a2")
 	})
@@ -133,7 +133,7 @@ func TestWhoJoinsAFlightOfAnotherConfigurationDoesNotFailWithIt(t *testing.T) {
 		})
 		before := f.provider
 		f.configure(nil)
-		f.fingerprinted("2")
+		f.reconfigured()
 		var all sync.WaitGroup
 		all.Go(func() {
 			fresh, err := p.Refresh(t.Context(), before, tenant, rejected)

@@ -194,6 +194,7 @@ func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential
 		}
 		c.begin(s, p, key, rejected, false)
 	}
+	s.flight.joined = true
 	return s.flight, nil
 }
 

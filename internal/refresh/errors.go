@@ -3,6 +3,8 @@ package refresh
 import (
 	"errors"
 	"fmt"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 // Errors of [Coordinator.Refresh], possibly wrapped; ask with [errors.Is]. None
@@ -45,6 +47,10 @@ var (
 	// errConcurrentUpdate says that somebody else wrote the document: it is to be looked at
 	// anew.
 	errConcurrentUpdate = errors.New("somebody else wrote the document")
+
+	// errWithoutToken says that new tokens wait for a document that has a refresh token: what
+	// is there may be somebody's mistake, or a configuration's.
+	errWithoutToken = fmt.Errorf("%w: without a refresh token", credential.ErrInvalid)
 
 	// errTooLate says that what was to be done may not be done any more.
 	errTooLate = errors.New("too late")

@@ -99,6 +99,9 @@ func (r *renewal) finishAnswered() result {
 			finished.err = errConcurrentUpdate // look at it as what it is now
 			continue
 		}
+		if errors.Is(err, errWithoutToken) {
+			continue // there may be another access token
+		}
 		if err == nil && wrong != nil && wrong.Permanent {
 			e := eventOf(Refused, wrong)
 			e.Err, e.FromJournal = fmt.Errorf("%w: %w", ErrReauthorizationRequired, wrong), claim.adopted

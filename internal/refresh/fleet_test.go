@@ -80,10 +80,10 @@ func (f *fleet) configure(change func(*scheme.OAuth2)) {
 	f.present.Store(f.provider)
 }
 
-// fingerprinted makes the provider one of another configuration.
-func (f *fleet) fingerprinted(fingerprint string) {
+// reconfigured makes the provider one of another configuration.
+func (f *fleet) reconfigured() {
 	p := *f.provider
-	p.Fingerprint = fingerprint
+	p.Fingerprint = "2"
 	f.provider = &p
 	f.present.Store(f.provider)
 }

@@ -18,6 +18,7 @@ type flight struct {
 	provider *Provider
 	ahead    bool // nobody rejected the credential
 	recovery bool // nobody asked: it is for a claim that is not settled
+	joined   bool // a call waits for it; guarded by the coordinator's mutex
 	released chan struct{}
 	ended    chan struct{}
 	waitsFor atomic.Value // string: what it waits for now
@@ -116,6 +117,13 @@ func (r *renewal) releaseWaiters(cred *credential.Credential, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flight.release(cred, err)
+}
+
+// isAwaited reports whether somebody waits for the flight.
+func (r *renewal) isAwaited() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.flight.recovery || r.flight.joined
 }
 
 // What a flight waits for.

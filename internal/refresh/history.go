@@ -160,6 +160,12 @@ func (r *renewal) movedOn(after, before uint64, spent string) (moved bool, err e
 	return moved, err
 }
 
+// hasToken reports whether cred has a refresh token.
+func (r *renewal) hasToken(cred *credential.Credential) bool {
+	_, err := r.oauth2.RefreshToken(cred)
+	return err == nil
+}
+
 // holds reports whether cred has that refresh token.
 func (r *renewal) holds(cred *credential.Credential, token string) bool {
 	held, err := r.oauth2.RefreshToken(cred)

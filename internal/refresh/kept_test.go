@@ -26,7 +26,7 @@ func TestAnswerWithTokensElsewhereIsKeptForAnotherConfiguration(t *testing.T) {
 		f.configure(func(o *scheme.OAuth2) {
 			o.ResponseFields = scheme.ResponseFields{AccessToken: "data.access", RefreshToken: "data.refresh"}
 		})
-		f.fingerprinted("2")
+		f.reconfigured()
 		fresh, err := p.refresh(rejected)
 		wantToken(t, fresh, err, "canary-a2")
 		f.wantAsked(1)

@@ -54,5 +54,12 @@ func listenFor(takeover time.Duration) time.Duration {
 }
 
 // margin is what an owner needs to bring an answer in that came last, and by what the
-// clocks of the store, which tells seconds, and of this machine may differ.
-func margin(takeover time.Duration) time.Duration { return min(takeover/5, 15*time.Second) }
+// clocks of the store, which tells seconds, and of this machine may differ: a read and a
+// write of a store that takes as long as it may. A takeover that is shorter than
+// survivedTakeover is for stores that are faster.
+func margin(takeover time.Duration) time.Duration {
+	if takeover < survivedTakeover {
+		return takeover / 5
+	}
+	return max(storeTimeout+writeTimeout+time.Second, min(takeover/5, 15*time.Second))
+}

@@ -131,7 +131,7 @@ type ownClaims struct {
 // they were known. Those that have come to nothing it settles, after making sure that they
 // cannot get into the document any more: then the error is errConcurrentUpdate.
 func (r *renewal) judge(newest version, known record) (own ownClaims, err error) {
-	token, _ := r.oauth2.RefreshToken(newest.Credential)
+	token, missing := r.oauth2.RefreshToken(newest.Credential)
 	same := fingerprint(token)
 	for _, view := range r.claims {
 		claim := view.pendingClaim
@@ -149,6 +149,8 @@ func (r *renewal) judge(newest version, known record) (own ownClaims, err error)
 		case newest.Version() == claim.BaseVersion:
 			// Not in the document, and perhaps on the way there.
 			return own, r.obstruct(claim)
+		case missing != nil:
+			r.postpone(maxForgotten) // it may come back, with the claim
 		case known.Nonce == claim.Nonce && known.Over != "":
 			r.settle(claim) // what it was made over may still be spent: it is left to takeover
 		case known.Nonce == claim.Nonce, claim.Fingerprint == same && !known.claimed() && !known.refused() && known.Survived != yes:

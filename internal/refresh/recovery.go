@@ -25,6 +25,10 @@ const (
 	// maxPostponed is how long at most a document is left alone that waits for a
 	// person.
 	maxPostponed = 10 * time.Second
+
+	// maxForgotten is the same for one that was deleted, or has no refresh token, and may
+	// come back as it was.
+	maxForgotten = time.Minute
 )
 
 // Start begins to look for what is not settled: journals of processes that exited,
@@ -44,9 +48,9 @@ func (c *Coordinator) recover() {
 	defer ticker.Stop()
 	for tick := 0; ; {
 		if tick%adoptEvery == 0 {
-			c.adopt()
+			c.guard(c.adopt)
 		}
-		c.takeUp()
+		c.guard(c.takeUp)
 		select {
 		case <-ticker.C:
 			tick++
@@ -55,6 +59,16 @@ func (c *Coordinator) recover() {
 			return
 		}
 	}
+}
+
+// guard calls do. A defect of this program must not end the proxy with it.
+func (c *Coordinator) guard(do func()) {
+	defer func() {
+		if defect := recover(); defect != nil {
+			c.tell(credential.Key{}, panicked(defect))
+		}
+	}()
+	do()
 }
 
 // adopt takes over what exited processes left.

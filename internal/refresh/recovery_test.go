@@ -376,6 +376,25 @@ func TestAnswerThatCannotBeNotedIsNotLost(t *testing.T) {
 	}
 }
 
+// A request that comes while an exited process's claim is looked after waits as long as any
+// other.
+func TestCallThatJoinsARecoveryWaitsForTheAnswer(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		one, rejected := f.start(nil), f.stored()
+		f.answers(slowly(time.Hour))
+		go func() { _, _ = one.refresh(rejected) }()
+		time.Sleep(time.Second)
+		one.kill()
+		f.answers(slowly(4 * time.Second))
+		two := f.start(nil)
+		two.Start()
+		time.Sleep(500 * time.Millisecond)
+		fresh, err := two.refresh(rejected)
+		wantToken(t, fresh, err, "canary-a2")
+		f.wantAsked(2)
+	})
+}
+
 // Any number of answers may be listened for: one that is here is dealt with in time.
 func TestManyListenersDoNotHoldUpAnAnswer(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {

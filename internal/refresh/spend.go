@@ -24,20 +24,26 @@ func (r *renewal) spend(base version, how spendOptions) result {
 		return failure(r.fail(base.Credential, Event{Kind: Failed, Err: fmt.Errorf("%w: %w", ErrFailed, err)}))
 	}
 	r.waitFor(theEndpoint)
-	permit, wait := r.breakers.admit(r.closed, r.oauth2.TokenURL, r.key, r.hasFailed())
-	if permit == nil {
+	permit, wait := r.breakers.admit(r.closed, r.endpoint(), r.key, r.hasFailed())
+	if wait > 0 {
 		return failure(r.pauseShortly(base.Credential, Event{Kind: NoAnswer, Err: errBreaker}, wait))
 	}
+	var connection tokenrequest.Conn
 	sent := false
 	defer func() {
-		if !sent { // a defect may have ended this
-			permit.cancel()
+		if sent {
+			return
+		}
+		permit.cancel()
+		if connection != nil {
+			connection.Close()
 		}
 	}()
-	connection, err := r.options.Endpoints.Dial(r.closed, r.oauth2.TokenURL, r.oauth2.TLS)
-	if err != nil {
+	if connection, err = r.options.Endpoints.Dial(r.closed, r.oauth2.TokenURL, r.oauth2.TLS); err != nil {
+		connection = nil
 		wrong := tokenError(err)
 		permit.report(wrong)
+		r.withState(func(s *state) { s.noAnswer = wrong.NoResponse })
 		return failure(r.failAnswer(base.Credential, wrong))
 	}
 
@@ -64,24 +70,31 @@ func (r *renewal) spend(base version, how spendOptions) result {
 	}
 	sent = true
 	answered := r.send(connection, request, claim, base, permit)
-	select {
-	case wrong := <-answered:
-		return r.conclude(claim, base, wrong)
-	case <-time.After(time.Until(claim.limits.Start.Add(r.attention()))):
+	patience := recoveryWait // a flight that nobody waits for leaves its place to others
+	for awaited := true; awaited && patience != maxWait; {
+		if r.isAwaited() {
+			patience = maxWait
+		}
+		select {
+		case wrong := <-answered:
+			return r.conclude(claim, base, wrong)
+		case <-time.After(time.Until(claim.limits.Start.Add(patience))):
+			awaited = r.isAwaited()
+		}
 	}
-	if r.letListen(base.Credential, claim, Event{Kind: NoAnswer, Err: errNoAnswerYet, Duration: r.attention()}) {
+	if r.letListen(base.Credential, claim, Event{Kind: NoAnswer, Err: errNoAnswerYet, Duration: patience}) {
 		return failure(errNoAnswerYet)
 	}
 	return r.conclude(claim, base, <-answered) // it came at the last moment
 }
 
-// attention is how long a flight waits for an answer: as long as requests do. One that
-// nobody waits for leaves its place to others.
-func (r *renewal) attention() time.Duration {
-	if r.flight.recovery {
-		return recoveryWait
+// endpoint names where the token goes, by what connections. Providers that share a token
+// endpoint and not the connections to it say nothing of each other.
+func (r *renewal) endpoint() string {
+	if r.oauth2.TLS == nil {
+		return r.oauth2.TokenURL
 	}
-	return maxWait
+	return r.oauth2.TokenURL + " of " + r.provider.Name
 }
 
 // letListen has answers listened for without anybody waiting, that to claim too; another

@@ -2,11 +2,14 @@ package refresh_test
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
@@ -307,4 +310,54 @@ func TestRefusalWithinTheGraceSaysNothingOfTheOther(t *testing.T) {
 		wantToken(t, fresh, err, "canary-a2")
 		f.wantAsked(1)
 	})
+}
+
+// A store that is slow, or fails now and then at random, fast or slowly, keeps nobody from
+// taking over.
+func TestTakeoverComesWithABadStore(t *testing.T) {
+	fails := func(takes time.Duration) func() func() error {
+		return func() func() error {
+			random := rand.New(rand.NewPCG(rand.Uint64(), 1)) //nolint:gosec // a test's
+			return func() error {
+				if random.IntN(10) > 0 {
+					return nil
+				}
+				time.Sleep(takes)
+				return credential.ErrUnavailable
+			}
+		}
+	}
+	takes := func(d time.Duration) func() func() error {
+		return func() func() error { return func() error { time.Sleep(d); return nil } }
+	}
+	for name, test := range map[string]struct {
+		reads func() func() error
+		late  time.Duration // at most
+	}{
+		"reads of 1 s":          {takes(time.Second), 15 * time.Second},
+		"reads of 1.5 s":        {takes(1500 * time.Millisecond), 15 * time.Second},
+		"reads of 4 s":          {takes(4 * time.Second), 20 * time.Second},
+		"one in ten fails":      {fails(0), 30 * time.Second},
+		"one in ten fails late": {fails(time.Second), 2 * time.Minute},
+		"one in ten hangs":      {fails(5 * time.Second), 4 * time.Minute},
+	} {
+		for _, after := range []time.Duration{15 * time.Second, 10 * time.Minute} {
+			t.Run(fmt.Sprint(name, " ", after), func(t *testing.T) {
+				inFleet(t, func(t *testing.T, f *fleet) {
+					f.configure(takeover(after))
+					p := f.start(nil)
+					p.Start()
+					p.link.gets(test.reads())
+					rejected := f.putRecord(claimOf("theirs"))
+					start := time.Now()
+					fresh, err := p.refreshUntil(rejected, after+test.late)
+					wantToken(t, fresh, err, "canary-a2")
+					if took := time.Since(start); took < after {
+						t.Errorf("taken over after %v", took)
+					}
+					f.wantAsked(1)
+				})
+			})
+		}
+	}
 }

@@ -53,7 +53,10 @@ func (r *renewal) update(claim *pendingClaim, change change) (*credential.Creden
 			return nil, err
 		case errors.Is(err, credential.ErrConflict) && attempt <= rounds:
 			continue
-		case attempt >= maxAttempts, r.isClosed(), errors.Is(err, credential.ErrNotFound), errors.Is(err, credential.ErrInvalid):
+		case errors.Is(err, credential.ErrNotFound), errors.Is(err, credential.ErrInvalid):
+			r.postpone(maxForgotten)
+			return nil, errors.Join(errPending, err)
+		case attempt >= maxAttempts, r.isClosed():
 			r.postpone(maxCommitPause)
 			return nil, errors.Join(errPending, err)
 		}

@@ -31,7 +31,8 @@ var mutants = []mutant{
 	{"spend.go", "tokens are sent into a breaker that has opened", `if err == nil && !permit.stillHolds(r.closed) {`, `if false {`},
 	{"spend.go", "a claim is left in the document that comes to nothing", `		r.abandon(claim, err)
 `, ``},
-	{"spend.go", "requests wait for the answer without end", `time.Until(claim.limits.Start.Add(r.attention()))`, `100*time.Until(claim.limits.Start.Add(r.attention()))`},
+	{"spend.go", "requests wait for the answer without end", `time.Until(claim.limits.Start.Add(patience))`, `100*time.Until(claim.limits.Start.Add(patience))`},
+	{"spend.go", "who joins a recovery is let go with it", `patience != maxWait; {`, `false; {`},
 	{"spend.go", "that a token was not sent is not noted like an answer", `		if wrong.Unspent {
 			r.note`, `		if false {
 			r.note`},
@@ -88,13 +89,19 @@ var mutants = []mutant{
 	{"await.go", "an exited process's journal does not end the wait", `case r.claimsChanged():`, `case false:`},
 	{"await.go", "a document is claimed that is disabled meanwhile", `case known.disabled():`, `case false:`},
 	{"await.go", "a claim is taken over without its owner's chance", ` && !seen.last.Before(seen.leave)`, ``},
-	{"await.go", "each read puts takeover off", `gap > shortGap`, `gap > 0`},
+	{"await.go", "each read puts takeover off", `case gap <= shortGap:`, `case gap <= 0:`},
+	{"await.go", "a slow store puts takeover off", `gap := began.Sub(w.last)`, `gap := now.Sub(w.last)`},
+	{"await.go", "a store that fails now and then puts takeover off", `case failed == 1 && gap < ownersChance`, `case false && failed == 1`},
 	{"await.go", "takeover goes by this process's clock", `if age, _, ok := claim.age(newest.readAt); ok {`, `if age, _, ok := claim.age(newest.readAt); false && ok {`},
 	{"await.go", "the grace counts from the last claim", `total+ownerSent < o.RotationGrace`, `min(age, total)+ownerSent < o.RotationGrace`},
 	{"await.go", "the grace begins before the owner has sent the token", `age > ownerSent`, `age > 0`},
 	{"await.go", "the grace ends when the token is about to be sent", `total+ownerSent < o.RotationGrace`, `total < o.RotationGrace`},
 
-	{"limits.go", "who listens leaves no time before others may take over", `return min(takeover/5, 15*time.Second)`, `return 0`},
+	{"limits.go", "who listens leaves no time before others may take over", `return takeover / 5`, `return 0`},
+	{"limits.go", "a store's slowest read and write are not reckoned with", `return max(storeTimeout+writeTimeout+time.Second, min(takeover/5, 15*time.Second))`, `return 0`},
+	{"commit.go", "new tokens are dropped for a document without any", `case !r.hasToken(held.Credential):`, `case false:`},
+	{"claim.go", "a token that nobody claims is listened for as long as others", `takeover = survivedTakeover // to send`, `_ = survivedTakeover // to send`},
+	{"spend.go", "who cannot connect stays among those who have not failed", `s.noAnswer = wrong.NoResponse })`, `_ = s })`},
 	{"limits.go", "a token is sent as late as its answer is listened for", `sendWithin = 10 * time.Second`, `sendWithin = 10 * time.Minute`},
 	{"limits.go", "another's configuration is ignored", `err == nil && after > 0 {`, `false && err == nil {`},
 	{"limits.go", "a token that survived is waited for as long", `if after > 0 && claim.Survived == yes {`, `if false {`},

@@ -9,6 +9,9 @@ const (
 	// ownerTime is how long a claim's owner has to send the token.
 	ownerTime = 10 * time.Second
 
+	// commitTime is how long a read and a write of the store take at most, and some more.
+	commitTime = 9 * time.Second
+
 	// reach is how long somebody with an answer and nothing in the way needs to
 	// bring it into the document, or to adopt it first: pauses of the commit and of the
 	// adoption, and some reading and writing.
@@ -48,8 +51,12 @@ func (l *ledger) givesUp(s *sending) {
 	if !a.rules.rotates() {
 		return
 	}
-	listened := l.now() - s.at
-	if takeover := a.takeoverOf(s.nonce); takeover < 0 || listened+ownerTime < takeover-min(takeover/5, ownersChance) {
+	listened, takeover := l.now()-s.at, a.takeoverOf(s.nonce)
+	margin := min(takeover/5, ownersChance)
+	if takeover >= 30*time.Second {
+		margin = max(margin, commitTime)
+	}
+	if takeover < 0 || listened+ownerTime < takeover-margin {
 		if takeover > 0 || listened < time.Minute {
 			l.broken(a.name, listensLong, "%s after %v", s.by, listened)
 		}
