@@ -150,7 +150,7 @@ func (r *renewal) judge(newest version, known record) (own ownClaims, err error)
 			// Not in the document, and perhaps on the way there.
 			return own, r.obstruct(claim)
 		case missing != nil:
-			r.postpone(maxForgotten) // it may come back, with the claim
+			r.postpone(maxPostponed) // it may come back, with the claim
 		case known.Nonce == claim.Nonce && known.Over != "":
 			r.settle(claim) // what it was made over may still be spent: it is left to takeover
 		case known.Nonce == claim.Nonce, claim.Fingerprint == same && !known.claimed() && !known.refused() && known.Survived != yes:

@@ -25,10 +25,6 @@ const (
 	// maxPostponed is how long at most a document is left alone that waits for a
 	// person.
 	maxPostponed = 10 * time.Second
-
-	// maxForgotten is the same for one that was deleted, or has no refresh token, and may
-	// come back as it was.
-	maxForgotten = time.Minute
 )
 
 // Start begins to look for what is not settled: journals of processes that exited,

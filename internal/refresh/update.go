@@ -53,10 +53,7 @@ func (r *renewal) update(claim *pendingClaim, change change) (*credential.Creden
 			return nil, err
 		case errors.Is(err, credential.ErrConflict) && attempt <= rounds:
 			continue
-		case errors.Is(err, credential.ErrNotFound), errors.Is(err, credential.ErrInvalid):
-			r.postpone(maxForgotten)
-			return nil, errors.Join(errPending, err)
-		case attempt >= maxAttempts, r.isClosed():
+		case attempt >= maxAttempts, r.isClosed(), errors.Is(err, credential.ErrNotFound), errors.Is(err, credential.ErrInvalid):
 			r.postpone(maxCommitPause)
 			return nil, errors.Join(errPending, err)
 		}
