@@ -80,8 +80,8 @@ func (r *renewal) lookBack(newest, after uint64, look func(older) (enough bool))
 //
 // Nor does somebody who deletes a version that held one. A version that cannot be read
 // any more counts as a claim on the token if the version before it has the token, since a
-// claim is written over such a version; not if that was deleted already by then, or says
-// that the token was refused.
+// claim is written over such a version; not if that was deleted already by then, or if the
+// token is known to have been refused before, since such a one is not claimed.
 func (r *renewal) history(newest version) (record, error) {
 	token, err := r.oauth2.RefreshToken(newest.Credential)
 	if err != nil {
@@ -92,6 +92,7 @@ func (r *renewal) history(newest version) (record, error) {
 		return own, nil
 	}
 	var known record
+	var claim record // that nobody can read, unless the token was refused before it
 	var lost *older  // what may have been a claim, if the version before it has the token
 	var above *older // the version looked at before, if it cannot be read any more
 	err = r.lookBack(newest.Version(), 0, func(v older) (enough bool) {
@@ -110,14 +111,18 @@ func (r *renewal) history(newest version) (record, error) {
 		if v.credential != nil {
 			speaks, holds = recordOf(v.credential), r.holds(v.credential, token)
 		}
-		switch speaking := speaks.Fingerprint == print; {
-		case lost != nil && holds && (!speaking || !speaks.refused()):
-			known, enough = lostClaim(*lost), true
-		case speaking:
-			known, enough = speaks, true
+		speaking := speaks.Fingerprint == print
+		switch {
+		case speaking && speaks.refused():
+			known = speaks
+		case lost != nil && holds && !claim.claimed():
+			claim = lostClaim(*lost)
+			known = claim
+		case speaking && !claim.claimed():
+			known = speaks
 		}
 		lost, above = nil, nil
-		return enough
+		return speaking || claim.claimed() && !holds
 	})
 	return known.keeping(own), err
 }

@@ -239,3 +239,22 @@ func TestHistoryIsNotGuessedWhenTheStoreFails(t *testing.T) {
 		p.wantEvents(refresh.StoreFailed, 1)
 	})
 }
+
+// A version is gone that came after the token was refused and put anew: it was no claim.
+func TestRefusedTokenIsNotClaimedByAVersionThatIsGone(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.answers(always(400, `{"error":"invalid_grant"}`))
+		_, err := f.start(nil).refresh(f.stored())
+		wantError(t, nil, err, refresh.ErrReauthorizationRequired)
+		const document = `{"access_token":"canary-a1","refresh_token":"canary-r1"}`
+		f.put(document)
+		f.put(`{"access_token":"canary-a1","refresh_token":"canary-r1","note":"theirs"}`)
+		f.delete()
+		rejected := f.put(document)
+		start := time.Now()
+		_, err = f.start(nil).refresh(rejected)
+		wantError(t, nil, err, refresh.ErrReauthorizationRequired)
+		wantTook(t, start, 0)
+		f.wantAsked(1)
+	})
+}

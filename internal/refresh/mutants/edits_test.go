@@ -73,7 +73,7 @@ var mutants = []mutant{
 
 	{"history.go", "a version that was deleted held no claim", `case lost != nil && holds && `, `case false && lost != nil && holds && `},
 	{"history.go", "a version that was deleted held a claim on whatever token", `case lost != nil && holds && `, `case lost != nil && (holds || true) && `},
-	{"history.go", "a refused token was claimed in a version that was deleted", `(!speaking || !speaks.refused())`, `true`},
+	{"history.go", "a refused token was claimed in a version that was deleted", `case speaking && speaks.refused():`, `case false:`},
 	{"history.go", "what was put over a deleted version was a claim", `above == nil || !deletedBefore(v, *above)`, `true`},
 	{"history.go", "what operators say is taken from an older version", `return known.keeping(own), err`, `return known, err`},
 	{"history.go", "the search for other tokens stops at a deleted version", `if err != nil || !v.kept || look(v) {`, `if err != nil || !v.kept || v.unreadable || look(v) {`},
