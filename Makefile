@@ -46,7 +46,7 @@ $(BIN)/golangci-lint: tools/lint/go.mod
 unit: devvault
 	@echo "==> unit tests"
 	$(GO) test -race -pgo=off -timeout 30m ./...
-	$(GO) test ./internal/refresh/modelcheck # its large searches go without the race detector
+	$(GO) test ./internal/renew/modelcheck # its large searches go without the race detector
 	cd cmd/devvault && $(GO) test ./...
 	cd bench && $(GO) test ./...
 
@@ -86,7 +86,7 @@ SECTIONS ?= -chart compare.svg
 bench: build devvault
 	@echo "==> looking for wrk, h2load and nginx"
 	@bench/programs.sh
-	$(GO) test -run '^$$' -bench . -benchmem ./caddymodule ./internal/wire ./internal/scheme ./internal/bearer ./credential
+	$(GO) test -run '^$$' -bench . -benchmem ./caddymodule ./internal/proxy ./caddymodule/schemes ./internal/bearer ./credential
 	cd bench && CADDY_BIN=$(BIN)/caddy $(GO) run . $(SECTIONS)
 
 # The profile by which cmd/caddy is optimised, from the load of the benchmarks.
@@ -110,9 +110,9 @@ fuzz:
 # detector, since its memory is measured.
 SEEDS ?= 200000
 soak: build devvault
-	MODELCHECK=soak $(GO) test -count=1 -timeout 60m -v -run Faults ./internal/refresh/modelcheck
-	SIMULATION_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 6h -v -run 'TestSeeds$$' ./internal/refresh/simulation
-	MUTANTS=soak $(GO) test -count=1 -timeout 6h -v -run Found ./internal/refresh/mutants
+	MODELCHECK=soak $(GO) test -count=1 -timeout 60m -v -run Faults ./internal/renew/modelcheck
+	SIMULATION_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 6h -v -run 'TestSeeds$$' ./internal/renew/simulation
+	MUTANTS=soak $(GO) test -count=1 -timeout 6h -v -run Found ./internal/renew/mutants
 	cd e2e && E2E_SOAK=20m $(GO) test -count=1 -timeout 40m -v -run 'TestSoak$$' .
 
 clean:

@@ -42,7 +42,7 @@ func TestErrorsOfRoadsInNameTheirPlace(t *testing.T) {
 		"revocation over plain HTTP": {inOAuth2("revocation_url http://as.example/revoke"), "revocation_url: must be https, unless the host is a loopback address, at Caddyfile:8"},
 		"issuer over plain HTTP":     {inOAuth2("issuer http://as.example"), "issuer: must be https, unless the host is a loopback address, at Caddyfile:8"},
 		"token_field twice":          {inOAuth2("token_field a b\ntoken_field a c"), "token_field a is given twice, at Caddyfile:9"},
-		"field that is a token":      {inOAuth2("token_url https://as.example/token\nclient_id app\nclient_auth none\nrefresh_field refresh_token x"), "at Caddyfile:13"},
+		"field that is a token":      {inOAuth2("token_url https://as.example/token\nclient_id app\nclient_auth none\nrefresh_field refresh_token x"), "at Caddyfile:12"},
 
 		// fetch_credentials
 		"fetch without a URL":        {inProvider(key + "fetch_credentials"), "wrong argument count or unexpected line ending after 'fetch_credentials', at Caddyfile:8"},

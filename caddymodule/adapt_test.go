@@ -24,11 +24,11 @@ func adapt(t *testing.T, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var config any
-	if err := json.Unmarshal(result, &config); err != nil {
+	var conf any
+	if err := json.Unmarshal(result, &conf); err != nil {
 		t.Fatalf("the adapted configuration is no JSON: %v", err)
 	}
-	indented, err := json.MarshalIndent(config, "", "\t")
+	indented, err := json.MarshalIndent(conf, "", "\t")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 func init() {
@@ -50,8 +51,8 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 type adminCall struct {
 	*http.Request
 	app      *App
-	provider *provider         // nil: the path names none
-	tenant   credential.Tenant // empty: the same
+	provider *upstream.Provider // nil: the path names none
+	tenant   credential.Tenant  // empty: the same
 }
 
 // adminMethods are what can be done with a path.
@@ -97,7 +98,7 @@ func (m adminMethods) serve(w http.ResponseWriter, r *http.Request) error {
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfter)
 	}
-	header.Set(wire.HeaderError, e.code)
+	header.Set(proxy.HeaderError, e.code)
 	return caddy.APIError{HTTPStatus: e.status, Err: e, Message: e.code + ": " + e.message}
 }
 

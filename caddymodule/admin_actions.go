@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"net/http"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 )
 
 var errNoRefresh = &apiError{http.StatusConflict, "not_refreshable", "the provider has no oauth2: its credentials are not refreshed"}
@@ -15,14 +17,14 @@ func adminRefresh(w http.ResponseWriter, c *adminCall) error {
 	if err := c.noBody(); err != nil {
 		return err
 	}
-	if c.provider.scheme.OAuth2() == nil {
+	if c.provider.Renewer == nil {
 		return errNoRefresh
 	}
-	cred, err := c.app.backend.coordinator.RefreshNow(c.Context(), c.provider.refresh, c.tenant)
+	cred, err := c.app.backend.coordinator.RefreshNow(c.Context(), c.provider.Provider, c.tenant)
 	if err != nil {
 		return err
 	}
-	return c.answerTenant(w, cred, c.provider.describe(cred))
+	return c.answerTenant(w, cred, lifecycle.Describe(c.provider, cred))
 }
 
 // revokedBody says that a credential was ended at its provider.
@@ -34,10 +36,10 @@ func adminRevoke(w http.ResponseWriter, c *adminCall) error {
 	if err := c.noBody(); err != nil {
 		return err
 	}
-	if err := c.app.backend.enroller.Revoke(c.Context(), c.provider.enroll, c.tenant); err != nil {
+	if err := c.app.backend.lifecycle.Revoke(c.Context(), c.provider, c.tenant); err != nil {
 		return err
 	}
-	c.app.logger.Info("credential revoked", "provider", c.provider.name)
+	c.app.logger.Info("credential revoked", "provider", c.provider.Name)
 	return writeJSON(w, http.StatusOK, revokedBody{Revoked: true})
 }
 
@@ -46,7 +48,7 @@ func adminConnectLink(w http.ResponseWriter, c *adminCall) error {
 	if err := readJSON(c.Request, true, &body); err != nil {
 		return err
 	}
-	link, err := c.app.connectLink(c.Context(), c.provider.name, c.tenant, body.ReturnTo)
+	link, err := c.app.connectLink(c.Context(), c.provider.Name, c.tenant, body.ReturnTo)
 	if err != nil {
 		return err
 	}

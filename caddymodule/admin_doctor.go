@@ -11,17 +11,17 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-// diagnosis is what was found when everything was looked at that the app needs.
-type diagnosis struct {
+// report is what was found when everything was looked at that the app needs.
+type report struct {
 	Healthy  bool                 `json:"healthy"`
 	Findings []credential.Finding `json:"findings"`
 }
 
-// diagnosisTimeout bounds it. The last of it is for examinations to say that they
+// reportTimeout bounds it. The last of it is for checks to say that they
 // were interrupted.
 const (
-	diagnosisTimeout = 10 * time.Second
-	lastWords        = 500 * time.Millisecond
+	reportTimeout = 10 * time.Second
+	reportGrace   = 500 * time.Millisecond
 )
 
 // diagnosable is a store that can look at itself.
@@ -29,34 +29,34 @@ type diagnosable interface {
 	Diagnose(ctx context.Context, providers []string) []credential.Finding
 }
 
-// examination is one part of a diagnosis, under the name that its findings have.
-type examination struct {
+// check is one part of a report, under the name that its findings have.
+type check struct {
 	check string
 	look  func(context.Context) []credential.Finding
 }
 
 func adminDoctor(w http.ResponseWriter, c *adminCall) error {
-	d := diagnosis{Healthy: true, Findings: examine(c.Context(), c.app.examinations())}
+	d := report{Healthy: true, Findings: makeChecks(c.Context(), c.app.checks())}
 	for _, f := range d.Findings {
 		d.Healthy = d.Healthy && f.OK
 	}
 	return writeJSON(w, http.StatusOK, d)
 }
 
-// examine makes all examinations at the same time. One that does not come to an end,
+// makeChecks makes all checks at the same time. One that does not come to an end,
 // as on a file system that hangs, is left behind and is a finding of its own.
-func examine(ctx context.Context, examinations []examination) []credential.Finding {
-	ctx, cancel := context.WithTimeout(ctx, diagnosisTimeout)
+func makeChecks(ctx context.Context, checks []check) []credential.Finding {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	looking, cancelLooking := context.WithTimeout(ctx, diagnosisTimeout-lastWords)
+	looking, cancelLooking := context.WithTimeout(ctx, reportTimeout-reportGrace)
 	defer cancelLooking()
-	results := make([]chan []credential.Finding, len(examinations))
-	for i, e := range examinations {
+	results := make([]chan []credential.Finding, len(checks))
+	for i, e := range checks {
 		results[i] = make(chan []credential.Finding, 1)
 		go func() { results[i] <- e.look(looking) }()
 	}
 	findings := []credential.Finding{}
-	for i, e := range examinations {
+	for i, e := range checks {
 		select {
 		case found := <-results[i]:
 			findings = append(findings, found...)
@@ -69,7 +69,7 @@ func examine(ctx context.Context, examinations []examination) []credential.Findi
 		default:
 			findings = append(findings, credential.Finding{
 				Check:  e.check,
-				Detail: fmt.Sprintf("there was no answer within %v", diagnosisTimeout),
+				Detail: fmt.Sprintf("there was no answer within %v", reportTimeout),
 				Remedy: "See what it waits for: a file system or a server that hangs.",
 			})
 		}
@@ -77,30 +77,29 @@ func examine(ctx context.Context, examinations []examination) []credential.Findi
 	return findings
 }
 
-// examinations are what there is to look at: the store first.
-func (a *App) examinations() []examination {
+// checks are what there is to look at: the store first.
+func (a *App) checks() []check {
 	names := slices.Sorted(maps.Keys(a.providers))
-	var all []examination
+	var all []check
 	if store, ok := a.backend.store.(diagnosable); ok {
-		all = append(all, examination{"store", func(ctx context.Context) []credential.Finding {
+		all = append(all, check{"store", func(ctx context.Context) []credential.Finding {
 			return store.Diagnose(ctx, names)
 		}})
 	}
 	if a.refreshes() && a.backend.journals != "" {
-		all = append(all, examination{checkJournal, func(context.Context) []credential.Finding {
+		all = append(all, check{checkJournal, func(context.Context) []credential.Finding {
 			return []credential.Finding{examineJournal(a.backend.journals)}
 		}})
 	}
 	for _, name := range names {
-		config, p := a.Providers[name], a.providers[name]
-		all = append(all, config.examinations(p)...)
-		if p.scheme.OAuth2() == nil {
-			continue
+		conf, p := a.Providers[name], a.providers[name]
+		all = append(all, conf.checks(p)...)
+		if o := conf.oauth2(); o != nil && o.Issuer != "" {
+			all = append(all, conf.checkOfIssuer(p))
 		}
-		if config.OAuth2.Issuer != "" {
-			all = append(all, config.examineIssuer(p))
+		if p.Renewer != nil {
+			all = append(all, a.checkOfRefreshes(p))
 		}
-		all = append(all, a.examineRefreshes(p))
 	}
 	return all
 }

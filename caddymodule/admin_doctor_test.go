@@ -16,10 +16,10 @@ import (
 )
 
 // diagnose asks the doctor.
-func (s *sidecar) diagnose(t *testing.T) diagnosis {
+func (s *sidecar) diagnose(t *testing.T) report {
 	t.Helper()
 	res, body := s.ask(t, "GET", "doctor", "", nil)
-	var d diagnosis
+	var d report
 	if err := json.Unmarshal([]byte(body), &d); err != nil || res.StatusCode != 200 {
 		t.Fatalf("got %s, %v: %s", res.Status, err, body)
 	}
@@ -27,7 +27,7 @@ func (s *sidecar) diagnose(t *testing.T) diagnosis {
 }
 
 // wrong returns the checks that found something wrong, with what they found.
-func (d diagnosis) wrong() map[string]string {
+func (d report) wrong() map[string]string {
 	found := make(map[string]string)
 	for _, f := range d.Findings {
 		if !f.OK {
@@ -108,7 +108,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 func TestDoctorDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
-		found := examine(t.Context(), []examination{
+		found := makeChecks(t.Context(), []check{
 			{"hanging", func(context.Context) []credential.Finding { <-end; return nil }},
 			{"interrupted", func(ctx context.Context) []credential.Finding {
 				<-ctx.Done()

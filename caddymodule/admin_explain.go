@@ -6,16 +6,18 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
-// explanation is what becomes of a tenant's requests, and why.
-type explanation struct {
+// explanationBody is what becomes of a tenant's requests, and why.
+type explanationBody struct {
 	tenantBody
 
 	// Sets is what requests are sent with.
-	Sets []setting `json:"sets"`
+	Sets []schemes.Setting `json:"sets"`
 
 	// AllowedHosts are where they may be sent; none means anywhere.
 	AllowedHosts []string `json:"allowed_hosts,omitempty"`
@@ -27,16 +29,7 @@ type explanation struct {
 	ToDo    string `json:"to_do,omitempty"`
 }
 
-// setting is a header field or query parameter that is set. Its value is the template
-// as it is configured: what comes from the credential, the environment or a file is
-// there by name.
-type setting struct {
-	In    string `json:"in"` // header or query
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
-// The statuses of a credential, see [enroll.Description], and that of a tenant without
+// The statuses of a credential, see [lifecycle.Description], and that of a tenant without
 // one.
 const (
 	statusReady       = "ready"
@@ -48,20 +41,20 @@ const (
 func adminExplain(w http.ResponseWriter, c *adminCall) error {
 	cred, d, err := c.describe(c.Context(), c.tenant)
 	if errors.Is(err, credential.ErrNotFound) {
-		d, err = enroll.Description{Status: statusMissing, Credentials: map[string]json.RawMessage{}}, nil
+		d, err = lifecycle.Description{Status: statusMissing, Credentials: map[string]json.RawMessage{}}, nil
 	}
 	if err != nil {
 		return err
 	}
-	config := c.app.Providers[c.provider.name]
-	o := outlook{
+	conf := c.app.Providers[c.provider.Name]
+	o := explanation{
 		provider: c.provider, cred: cred, status: d.Status, disabled: d.Disabled,
-		last: c.app.lastOutcome(c.provider, c.tenant, cred), connect: c.app.canConnect(c.provider.name), now: time.Now(),
+		last: c.app.lastOutcome(c.provider, c.tenant, cred), connect: c.app.canConnect(c.provider.Name), now: time.Now(),
 	}
-	return writeJSON(w, http.StatusOK, explanation{
+	return writeJSON(w, http.StatusOK, explanationBody{
 		tenantBody:   c.tell(c.tenant, cred, d),
-		Sets:         config.sets(c.provider),
-		AllowedHosts: config.AllowedHosts,
+		Sets:         conf.sets(c.provider),
+		AllowedHosts: conf.AllowedHosts,
 		Request:      o.request(),
 		On401:        o.on401(),
 		ToDo:         o.toDo(),
@@ -69,19 +62,28 @@ func adminExplain(w http.ResponseWriter, c *adminCall) error {
 }
 
 // sets returns what requests are sent with, as it is configured.
-func (config *Provider) sets(p *provider) []setting {
-	sets := []setting{}
-	for _, m := range config.Header {
-		sets = append(sets, setting{"header", http.CanonicalHeaderKey(m.Name), m.Value})
-	}
-	if config.Basic != nil {
-		sets = append(sets, setting{"header", "Authorization", "Basic base64(" + config.Basic.User + ":" + config.Basic.Password + ")"})
-	}
-	for _, m := range config.Query {
-		sets = append(sets, setting{"query", m.Name, m.Value})
-	}
-	if len(sets) == 0 {
-		sets = append(sets, setting{"header", "Authorization", "Bearer {credential." + p.scheme.OAuth2().Fields.AccessToken + "}"})
+func (conf *Provider) sets(p *upstream.Provider) []schemes.Setting {
+	sets := []schemes.Setting{}
+	for _, s := range p.Schemes {
+		switch s := s.(type) {
+		case schemes.Explainer:
+			sets = append(sets, s.Sets()...)
+		default: // of others, or the default of a renewer
+			for _, name := range s.Names().Header {
+				sets = append(sets, schemes.Setting{In: "header", Name: http.CanonicalHeaderKey(name), Value: conf.valueOf(p)})
+			}
+			for _, name := range s.Names().Query {
+				sets = append(sets, schemes.Setting{In: "query", Name: name})
+			}
+		}
 	}
 	return sets
+}
+
+// valueOf is what is sent where no template says it.
+func (conf *Provider) valueOf(p *upstream.Provider) string {
+	if o := p.OAuth2(); o != nil {
+		return "Bearer {credential." + o.Fields.AccessToken + "}"
+	}
+	return ""
 }

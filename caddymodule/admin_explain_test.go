@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 // explain asks what becomes of a tenant's requests.
-func (s *sidecar) explain(t *testing.T, provider, tenant string) explanation {
+func (s *sidecar) explain(t *testing.T, provider, tenant string) explanationBody {
 	t.Helper()
 	res, body := s.ask(t, "GET", provider+"/tenants/"+tenant+"/explain", "", nil)
 	if res.StatusCode != 200 {
@@ -22,7 +23,7 @@ func (s *sidecar) explain(t *testing.T, provider, tenant string) explanation {
 	if strings.Contains(body, "canary") {
 		t.Errorf("%s: a secret is shown: %s", tenant, body)
 	}
-	var e explanation
+	var e explanationBody
 	if err := json.Unmarshal([]byte(body), &e); err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}
@@ -45,14 +46,14 @@ func TestExplainSaysWhatIsSent(t *testing.T) {
 		basic {credential.user} {env.EXPLAINED}
 	}
 	`+auth.provider("plain", "")+auth.provider("renamed", "credential_field access_token oauth.token"), "upstream_auth plain 127.0.0.1:1")
-	for provider, want := range map[string][]setting{
+	for provider, want := range map[string][]schemes.Setting{
 		"mapped": {
-			{"header", "X-Api-Key", "v1 {credential.key}-{env.EXPLAINED}"},
-			{"header", "Authorization", "Basic base64({credential.user}:{env.EXPLAINED})"},
-			{"query", "account", "{credential.account.id}"},
+			{In: "header", Name: "X-Api-Key", Value: "v1 {credential.key}-{env.EXPLAINED}"},
+			{In: "query", Name: "account", Value: "{credential.account.id}"},
+			{In: "header", Name: "Authorization", Value: "Basic base64({credential.user}:{env.EXPLAINED})"},
 		},
-		"plain":   {{"header", "Authorization", "Bearer {credential.access_token}"}},
-		"renamed": {{"header", "Authorization", "Bearer {credential.oauth.token}"}},
+		"plain":   {{In: "header", Name: "Authorization", Value: "Bearer {credential.access_token}"}},
+		"renamed": {{In: "header", Name: "Authorization", Value: "Bearer {credential.oauth.token}"}},
 	} {
 		e := s.explain(t, provider, "acme")
 		if !reflect.DeepEqual(e.Sets, want) {

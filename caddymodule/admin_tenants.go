@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 )
 
 const (
@@ -37,7 +37,7 @@ func adminList(w http.ResponseWriter, c *adminCall) error {
 			return badRequest("limit is not a number from 1 to " + strconv.Itoa(maxPage))
 		}
 	}
-	names, err := c.app.backend.enroller.List(c.Context(), c.provider.enroll, credential.Tenant(query.Get("after")), limit+1)
+	names, err := c.app.backend.lifecycle.List(c.Context(), c.provider, credential.Tenant(query.Get("after")), limit+1)
 	if err != nil {
 		return err
 	}
@@ -79,38 +79,28 @@ func (c *adminCall) describeAll(tenants []credential.Tenant) ([]*tenantBody, err
 
 // describe reads a tenant's credential and says what may be told of it. For a document
 // that is no credential it returns nil and a description.
-func (c *adminCall) describe(ctx context.Context, tenant credential.Tenant) (*credential.Credential, enroll.Description, error) {
-	cred, err := c.app.backend.enroller.Get(ctx, c.provider.enroll, tenant)
+func (c *adminCall) describe(ctx context.Context, tenant credential.Tenant) (*credential.Credential, lifecycle.Description, error) {
+	cred, err := c.app.backend.lifecycle.Get(ctx, c.provider, tenant)
 	switch {
 	case errors.Is(err, credential.ErrInvalid):
-		return nil, enroll.DescribeInvalid(err), nil
+		return nil, lifecycle.DescribeInvalid(err), nil
 	case err != nil:
-		return nil, enroll.Description{}, err
+		return nil, lifecycle.Description{}, err
 	}
-	return cred, c.provider.describe(cred), nil
-}
-
-// describe says what may be told of a credential, and whether requests can be made
-// with it: what the provider exposes has to be there, too.
-func (p *provider) describe(cred *credential.Credential) enroll.Description {
-	d := p.enroll.Describe(cred)
-	if err := p.prepare(cred).err; err != nil {
-		d.Status, d.Problem = enroll.StatusInvalid, err.Error()
-	}
-	return d
+	return cred, lifecycle.Describe(c.provider, cred), nil
 }
 
 // tell adds to the description of a tenant's credential what happened to it last. cred is
 // nil if there is none that could be used.
-func (c *adminCall) tell(tenant credential.Tenant, cred *credential.Credential, d enroll.Description) tenantBody {
+func (c *adminCall) tell(tenant credential.Tenant, cred *credential.Credential, d lifecycle.Description) tenantBody {
 	return tenantBody{
-		ID: string(tenant), Provider: c.provider.name, Description: d,
+		ID: string(tenant), Provider: c.provider.Name, Description: d,
 		LastOutcome: newOutcomeBody(c.app.lastOutcome(c.provider, tenant, cred)),
 	}
 }
 
 // answerTenant tells what may be told of a credential.
-func (c *adminCall) answerTenant(w http.ResponseWriter, cred *credential.Credential, d enroll.Description) error {
+func (c *adminCall) answerTenant(w http.ResponseWriter, cred *credential.Credential, d lifecycle.Description) error {
 	if d.Version > 0 {
 		w.Header().Set("ETag", entityTag(d.Version))
 	}
@@ -134,13 +124,13 @@ func adminPut(w http.ResponseWriter, c *adminCall) error {
 	if err != nil {
 		return err
 	}
-	cred, err := c.app.backend.enroller.Put(c.Context(), c.provider.enroll, c.tenant, enroll.Change{
+	cred, err := c.app.backend.lifecycle.Put(c.Context(), c.provider, c.tenant, lifecycle.Change{
 		Document: document, If: condition, By: "admin", Logger: c.app.logger,
 	})
 	if err != nil {
 		return err
 	}
-	return c.answerTenant(w, cred, c.provider.describe(cred))
+	return c.answerTenant(w, cred, lifecycle.Describe(c.provider, cred))
 }
 
 func adminDelete(w http.ResponseWriter, c *adminCall) error {
@@ -149,10 +139,10 @@ func adminDelete(w http.ResponseWriter, c *adminCall) error {
 		return err
 	}
 	force := c.URL.Query().Get("force") == "true"
-	revoked, err := c.app.backend.enroller.Delete(c.Context(), c.provider.enroll, c.tenant, condition, force)
+	revoked, err := c.app.backend.lifecycle.Delete(c.Context(), c.provider, c.tenant, condition, force)
 	if err != nil {
 		return err
 	}
-	c.app.logger.Info("credential deleted", "provider", c.provider.name, "revoked", revoked)
+	c.app.logger.Info("credential deleted", "provider", c.provider.Name, "revoked", revoked)
 	return writeJSON(w, http.StatusOK, deletedBody{Deleted: true, Revoked: revoked})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
 // ask makes a request to the administration API. A body goes as JSON unless the header
@@ -56,7 +56,7 @@ func wantCode(t *testing.T, res *http.Response, body string, status int, code st
 	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		t.Errorf("the error is no JSON: %v: %s", err, body)
 	}
-	if got := res.Header.Get(wire.HeaderError); res.StatusCode != status || got != code || !strings.HasPrefix(answer.Error, code+": ") {
+	if got := res.Header.Get(proxy.HeaderError); res.StatusCode != status || got != code || !strings.HasPrefix(answer.Error, code+": ") {
 		t.Errorf("got %d %q %s, want %d %s", res.StatusCode, got, body, status, code)
 	}
 }
@@ -114,7 +114,7 @@ func TestAdminIsProtectedAsCaddysEndpointIs(t *testing.T) {
 		"a page of somebody else's": {"Origin": {"https://evil.example"}},
 		"a page without CORS":       {"Sec-Fetch-Mode": {"no-cors"}},
 	} {
-		if res, body := s.ask(t, "DELETE", "billing/tenants/acme", "", header); res.StatusCode < 400 || res.Header.Get(wire.HeaderError) != "" {
+		if res, body := s.ask(t, "DELETE", "billing/tenants/acme", "", header); res.StatusCode < 400 || res.Header.Get(proxy.HeaderError) != "" {
 			t.Errorf("%s: got %s %s", name, res.Status, body)
 		}
 	}
@@ -197,11 +197,11 @@ func TestAdminOutlivesAConfigurationThatFails(t *testing.T) {
 	s := administered(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
 	s.start(t, apiKey, "upstream_auth billing 127.0.0.1:1")
 	text := strings.Replace(s.caddyfile(apiKey, "upstream_auth billing 127.0.0.1:1"), "key_file "+s.path("key"), "key_file "+s.path("other"), 1)
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(config, true); err == nil {
+	if err := caddy.Load(conf, true); err == nil {
 		t.Fatal("the configuration was loaded")
 	}
 	if res, body := s.ask(t, "GET", "billing/tenants/acme", "", nil); res.StatusCode != 200 {

@@ -10,8 +10,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 func init() {
@@ -56,7 +58,7 @@ type API struct {
 	CORSOrigins []string `json:"cors_origins,omitempty"`
 
 	app      *App
-	provider *provider
+	provider *upstream.Provider
 	verifier *bearer.Verifier
 	origins  origins
 	logger   *slog.Logger
@@ -108,17 +110,17 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if a.app.readOnly {
 		return needsCheckAndSet("upstream_auth_api")
 	}
-	resolve := newResolver()
-	config, err := a.bearerConfig(resolve)
+	resolve := config.NewResolver()
+	conf, err := a.bearerConfig(resolve)
 	if err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
-	if config.SecretFile+config.KeySetFile != "" {
-		if err := checkReadable(config.SecretFile + config.KeySetFile); err != nil {
+	if conf.SecretFile+conf.KeySetFile != "" {
+		if err := config.CheckReadable(conf.SecretFile + conf.KeySetFile); err != nil {
 			return fmt.Errorf("upstream_auth_api: token: %w", err)
 		}
 	}
-	if a.verifier, err = bearer.New(*config); err != nil {
+	if a.verifier, err = bearer.New(*conf); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
 	if a.origins, err = parseOrigins(a.CORSOrigins); err != nil {
@@ -128,27 +130,27 @@ func (a *API) Provision(ctx caddy.Context) error {
 }
 
 // bearerConfig checks the settings and fills in their placeholders.
-func (a *API) bearerConfig(resolve *resolver) (*bearer.Config, error) {
+func (a *API) bearerConfig(resolve *config.Resolver) (*bearer.Config, error) {
 	if a.Token == nil {
 		return nil, errors.New("token is missing: hs256 or jwks")
 	}
-	config := &bearer.Config{
-		SecretFile:  resolve.text("secret_file", a.Token.SecretFile),
-		KeySetURL:   resolve.text("jwks_url", a.Token.KeySetURL),
-		KeySetFile:  resolve.text("jwks_file", a.Token.KeySetFile),
+	conf := &bearer.Config{
+		SecretFile:  resolve.Text("secret_file", a.Token.SecretFile),
+		KeySetURL:   resolve.Text("jwks_url", a.Token.KeySetURL),
+		KeySetFile:  resolve.Text("jwks_file", a.Token.KeySetFile),
 		Algorithms:  a.Token.Algorithms,
-		Issuer:      resolve.text("issuer", a.Issuer),
-		Audience:    resolve.text("audience", a.Audience),
+		Issuer:      resolve.Text("issuer", a.Issuer),
+		Audience:    resolve.Text("audience", a.Audience),
 		TenantClaim: a.TenantClaim,
 	}
 	if a.Operators != nil {
-		config.OperatorClaim = a.Operators.Claim
-		config.OperatorValue = resolve.text("operators", a.Operators.Value)
+		conf.OperatorClaim = a.Operators.Claim
+		conf.OperatorValue = resolve.Text("operators", a.Operators.Value)
 	}
-	if resolve.err != nil {
-		return nil, resolve.err
+	if resolve.Err() != nil {
+		return nil, resolve.Err()
 	}
-	return config, config.Validate()
+	return conf, conf.Validate()
 }
 
 // ServeHTTP answers what is the API's, and leaves the rest to the next handler.

@@ -15,7 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 )
 
 // maxRequestBody bounds a request's body in bytes: a credential and what is around it.
@@ -28,7 +28,7 @@ const maxDrain = 8 << 20
 type tenantBody struct {
 	ID       string `json:"id"`
 	Provider string `json:"provider"`
-	enroll.Description
+	lifecycle.Description
 	LastOutcome *outcomeBody `json:"last_outcome,omitempty"`
 }
 
@@ -69,13 +69,13 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, c *call) error {
 var errMethod = &apiError{http.StatusMethodNotAllowed, "method_not_allowed", "the method is not one that this path takes"}
 
 func (a *API) answerGet(w http.ResponseWriter, r *http.Request, c *call) error {
-	cred, err := a.app.backend.enroller.Get(r.Context(), a.provider.enroll, c.name)
+	cred, err := a.app.backend.lifecycle.Get(r.Context(), a.provider, c.name)
 	if errors.Is(err, credential.ErrNotFound) && c.tenant == "" {
 		// Whoever has a token exists, whether they have brought a credential or not.
 		return writeJSON(w, http.StatusOK, noCredential{ID: string(c.name), Provider: a.Provider, Status: "missing"})
 	}
 	if errors.Is(err, credential.ErrInvalid) {
-		return writeJSON(w, http.StatusOK, tenantBody{ID: string(c.name), Provider: a.Provider, Description: enroll.DescribeInvalid(err)})
+		return writeJSON(w, http.StatusOK, tenantBody{ID: string(c.name), Provider: a.Provider, Description: lifecycle.DescribeInvalid(err)})
 	}
 	if err != nil {
 		return err
@@ -87,13 +87,13 @@ func (a *API) answerGet(w http.ResponseWriter, r *http.Request, c *call) error {
 func (a *API) answerTenant(w http.ResponseWriter, c *call, cred *credential.Credential) error {
 	w.Header().Set("ETag", entityTag(cred.Version()))
 	return writeJSON(w, http.StatusOK, tenantBody{
-		ID: string(c.name), Provider: a.Provider, Description: a.provider.enroll.Describe(cred),
+		ID: string(c.name), Provider: a.Provider, Description: lifecycle.Describe(a.provider, cred),
 		LastOutcome: publicOutcomeBody(a.app.lastOutcome(a.provider, c.name, cred)),
 	})
 }
 
 func (a *API) answerPut(w http.ResponseWriter, r *http.Request, c *call) error {
-	change := enroll.Change{By: "api", Logger: a.logger}
+	change := lifecycle.Change{By: "api", Logger: a.logger}
 	var err error
 	if change.If, err = precondition(r.Header); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (a *API) answerPut(w http.ResponseWriter, r *http.Request, c *call) error {
 	if r.Method == http.MethodPut && change.Document == nil {
 		return badRequest("credentials are missing")
 	}
-	cred, err := a.app.backend.enroller.Put(r.Context(), a.provider.enroll, c.name, change)
+	cred, err := a.app.backend.lifecycle.Put(r.Context(), a.provider, c.name, change)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (a *API) answerDelete(w http.ResponseWriter, r *http.Request, c *call) erro
 		return err
 	}
 	force := r.URL.Query().Get("force") == "true"
-	revoked, err := a.app.backend.enroller.Delete(r.Context(), a.provider.enroll, c.name, condition, force)
+	revoked, err := a.app.backend.lifecycle.Delete(r.Context(), a.provider, c.name, condition, force)
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func badRequest(message string) *apiError {
 }
 
 // readChange reads what a tenant, or an operator, wants to be changed.
-func readChange(r *http.Request, operator bool, change *enroll.Change) error {
+func readChange(r *http.Request, operator bool, change *lifecycle.Change) error {
 	var body struct {
 		Credentials json.RawMessage `json:"credentials"`
 		Disabled    *bool           `json:"disabled"`
@@ -238,8 +238,8 @@ func entityTag(version uint64) string { return `"` + strconv.FormatUint(version,
 
 // precondition reads If-Match and If-None-Match (RFC 9110, section 13.1). One that is
 // there and lists nothing holds for nothing: it may stand for a tag that was lost.
-func precondition(header http.Header) (enroll.Precondition, error) {
-	var p enroll.Precondition
+func precondition(header http.Header) (lifecycle.Precondition, error) {
+	var p lifecycle.Precondition
 	if len(header.Values("If-Match")) > 0 {
 		p.Versions = []uint64{}
 	}

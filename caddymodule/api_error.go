@@ -10,8 +10,9 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 // apiError is an error as callers of the credentials API and of the administration
@@ -57,7 +58,7 @@ func asAPIError(err error) *apiError {
 		return own
 	}
 	answer := func(status int, code string) *apiError { return &apiError{status, code, err.Error()} }
-	test, isTest := errors.AsType[*enroll.TestError](err)
+	test, isTest := errors.AsType[*upstream.TestError](err)
 	forbidden, isForbidden := errors.AsType[*credential.PermissionError](err)
 	switch {
 	case errors.Is(err, bearer.ErrMissing):
@@ -74,7 +75,7 @@ func asAPIError(err error) *apiError {
 		return answer(http.StatusBadGateway, "credential_untested")
 	case errors.Is(err, credential.ErrInvalid):
 		return answer(http.StatusUnprocessableEntity, "credential_invalid")
-	case errors.Is(err, enroll.ErrPrecondition):
+	case errors.Is(err, lifecycle.ErrPrecondition):
 		return answer(http.StatusPreconditionFailed, "precondition_failed")
 	case errors.Is(err, credential.ErrNotFound):
 		return &apiError{http.StatusNotFound, "tenant_unknown", "there is no credential for the tenant"}
@@ -86,14 +87,14 @@ func asAPIError(err error) *apiError {
 		return &apiError{http.StatusServiceUnavailable, "store_unavailable", forbidden.Error()}
 	case errors.Is(err, credential.ErrUnavailable):
 		return &apiError{http.StatusServiceUnavailable, "store_unavailable", "the store does not answer; nobody knows whether a change was made"}
-	case errors.Is(err, enroll.ErrNoRevocation):
+	case errors.Is(err, lifecycle.ErrNoRevocation):
 		return answer(http.StatusConflict, "no_revocation")
-	case errors.Is(err, refresh.ErrReauthorizationRequired):
+	case errors.Is(err, renew.ErrReauthorizationRequired):
 		return answer(http.StatusConflict, "reauthorization_required")
-	case errors.Is(err, refresh.ErrFailed):
+	case errors.Is(err, renew.ErrFailed):
 		return answer(http.StatusBadGateway, "refresh_failed")
 	}
-	if _, ok := errors.AsType[*enroll.RevocationError](err); ok {
+	if _, ok := errors.AsType[*upstream.RevocationError](err); ok {
 		return answer(http.StatusBadGateway, "revocation_failed")
 	}
 	return &apiError{http.StatusInternalServerError, "internal", "internal error"}

@@ -12,7 +12,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 func init() {
@@ -45,7 +47,7 @@ type App struct {
 	backend   *backend
 	use       *use
 	readOnly  bool // the store takes no writes
-	providers map[string]*provider
+	providers map[string]*upstream.Provider
 	logger    *slog.Logger
 
 	connectsMu sync.Mutex
@@ -77,13 +79,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth: store: %T is not a store", module)
 	}
 
-	a.providers = make(map[string]*provider, len(a.Providers))
-	for name, config := range a.Providers {
-		p, err := config.provision(name)
+	a.providers = make(map[string]*upstream.Provider, len(a.Providers))
+	for name, conf := range a.Providers {
+		p, err := conf.provision(ctx, name)
 		if err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
-		if err := config.checkStore(store.readOnly()); err != nil {
+		if err := conf.checkStore(store.readOnly()); err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
 		a.providers[name] = p
@@ -107,10 +109,10 @@ func (a *App) journalDir() (string, error) {
 	if a.Journal == "" {
 		return filepath.Join(caddy.AppDataDir(), "upstream-auth", "journal"), nil
 	}
-	resolve := newResolver()
-	dir := resolve.text("journal", a.Journal)
-	if resolve.err != nil {
-		return "", resolve.err
+	resolve := config.NewResolver()
+	dir := resolve.Text("journal", a.Journal)
+	if resolve.Err() != nil {
+		return "", resolve.Err()
 	}
 	return filepath.Abs(dir)
 }
@@ -118,7 +120,7 @@ func (a *App) journalDir() (string, error) {
 // refreshes reports whether any provider's credentials are refreshed.
 func (a *App) refreshes() bool {
 	for _, p := range a.providers {
-		if p.scheme.OAuth2() != nil {
+		if p.Renewer != nil {
 			return true
 		}
 	}
@@ -152,8 +154,8 @@ func (a *App) Stop() error {
 // is started any more.
 func (a *App) Cleanup() error {
 	for _, p := range a.providers {
-		if p.enroll.Fetch != nil {
-			p.enroll.Fetch.Close()
+		if p.Fetch != nil {
+			p.Fetch.Close()
 		}
 	}
 	if a.use == nil {
@@ -173,11 +175,11 @@ func (a *App) Cleanup() error {
 
 // checkStore refuses what writes credentials together with a store that cannot be
 // written safely.
-func (config *Provider) checkStore(readOnly bool) error {
+func (conf *Provider) checkStore(readOnly bool) error {
 	switch {
-	case readOnly && config.OAuth2 != nil:
-		return needsCheckAndSet("oauth2")
-	case readOnly && config.FetchCredentials != nil:
+	case readOnly && conf.renewer() != nil:
+		return needsCheckAndSet(nameOf(conf.renewer()))
+	case readOnly && conf.FetchCredentials != nil:
 		return needsCheckAndSet("fetch_credentials")
 	}
 	return nil

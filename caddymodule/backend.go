@@ -14,9 +14,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew/journal"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 // backends are the stores in use, shared by all configurations that name the
@@ -30,8 +31,8 @@ type backend struct {
 	key         string
 	store       openStore
 	cache       *credential.Cache
-	coordinator *refresh.Coordinator
-	enroller    *enroll.Enroller
+	coordinator *renew.Coordinator
+	lifecycle   *lifecycle.Service
 	log         *refreshLog
 	settings    string
 	journals    string // their directory; empty: the store needs none
@@ -56,7 +57,7 @@ func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) 
 			key: key, store: store, settings: module.settings(),
 			cache: credential.NewCache(store, options), log: newRefreshLog(logger),
 		}
-		coordination := refresh.Options{
+		coordination := renew.Options{
 			Name: processName(), Provider: b.provider, Exclusive: module.exclusive(),
 			Observe: observers{b.log.observe}.observe, ObserveJournal: b.log.observeJournal,
 		}
@@ -64,8 +65,8 @@ func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) 
 			b.journals = journalDir
 			coordination.Journals = func(key []byte) (journal.Directory, error) { return journal.NewDisk(journalDir, key) }
 		}
-		b.coordinator = refresh.New(b.cache, coordination)
-		b.enroller = enroll.New(b.cache)
+		b.coordinator = renew.New(b.cache, coordination)
+		b.lifecycle = lifecycle.New(b.cache)
 		return b, nil
 	})
 	if err != nil {
@@ -121,15 +122,25 @@ func (b *backend) setLogger(logger *slog.Logger) {
 }
 
 // provider returns a provider of the newest configuration that has it.
-func (b *backend) provider(name string) *refresh.Provider {
+func (b *backend) provider(name string) *renew.Provider {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, a := range slices.Backward(b.apps) {
 		if p := a.providers[name]; p != nil {
-			return p.refresh
+			return p.Provider
 		}
 	}
 	return nil
+}
+
+// credentials finds those of requests. What it logs is logger's.
+func (b *backend) credentials(logger *slog.Logger) *upstream.Credentials {
+	return &upstream.Credentials{
+		Cache: b.cache, Coordinator: b.coordinator,
+		Fetch: func(ctx context.Context, p *upstream.Provider, tenant credential.Tenant, rejected *credential.Credential) (*credential.Credential, error) {
+			return b.lifecycle.Fetch(ctx, p, tenant, rejected, logger)
+		},
+	}
 }
 
 // release gives one use back.

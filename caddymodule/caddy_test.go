@@ -88,12 +88,12 @@ func (s *sidecar) caddyfile(providers, site string) string {
 // load makes Caddy run a configuration, in place of any before.
 func (s *sidecar) load(t testing.TB, providers, site string) {
 	t.Helper()
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
 		[]byte(s.caddyfile(providers, site)), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(config, true); err != nil {
+	if err := caddy.Load(conf, true); err != nil {
 		t.Fatal(err)
 	}
 }

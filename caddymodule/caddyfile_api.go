@@ -6,6 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 )
 
 // parseAPI sets up the credentials API from Caddyfile tokens. Syntax:
@@ -41,7 +43,7 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	} else if readOnly {
 		return nil, h.WrapErr(needsCheckAndSet("upstream_auth_api"))
 	}
-	if _, err := api.bearerConfig(adaptingResolver()); err != nil {
+	if _, err := api.bearerConfig(config.AdaptingResolver()); err != nil {
 		return nil, h.WrapErr(err)
 	}
 	return api, nil
@@ -50,7 +52,7 @@ func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // UnmarshalCaddyfile reads the directive; the syntax stands above.
 func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
-	if err := oneArg(d, &a.Provider); err != nil {
+	if err := config.OneArg(d, &a.Provider); err != nil {
 		return err
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -59,17 +61,17 @@ func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "token":
 			err = a.unmarshalToken(d)
 		case "issuer":
-			err = oneArg(d, &a.Issuer)
+			err = config.OneArg(d, &a.Issuer)
 		case "audience":
-			err = oneArg(d, &a.Audience)
+			err = config.OneArg(d, &a.Audience)
 		case "tenant_claim":
-			err = oneArg(d, &a.TenantClaim)
+			err = config.OneArg(d, &a.TenantClaim)
 		case "operators":
 			err = a.unmarshalOperators(d)
 		case "cors_origins":
-			if err = manyArgs(d, &a.CORSOrigins); err == nil {
+			if err = config.ManyArgs(d, &a.CORSOrigins); err == nil {
 				_, originsErr := parseOrigins(a.CORSOrigins)
-				err = wrapErr(d, "", originsErr)
+				err = config.WrapErr(d, "", originsErr)
 			}
 		default:
 			err = d.Errf("unrecognized subdirective '%s' of upstream_auth_api", name)
@@ -90,7 +92,7 @@ func (a *API) unmarshalToken(d *caddyfile.Dispenser) error {
 		return d.Err("token is given twice")
 	}
 	var kind string
-	if err := oneArg(d, &kind); err != nil {
+	if err := config.OneArg(d, &kind); err != nil {
 		return err
 	}
 	if kind != "hs256" && kind != "jwks" {
@@ -101,13 +103,13 @@ func (a *API) unmarshalToken(d *caddyfile.Dispenser) error {
 		var err error
 		switch name := d.Val(); {
 		case name == "secret_file" && kind == "hs256":
-			err = fileArg(d, &a.Token.SecretFile)
+			err = config.FileArg(d, &a.Token.SecretFile)
 		case name == "url" && kind == "jwks":
-			err = endpointArg(d, &a.Token.KeySetURL)
+			err = config.EndpointArg(d, &a.Token.KeySetURL)
 		case name == "file" && kind == "jwks":
-			err = fileArg(d, &a.Token.KeySetFile)
+			err = config.FileArg(d, &a.Token.KeySetFile)
 		case name == "algorithms" && kind == "jwks":
-			err = manyArgs(d, &a.Token.Algorithms)
+			err = config.ManyArgs(d, &a.Token.Algorithms)
 		default:
 			err = d.Errf("unrecognized subdirective '%s' of token %s", name, kind)
 		}
@@ -131,7 +133,7 @@ func (a *API) unmarshalOperators(d *caddyfile.Dispenser) error {
 	if a.Operators != nil {
 		return d.Err("operators is given twice")
 	}
-	claim, value, err := namedArg(d)
+	claim, value, err := config.NamedArg(d)
 	if err != nil {
 		return err
 	}

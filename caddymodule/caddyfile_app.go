@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
@@ -72,9 +73,11 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	        schema        <file>|<JSON>
 //	        allowed_hosts <patterns...>
 //	        expose        <paths...>
-//	        header <name> <value>
-//	        query  <name> <value>
-//	        basic  <user> <password>
+//	        header    <name> <value>
+//	        query     <name> <value>
+//	        cookie    <name> <value>
+//	        basic     <user> <password>
+//	        base_path <path>
 //	        oauth2 {
 //	            token_url          <url>
 //	            client_id          <id>
@@ -131,7 +134,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 		case "journal":
-			if err := oneArg(d, &a.Journal); err != nil {
+			if err := config.OneArg(d, &a.Journal); err != nil {
 				return err
 			}
 		case "provider":
@@ -190,7 +193,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 
 func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
 	var name string
-	if err := oneArg(d, &name); err != nil {
+	if err := config.OneArg(d, &name); err != nil {
 		return err
 	}
 	if err := credential.CheckProvider(name); err != nil {

@@ -5,7 +5,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 )
 
 // parseConnect sets up the handler from Caddyfile tokens. Syntax:
@@ -26,19 +26,13 @@ func parseConnect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := c.config(provider, adaptingResolver())
+	if err := provider.readOAuth2(); err != nil {
+		return nil, h.WrapErr(err)
+	}
+	settings, err := c.config(provider, config.AdaptingResolver())
 	if err != nil {
 		return nil, h.WrapErr(err)
 	}
-	options, err := provider.schemeOptions(lookupLater)
-	if err != nil {
-		return nil, h.WrapErr(err)
-	}
-	s, err := scheme.New(options)
-	if err != nil {
-		return nil, h.WrapErr(err)
-	}
-	settings.OAuth2 = s.OAuth2()
 	if err := settings.Validate(); err != nil {
 		return nil, h.WrapErr(err)
 	}
@@ -48,24 +42,24 @@ func parseConnect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // UnmarshalCaddyfile reads the directive; the syntax stands above.
 func (c *Connect) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
-	if err := oneArg(d, &c.Provider); err != nil {
+	if err := config.OneArg(d, &c.Provider); err != nil {
 		return err
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch name := d.Val(); name {
 		case "redirect_uris":
-			if err = manyArgs(d, &c.RedirectURIs); err == nil {
-				err = wrapErr(d, "", checkRedirectURIs(c.RedirectURIs))
+			if err = config.ManyArgs(d, &c.RedirectURIs); err == nil {
+				err = config.WrapErr(d, "", checkRedirectURIs(c.RedirectURIs))
 			}
 		case "scopes":
-			err = manyArgs(d, &c.Scopes)
+			err = config.ManyArgs(d, &c.Scopes)
 		case "param":
-			err = unmarshalNamed(d, &c.Params)
+			err = config.NamedArgs(d, &c.Params)
 		case "return_to":
-			err = manyArgs(d, &c.ReturnTo)
+			err = config.ManyArgs(d, &c.ReturnTo)
 		case "link_ttl":
-			err = durationArg(d, &c.LinkTTL)
+			err = config.DurationArg(d, &c.LinkTTL)
 		default:
 			err = d.Errf("unrecognized subdirective '%s' of upstream_auth_connect", name)
 		}

@@ -11,6 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 )
 
 // parseDirective sets up the handler from Caddyfile tokens. Syntax:
@@ -80,22 +82,22 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 		var err error
 		switch name := own.Val(); {
 		case name == "tenant":
-			err = oneArg(own, &h.Tenant)
+			err = config.OneArg(own, &h.Tenant)
 			if err == nil {
 				_, sourceErr := newTenantSource(h.Tenant)
-				err = wrapErr(own, "", sourceErr)
+				err = config.WrapErr(own, "", sourceErr)
 			}
 		case name == "tenants":
-			if err = manyArgs(own, &h.Tenants); err == nil {
+			if err = config.ManyArgs(own, &h.Tenants); err == nil {
 				_, tenantsErr := parseTenants(h.Tenants)
-				err = wrapErr(own, "", tenantsErr)
+				err = config.WrapErr(own, "", tenantsErr)
 			}
 		case name == "replay_max_body":
-			err = sizeArg(own, &h.ReplayMaxBody)
+			err = config.SizeArg(own, &h.ReplayMaxBody)
 		case name == "replay_memory":
-			err = sizeArg(own, &h.ReplayMemory)
+			err = config.SizeArg(own, &h.ReplayMemory)
 		case name == "replay_dir":
-			err = oneArg(own, &h.ReplayDir)
+			err = config.OneArg(own, &h.ReplayDir)
 		case name == "refresh_on":
 			if refreshOn != nil {
 				err = own.Err("refresh_on is given twice")

@@ -2,168 +2,166 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/tidwall/gjson"
 
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
 // unmarshalBlock reads the block of a provider; the syntax stands with that of
 // [App].
-func (config *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
+func (conf *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch name := d.Val(); name {
 		case "schema":
-			err = config.unmarshalSchema(d)
+			err = conf.unmarshalSchema(d)
 		case "allowed_hosts":
-			if err = manyArgs(d, &config.AllowedHosts); err == nil {
-				_, hostsErr := config.hosts()
-				err = wrapErr(d, "", hostsErr)
+			if err = config.ManyArgs(d, &conf.AllowedHosts); err == nil {
+				_, hostsErr := conf.hosts()
+				err = config.WrapErr(d, "", hostsErr)
 			}
 		case "expose":
-			if err = manyArgs(d, &config.Expose); err == nil {
-				err = wrapErr(d, "", checkExpose(config.Expose))
+			if err = config.ManyArgs(d, &conf.Expose); err == nil {
+				err = config.WrapErr(d, "", checkExpose(conf.Expose))
 			}
-		case "header":
-			err = unmarshalMapping(d, &config.Header)
-		case "query":
-			err = unmarshalMapping(d, &config.Query)
-		case "basic":
-			err = config.unmarshalBasic(d)
-		case "oauth2":
-			err = config.unmarshalOAuth2(d)
 		case "test":
-			err = unmarshalRequest(d, &config.Test)
+			err = unmarshalRequest(d, &conf.Test)
 		case "revoke":
-			err = unmarshalRequest(d, &config.Revoke)
+			err = unmarshalRequest(d, &conf.Revoke)
 		case "fetch_credentials":
-			err = config.unmarshalFetch(d)
+			err = conf.unmarshalFetch(d)
 		default:
-			err = d.Errf("unrecognized subdirective '%s' of provider", name)
+			err = conf.unmarshalScheme(d, name)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	options, err := config.schemeOptions(lookupLater)
-	if err != nil {
-		return d.WrapErr(err)
+	if known := conf.known(); len(known) == len(conf.schemes) {
+		if _, err := upstream.New(upstream.Provider{Provider: &renew.Provider{Renewer: conf.renewer()}, Schemes: known}); err != nil {
+			return d.WrapErr(err)
+		}
 	}
-	s, err := scheme.New(options)
-	if err != nil {
-		return d.WrapErr(err)
+	return conf.checkTogether(d)
+}
+
+// known are the schemes of ours. Others may not be asked before they are provisioned.
+func (conf *Provider) known() (known []scheme.Scheme) {
+	for _, s := range conf.schemes {
+		if _, ours := s.(schemes.Explainer); ours {
+			known = append(known, s)
+		}
 	}
-	return config.checkTogether(d, s)
+	return known
+}
+
+// readOAuth2 reads the scheme oauth2, if there is one, of a provider that was read from JSON.
+func (conf *Provider) readOAuth2() error {
+	for _, raw := range conf.SchemesRaw {
+		o := new(schemes.OAuth2)
+		if gjson.GetBytes(raw, "scheme").Str != "oauth2" {
+			continue
+		}
+		if err := json.Unmarshal(raw, o); err != nil {
+			return err
+		}
+		conf.schemes = append(conf.schemes, o)
+		return o.Adapt()
+	}
+	return nil
+}
+
+// nameOf returns the name of a scheme's module.
+func nameOf(s scheme.Scheme) string {
+	if module, ok := s.(caddy.Module); ok {
+		return module.CaddyModule().ID.Name()
+	}
+	return fmt.Sprintf("%T", s)
+}
+
+// unmarshalScheme reads a subdirective that is the name of a scheme.
+func (conf *Provider) unmarshalScheme(d *caddyfile.Dispenser, name string) error {
+	id := schemes.Namespace + "." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("unrecognized subdirective '%s' of provider", name)
+	}
+	if schemes.IsGivenOnce(name) && slices.ContainsFunc(conf.schemes, func(s scheme.Scheme) bool { return nameOf(s) == name }) {
+		return d.Errf("%s is given twice", name)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return err
+	}
+	s, ok := module.(scheme.Scheme)
+	if !ok {
+		return d.Errf("'%s' is not a scheme", name)
+	}
+	conf.schemes = append(conf.schemes, s)
+	conf.SchemesRaw = append(conf.SchemesRaw, caddyconfig.JSONModuleObject(s, "scheme", name, nil))
+	return nil
 }
 
 // checkTogether checks what depends on more than one subdirective.
-func (config *Provider) checkTogether(d *caddyfile.Dispenser, s *scheme.Scheme) error {
-	for name, request := range map[string]*Request{"test": config.Test, "revoke": config.Revoke} {
+func (conf *Provider) checkTogether(d *caddyfile.Dispenser) error {
+	for name, request := range map[string]*Request{"test": conf.Test, "revoke": conf.Revoke} {
 		if request == nil {
 			continue
 		}
-		if _, err := request.request(http.MethodGet, config.AllowedHosts, request.lookupLater); err != nil {
+		if _, err := request.request(http.MethodGet, conf.AllowedHosts, request.lookupLater); err != nil {
 			return d.Errf("%s: %w", name, err)
 		}
 	}
-	builtin, err := credential.CompileSchema(s.Schema())
+	literal := Provider{Schema: conf.literalSchema(), schemes: conf.known()}
+	all, err := literal.schemas(config.NewResolver())
 	if err != nil {
-		return d.WrapErr(err)
+		all = nil // unmarshalSchema has told
 	}
-	schemas := []*credential.Schema{builtin}
-	if own, err := loadSchema(config.literalSchema(), newResolver()); err == nil && own != nil {
-		schemas = append(schemas, own)
-	}
-	return wrapErr(d, "", checkExpose(config.Expose, schemas...))
+	return config.WrapErr(d, "", checkExpose(conf.Expose, all...))
 }
 
 // unmarshalSchema reads the path of a file, or a schema, which is one token in
 // backquotes or a heredoc.
-func (config *Provider) unmarshalSchema(d *caddyfile.Dispenser) error {
-	if config.Schema != nil {
+func (conf *Provider) unmarshalSchema(d *caddyfile.Dispenser) error {
+	if conf.Schema != nil {
 		return d.Err("schema is given twice")
 	}
 	var text string
-	if err := oneArg(d, &text); err != nil {
+	if err := config.OneArg(d, &text); err != nil {
 		return err
 	}
-	config.Schema = json.RawMessage(text)
-	if inline := json.Valid(config.Schema) && strings.HasPrefix(strings.TrimSpace(text), "{"); !inline {
-		if err := checkLiteral(d, "schema", text, checkReadable); err != nil {
+	conf.Schema = json.RawMessage(text)
+	if inline := json.Valid(conf.Schema) && strings.HasPrefix(strings.TrimSpace(text), "{"); !inline {
+		if err := config.CheckLiteral(d, "schema", text, config.CheckReadable); err != nil {
 			return err
 		}
 		raw, err := json.Marshal(text)
 		if err != nil {
 			return d.WrapErr(err)
 		}
-		config.Schema = raw
+		conf.Schema = raw
 	}
-	_, err := loadSchema(config.literalSchema(), newResolver())
-	return wrapErr(d, "", err)
+	_, err := loadSchema(conf.literalSchema(), config.NewResolver())
+	return config.WrapErr(d, "", err)
 }
 
 // literalSchema returns the schema unless it is in a file whose name has yet to be
 // filled in.
-func (config *Provider) literalSchema() json.RawMessage {
+func (conf *Provider) literalSchema() json.RawMessage {
 	var file string
-	if json.Unmarshal(config.Schema, &file) == nil && strings.Contains(file, "{") {
+	if json.Unmarshal(conf.Schema, &file) == nil && strings.Contains(file, "{") {
 		return nil
 	}
-	return config.Schema
-}
-
-func unmarshalMapping(d *caddyfile.Dispenser, target *[]Mapping) error {
-	kind := d.Val()
-	name, value, err := namedArg(d)
-	if err != nil {
-		return err
-	}
-	if _, err := parseValue(value, lookupLater); err != nil {
-		return d.Errf("%s %s: %w", kind, name, err)
-	}
-	*target = append(*target, Mapping{Name: name, Value: value})
-	return nil
-}
-
-func (config *Provider) unmarshalBasic(d *caddyfile.Dispenser) error {
-	if config.Basic != nil {
-		return d.Err("basic is given twice")
-	}
-	user, password, err := namedArg(d)
-	if err != nil {
-		return err
-	}
-	config.Basic = &Basic{User: user, Password: password}
-	_, err = (&Provider{Basic: config.Basic}).schemeOptions(lookupLater)
-	return wrapErr(d, "", err)
-}
-
-// lookupLater stands for the value of a run-time placeholder, which adapting
-// does not know.
-func lookupLater(name string) (string, error) {
-	return "x", checkRuntimePlaceholder(name)
-}
-
-// checkLiteral checks a value in which nothing is left to fill in.
-func checkLiteral(d *caddyfile.Dispenser, name, value string, check func(string) error) error {
-	if strings.Contains(value, "{") {
-		return nil
-	}
-	return wrapErr(d, name, check(value))
-}
-
-// wrapErr adds the place in the Caddyfile to err, if there is one.
-func wrapErr(d *caddyfile.Dispenser, name string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case name == "":
-		return d.WrapErr(err)
-	default:
-		return d.Errf("%s: %w", name, err)
-	}
+	return conf.Schema
 }

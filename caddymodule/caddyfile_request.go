@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 )
 
 // unmarshalRequest reads: test|revoke [<method>] <url> { … }. What it is made of is
@@ -15,14 +17,14 @@ func unmarshalRequest(d *caddyfile.Dispenser, target **Request) error {
 	if *target != nil {
 		return d.Errf("%s is given twice", name)
 	}
-	config := new(Request)
+	conf := new(Request)
 	switch args := d.RemainingArgs(); len(args) {
 	case 1:
-		config.URL = args[0]
+		conf.URL = args[0]
 	case 2:
-		config.Method, config.URL = args[0], args[1]
-		if !slices.Contains(requestMethods, config.Method) {
-			return d.Errf("%s: '%s' is not a method", name, config.Method)
+		conf.Method, conf.URL = args[0], args[1]
+		if !slices.Contains(requestMethods, conf.Method) {
+			return d.Errf("%s: '%s' is not a method", name, conf.Method)
 		}
 	default:
 		return d.ArgErr()
@@ -31,9 +33,9 @@ func unmarshalRequest(d *caddyfile.Dispenser, target **Request) error {
 		var err error
 		switch setting := d.Val(); setting {
 		case "status":
-			err = config.unmarshalStatus(d)
+			err = conf.unmarshalStatus(d)
 		case "timeout":
-			err = durationArg(d, &config.Timeout)
+			err = config.DurationArg(d, &conf.Timeout)
 		default:
 			err = d.Errf("unrecognized subdirective '%s' of %s", setting, name)
 		}
@@ -41,21 +43,21 @@ func unmarshalRequest(d *caddyfile.Dispenser, target **Request) error {
 			return err
 		}
 	}
-	*target = config
+	*target = conf
 	return nil
 }
 
-// lookupLater is [lookupLater] for the URL, whose scheme and host may come from the
+// lookupLater is [config.LookupLater] for the URL, whose scheme and host may come from the
 // placeholder that it begins with.
-func (config *Request) lookupLater(name string) (string, error) {
-	value, err := lookupLater(name)
-	if strings.HasPrefix(config.URL, "{"+name+"}") {
+func (conf *Request) lookupLater(name string) (string, error) {
+	value, err := config.LookupLater(name)
+	if strings.HasPrefix(conf.URL, "{"+name+"}") {
 		value = "https://unknown.invalid"
 	}
 	return value, err
 }
 
-func (config *Request) unmarshalStatus(d *caddyfile.Dispenser) error {
+func (conf *Request) unmarshalStatus(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return d.ArgErr()
@@ -65,18 +67,18 @@ func (config *Request) unmarshalStatus(d *caddyfile.Dispenser) error {
 		if err != nil || status < 200 || status > 599 {
 			return d.Errf("status: '%s' is not the status code of a final response", arg)
 		}
-		config.Status = append(config.Status, status)
+		conf.Status = append(conf.Status, status)
 	}
 	return nil
 }
 
 // unmarshalFetch reads: fetch_credentials <url> { … }
-func (config *Provider) unmarshalFetch(d *caddyfile.Dispenser) error {
-	if config.FetchCredentials != nil {
+func (conf *Provider) unmarshalFetch(d *caddyfile.Dispenser) error {
+	if conf.FetchCredentials != nil {
 		return d.Err("fetch_credentials is given twice")
 	}
 	f := new(FetchCredentials)
-	if err := oneArg(d, &f.URL); err != nil {
+	if err := config.OneArg(d, &f.URL); err != nil {
 		return err
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -84,29 +86,29 @@ func (config *Provider) unmarshalFetch(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	config.FetchCredentials = f
-	return wrapErr(d, "fetch_credentials", f.check())
+	conf.FetchCredentials = f
+	return config.WrapErr(d, "fetch_credentials", f.check())
 }
 
-func (config *FetchCredentials) unmarshalSetting(d *caddyfile.Dispenser) error {
+func (conf *FetchCredentials) unmarshalSetting(d *caddyfile.Dispenser) error {
 	switch name := d.Val(); name {
 	case "header":
-		field, value, err := namedArg(d)
+		field, value, err := config.NamedArg(d)
 		if err != nil {
 			return err
 		}
-		config.Header = append(config.Header, Mapping{Name: field, Value: value})
+		conf.Header = append(conf.Header, Mapping{Name: field, Value: value})
 		return nil
 	case "tls_client_cert":
-		return fileArg(d, &config.TLSClientCert)
+		return config.FileArg(d, &conf.TLSClientCert)
 	case "tls_client_key":
-		return fileArg(d, &config.TLSClientKey)
+		return config.FileArg(d, &conf.TLSClientKey)
 	case "tls_ca":
-		return fileArg(d, &config.TLSCA)
+		return config.FileArg(d, &conf.TLSCA)
 	case "timeout":
-		return durationArg(d, &config.Timeout)
+		return config.DurationArg(d, &conf.Timeout)
 	case "negative_ttl":
-		return durationArg(d, &config.NegativeTTL)
+		return config.DurationArg(d, &conf.NegativeTTL)
 	default:
 		return d.Errf("unrecognized subdirective '%s' of fetch_credentials", name)
 	}

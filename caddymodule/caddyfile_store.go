@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/vaultstore"
 )
 
@@ -17,35 +18,35 @@ func (s *VaultStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		var err error
 		switch name := d.Val(); name {
 		case "address":
-			if err = oneArg(d, &s.Address); err == nil {
-				err = checkLiteral(d, name, s.Address, checkEndpoint)
+			if err = config.OneArg(d, &s.Address); err == nil {
+				err = config.CheckLiteral(d, name, s.Address, config.CheckEndpoint)
 			}
 		case "namespace":
-			err = oneArg(d, &s.Namespace)
+			err = config.OneArg(d, &s.Namespace)
 		case "mount":
-			err = oneArg(d, &s.Mount)
+			err = config.OneArg(d, &s.Mount)
 		case "kv_version":
 			err = s.unmarshalKVVersion(d)
 		case "path":
-			if err = oneArg(d, &s.Path); err == nil {
-				err = wrapErr(d, name, vaultstore.CheckPathTemplate(s.Path))
+			if err = config.OneArg(d, &s.Path); err == nil {
+				err = config.WrapErr(d, name, vaultstore.CheckPathTemplate(s.Path))
 			}
 		case "auth":
 			err = s.unmarshalAuth(d)
 		case "tls_ca":
-			err = fileArg(d, &s.TLSCA)
+			err = config.FileArg(d, &s.TLSCA)
 		case "tls_client_cert":
-			err = fileArg(d, &s.TLSClientCert)
+			err = config.FileArg(d, &s.TLSClientCert)
 		case "tls_client_key":
-			err = fileArg(d, &s.TLSClientKey)
+			err = config.FileArg(d, &s.TLSClientKey)
 		case "tls_server_name":
-			err = oneArg(d, &s.TLSServerName)
+			err = config.OneArg(d, &s.TLSServerName)
 		case "timeout":
-			err = durationArg(d, &s.Timeout)
+			err = config.DurationArg(d, &s.Timeout)
 		case "cache_ttl":
-			err = durationArg(d, &s.CacheTTL)
+			err = config.DurationArg(d, &s.CacheTTL)
 		case "stale_if_error":
-			err = durationOrZeroArg(d, &s.StaleIfError)
+			err = config.DurationOrZeroArg(d, &s.StaleIfError)
 		default:
 			err = d.Errf("unrecognized subdirective '%s' of store vault", name)
 		}
@@ -67,7 +68,7 @@ func (s *VaultStore) unmarshalKVVersion(d *caddyfile.Dispenser) error {
 	if s.KVVersion != 0 {
 		return d.Err("kv_version is given twice")
 	}
-	if err := oneArg(d, &version); err != nil {
+	if err := config.OneArg(d, &version); err != nil {
 		return err
 	}
 	switch version {
@@ -92,7 +93,7 @@ func (s *VaultStore) unmarshalAuth(d *caddyfile.Dispenser) error {
 	switch s.Auth.Method {
 	case "token_file":
 		// The file need not be there yet: Vault Agent writes it when it can.
-		return oneArg(d, &s.Auth.TokenFile)
+		return config.OneArg(d, &s.Auth.TokenFile)
 	case "approle", "kubernetes", "jwt":
 	default:
 		return d.Errf("auth '%s' is none of token_file, approle, kubernetes, jwt", s.Auth.Method)
@@ -112,17 +113,17 @@ func (a *VaultAuth) unmarshalSetting(d *caddyfile.Dispenser) error {
 	isAppRole := a.Method == "approle"
 	switch name := d.Val(); {
 	case name == "role_id" && isAppRole:
-		return oneArg(d, &a.RoleID)
+		return config.OneArg(d, &a.RoleID)
 	case name == "role_id_file" && isAppRole:
-		return fileArg(d, &a.RoleIDFile)
+		return config.FileArg(d, &a.RoleIDFile)
 	case name == "secret_id_file" && isAppRole:
-		return fileArg(d, &a.SecretIDFile)
+		return config.FileArg(d, &a.SecretIDFile)
 	case name == "role" && !isAppRole:
-		return oneArg(d, &a.Role)
+		return config.OneArg(d, &a.Role)
 	case name == "file" && !isAppRole:
-		return fileArg(d, &a.File)
+		return config.FileArg(d, &a.File)
 	case name == "mount":
-		return oneArg(d, &a.Mount)
+		return config.OneArg(d, &a.Mount)
 	default:
 		return d.Errf("unrecognized subdirective '%s' of auth %s", name, a.Method)
 	}
@@ -157,7 +158,7 @@ func (s *LocalStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if name := d.Val(); name != "key_file" {
 			return d.Errf("unrecognized subdirective '%s' of store local", name)
 		}
-		if err := oneArg(d, &s.KeyFile); err != nil {
+		if err := config.OneArg(d, &s.KeyFile); err != nil {
 			return err
 		}
 	}

@@ -57,8 +57,8 @@ it in the store. 'delete' does both.`,
 func connectLinkCommand() *cobra.Command {
 	cmd := forTenant(&cobra.Command{
 		Use:   "connect-link --provider <name> --tenant <name> [--return-to <url>]",
-		Short: "Makes a link by which a tenant's person connects an account",
-		Long: `Makes a link to send to a tenant's person, who connects an account with it in a
+		Short: "Makes a link by which an end user connects an account",
+		Long: `Makes a link to send to an end user, who connects an account with it in a
 browser. Whoever has the link can do so, until it expires or was used. It takes
 the directive upstream_auth_connect.`,
 		Example: "  caddy upstream-auth connect-link --provider crm --tenant acme",

@@ -47,7 +47,7 @@ func (c *adminClient) do(method, path string, body string) (json.RawMessage, err
 		return nil, c.unreachable()
 	}
 	if !json.Valid(answer) {
-		return nil, c.stranger("something that is no JSON")
+		return nil, c.notOurAPI("something that is no JSON")
 	}
 	return answer, nil
 }
@@ -74,7 +74,7 @@ func (c *adminClient) explain(err error) *commandError {
 	status, body, _ := strings.Cut(text, ": ")
 	var answer struct{ Error string }
 	if json.Unmarshal([]byte(body), &answer) != nil || answer.Error == "" {
-		return c.stranger(status)
+		return c.notOurAPI(status)
 	}
 	code, message, found := strings.Cut(answer.Error, ": ")
 	if !found || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz_") != "" {
@@ -89,8 +89,8 @@ var hints = map[string]string{
 	errStoreSilent.code:   "caddy upstream-auth doctor says why.",
 }
 
-// stranger is for answers that are not this API's.
-func (c *adminClient) stranger(answer string) *commandError {
+// notOurAPI is for answers that are not this API's.
+func (c *adminClient) notOurAPI(answer string) *commandError {
 	return &commandError{
 		Code: "caddy_refused", Message: fmt.Sprintf("what answers at %s, with %s, is not a Caddy with upstream_auth's administration API", c.address, answer),
 		Hint: "Have the Caddy that runs be built with this version of upstream_auth: 'caddy list-modules' shows admin.api.upstream_auth.",

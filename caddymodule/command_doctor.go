@@ -38,15 +38,15 @@ func runDoctor(r *commandRun) error {
 	if err != nil {
 		// That is the finding.
 		e := asCommandError(err)
-		if raw, err = json.Marshal(diagnosis{Findings: []credential.Finding{{Check: checkCaddy, Detail: e.Message, Remedy: e.Hint}}}); err != nil {
+		if raw, err = json.Marshal(report{Findings: []credential.Finding{{Check: checkCaddy, Detail: e.Message, Remedy: e.Hint}}}); err != nil {
 			return fmt.Errorf("writing the finding: %w", err)
 		}
 	}
-	var d diagnosis
+	var d report
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return fmt.Errorf("reading Caddy's answer: %w", err)
 	}
-	if err := show(r, raw, func(d *diagnosis) { writeDiagnosis(r, d) }); err != nil {
+	if err := show(r, raw, func(d *report) { writeReport(r, d) }); err != nil {
 		return err
 	}
 	wrong := 0
@@ -61,7 +61,7 @@ func runDoctor(r *commandRun) error {
 	return &commandError{Code: "unhealthy", Message: fmt.Sprintf("%d of %d checks found something wrong", wrong, len(d.Findings))}
 }
 
-func writeDiagnosis(r *commandRun, d *diagnosis) {
+func writeReport(r *commandRun, d *report) {
 	for _, f := range d.Findings {
 		if f.OK {
 			r.line("ok     %s: %s", f.Check, f.Detail)

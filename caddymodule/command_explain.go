@@ -24,12 +24,12 @@ the upstream answers 401, and what a person has to do, if anything. What is secr
 			if err != nil {
 				return err
 			}
-			return show(r, raw, func(e *explanation) { writeExplanation(r, e) })
+			return show(r, raw, func(e *explanationBody) { writeExplanation(r, e) })
 		}),
 	})
 }
 
-func writeExplanation(r *commandRun, e *explanation) {
+func writeExplanation(r *commandRun, e *explanationBody) {
 	rows := tenantRows(&e.tenantBody)
 	for _, s := range e.Sets {
 		text := s.Name + ": " + s.Value

@@ -14,7 +14,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 )
 
 // writeIndented writes JSON for people and machines.
@@ -124,7 +124,7 @@ func (o *outcomeBody) words() string {
 }
 
 // status is a credential's status in words.
-func status(d enroll.Description) string {
+func status(d lifecycle.Description) string {
 	if d.Disabled {
 		return d.Status + ", refreshes disabled"
 	}

@@ -173,7 +173,7 @@ func TestCommandsSpeakInWords(t *testing.T) {
 			"Sent with", "X-Api-Key: {credential.api_key}", "Sent to", "*.example.com", "A request: It is sent at once.", "After a 401: The store is read again.",
 		}},
 		"explain what a person has to do": {"", []string{"explain", "--provider", "crm", "--tenant", "refused"}, []string{
-			"reauthorization_required", "any host", "To do: Somebody has to authorize anew: send the tenant's person a link",
+			"reauthorization_required", "any host", "To do: Somebody has to authorize anew: send the end user a link",
 		}},
 		"put":          {`{"api_key":"canary-put","account":"x"}`, []string{"put", "--provider", "billing", "--tenant", "put"}, []string{"put", "billing", "ready", "by admin"}},
 		"refresh":      {"", []string{"refresh", "--provider", "crm", "--tenant", "acme"}, []string{"acme", "ready", "Expires", "from now"}},
@@ -301,7 +301,7 @@ func TestCommandsSayWhenCaddyIsNotThere(t *testing.T) {
 		t.Errorf("doctor: got %+v", got)
 	}
 	got = run(t, nil, "doctor", "--address", nowhere, "--json")
-	var d diagnosis
+	var d report
 	if err := json.Unmarshal([]byte(got.out), &d); err != nil || d.Healthy || len(d.Findings) != 1 || d.Findings[0].Check != "caddy" {
 		t.Errorf("doctor: got %+v", got)
 	}

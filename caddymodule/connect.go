@@ -13,17 +13,20 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 func init() {
 	caddy.RegisterModule(new(Connect))
 }
 
-// Connect lets a tenant's person connect an account in a browser: the OAuth 2.0
+// Connect lets an end user connect an account in a browser: the OAuth 2.0
 // authorization code flow (RFC 6749, section 4.1) with PKCE (RFC 7636), which ends
 // with a new credential in the store. A short-lived signed link starts it; the
 // credentials API and the command `caddy upstream-auth connect-link` make such links.
@@ -58,7 +61,7 @@ type Connect struct {
 	LinkTTL caddy.Duration `json:"link_ttl,omitempty"`
 
 	app      *App
-	provider *provider
+	provider *upstream.Provider
 	flow     *connect.Flow
 }
 
@@ -77,23 +80,22 @@ func (c *Connect) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth_connect: %w", err)
 	}
 	c.app = app.(*App)
-	config := c.app.Providers[c.Provider]
+	conf := c.app.Providers[c.Provider]
 	if c.provider = c.app.providers[c.Provider]; c.provider == nil {
 		return fmt.Errorf("upstream_auth_connect: no provider %q is configured", c.Provider)
 	}
-	settings, err := c.config(config, newResolver())
+	settings, err := c.config(conf, config.NewResolver())
 	if err != nil {
 		return fmt.Errorf("upstream_auth_connect: %w", err)
 	}
 	logger := ctx.Slogger()
-	settings.OAuth2 = c.provider.scheme.OAuth2()
 	settings.Logger = logger
 	settings.Key = func(ctx context.Context) ([]byte, error) {
-		return refresh.SharedKey(ctx, c.app.backend.store)
+		return renew.SharedKey(ctx, c.app.backend.store)
 	}
 	settings.Accept = func(ctx context.Context, tenant credential.Tenant, document []byte) error {
-		_, err := c.app.backend.enroller.Put(ctx, c.provider.enroll, tenant, enroll.Change{Document: document, By: "connect", Logger: logger})
-		if test, ok := errors.AsType[*enroll.TestError](err); ok && test.Rejected() {
+		_, err := c.app.backend.lifecycle.Put(ctx, c.provider, tenant, lifecycle.Change{Document: document, By: "connect", Logger: logger})
+		if test, ok := errors.AsType[*upstream.TestError](err); ok && test.Rejected() {
 			return fmt.Errorf("%w: %w", credential.ErrInvalid, err) // another account may do
 		}
 		return err
@@ -106,33 +108,34 @@ func (c *Connect) Provision(ctx caddy.Context) error {
 
 // config checks the settings together with those of the provider, as far as adapting
 // a Caddyfile can tell.
-func (c *Connect) config(provider *Provider, resolve *resolver) (*connect.Config, error) {
-	if provider.OAuth2 == nil {
+func (c *Connect) config(provider *Provider, resolve *config.Resolver) (*connect.Config, error) {
+	o := provider.oauth2()
+	if o == nil {
 		return nil, errors.New("the provider has no oauth2")
 	}
-	o := provider.OAuth2
 	settings := &connect.Config{
+		OAuth2:           o.Renewer,
 		Provider:         c.Provider,
-		Issuer:           resolve.text("issuer", o.Issuer),
-		AuthorizationURL: resolve.text("authorization_url", o.AuthorizationURL),
-		UserinfoURL:      resolve.text("userinfo_url", o.UserinfoURL),
+		Issuer:           resolve.Text("issuer", o.Issuer),
+		AuthorizationURL: resolve.Text("authorization_url", o.AuthorizationURL),
+		UserinfoURL:      resolve.Text("userinfo_url", o.UserinfoURL),
 		Scopes:           c.Scopes,
 		Params:           c.Params,
 		LinkTTL:          time.Duration(c.LinkTTL),
-		IDTokenFields:    fieldMappings(o.IDTokenFields),
-		UserinfoFields:   fieldMappings(o.UserinfoFields),
+		IDTokenFields:    schemes.FieldMappings(o.IDTokenFields),
+		UserinfoFields:   schemes.FieldMappings(o.UserinfoFields),
 	}
 	if len(settings.Scopes) == 0 {
 		settings.Scopes = o.Scopes
 	}
 	for _, uri := range c.RedirectURIs {
-		settings.RedirectURIs = append(settings.RedirectURIs, resolve.text("redirect_uris", uri))
+		settings.RedirectURIs = append(settings.RedirectURIs, resolve.Text("redirect_uris", uri))
 	}
 	for _, address := range c.ReturnTo {
-		settings.ReturnTo = append(settings.ReturnTo, resolve.text("return_to", address))
+		settings.ReturnTo = append(settings.ReturnTo, resolve.Text("return_to", address))
 	}
-	if resolve.err != nil {
-		return nil, resolve.err
+	if resolve.Err() != nil {
+		return nil, resolve.Err()
 	}
 	return settings, nil
 }
@@ -219,7 +222,7 @@ func checkRedirectURIs(uris []string) error {
 		if strings.Contains(uri, "{") {
 			continue
 		}
-		if err := checkEndpoint(uri); err != nil {
+		if err := config.CheckEndpoint(uri); err != nil {
 			return fmt.Errorf("redirect_uris: '%s': %w", uri, err)
 		}
 	}

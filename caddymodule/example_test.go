@@ -26,7 +26,7 @@ func TestCaddyfileExampleIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": "Caddyfile.example"})
+	conf, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": "Caddyfile.example"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestCaddyfileExampleIsValid(t *testing.T) {
 		t.Errorf("warning: %s", warning)
 	}
 	var parsed caddy.Config
-	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+	if err := caddy.StrictUnmarshalJSON(conf, &parsed); err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&parsed); err != nil {

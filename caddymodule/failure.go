@@ -8,7 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
 // errConfigurationGone is what a request gets that comes in after the last use
@@ -23,20 +23,20 @@ const statusClientClosedRequest = 499
 
 // statuses are the status codes of the errors that are known before the
 // upstream is asked.
-var statuses = map[wire.Code]int{
-	wire.CodeTenantMissing:     http.StatusBadRequest,
-	wire.CodeTenantInvalid:     http.StatusBadRequest,
-	wire.CodeTenantUnknown:     http.StatusForbidden,
-	wire.CodeCredentialInvalid: http.StatusBadGateway,
-	wire.CodeStoreUnavailable:  http.StatusServiceUnavailable,
+var statuses = map[proxy.Code]int{
+	proxy.CodeTenantMissing:     http.StatusBadRequest,
+	proxy.CodeTenantInvalid:     http.StatusBadRequest,
+	proxy.CodeTenantUnknown:     http.StatusForbidden,
+	proxy.CodeCredentialInvalid: http.StatusBadGateway,
+	proxy.CodeStoreUnavailable:  http.StatusServiceUnavailable,
 }
 
 // fail names the error in the response header and returns it with its status for
 // Caddy's error handling. err holds neither a secret nor a tenant's name.
-func fail(w http.ResponseWriter, code wire.Code, err error) error {
+func fail(w http.ResponseWriter, code proxy.Code, err error) error {
 	header := w.Header()
-	header.Set(wire.HeaderError, string(code))
-	if code == wire.CodeStoreUnavailable {
+	header.Set(proxy.HeaderError, string(code))
+	if code == proxy.CodeStoreUnavailable {
 		header.Set("Retry-After", retryAfter)
 	}
 	return caddyhttp.Error(statuses[code], &Error{Code: string(code), Err: err})
@@ -48,20 +48,20 @@ func failStore(w http.ResponseWriter, err error) error {
 	case errors.Is(err, context.Canceled):
 		return caddyhttp.Error(statusClientClosedRequest, err)
 	case errors.Is(err, credential.ErrNotFound):
-		return fail(w, wire.CodeTenantUnknown, err)
+		return fail(w, proxy.CodeTenantUnknown, err)
 	case errors.Is(err, credential.ErrInvalid):
-		return fail(w, wire.CodeCredentialInvalid, err)
+		return fail(w, proxy.CodeCredentialInvalid, err)
 	default:
-		return fail(w, wire.CodeStoreUnavailable, err)
+		return fail(w, proxy.CodeStoreUnavailable, err)
 	}
 }
 
 // tenantCode is the code of an error of a tenant's name.
-func tenantCode(err error) wire.Code {
+func tenantCode(err error) proxy.Code {
 	if errors.Is(err, credential.ErrTenantMissing) {
-		return wire.CodeTenantMissing
+		return proxy.CodeTenantMissing
 	}
-	return wire.CodeTenantInvalid
+	return proxy.CodeTenantInvalid
 }
 
 // Error is what a request failed of before the upstream was asked. Handlers of

@@ -10,7 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 // FetchCredentials asks the application itself for the credential of a tenant: when
@@ -46,29 +47,29 @@ type FetchCredentials struct {
 }
 
 // check reports what is wrong, as far as adapting a Caddyfile can tell.
-func (config *FetchCredentials) check() error {
-	if config.URL == "" {
+func (conf *FetchCredentials) check() error {
+	if conf.URL == "" {
 		return errors.New("the URL is missing")
 	}
-	if !hasRuntimePlaceholder(config.URL) {
-		if err := enroll.CheckFetchURL(config.URL); err != nil {
+	if !hasRuntimePlaceholder(conf.URL) {
+		if err := upstream.CheckFetchURL(conf.URL); err != nil {
 			return err
 		}
 	}
-	if err := config.tls().check(); err != nil {
+	if err := conf.tls().Check(); err != nil {
 		return err
 	}
-	if config.Timeout < 0 || config.NegativeTTL < 0 {
+	if conf.Timeout < 0 || conf.NegativeTTL < 0 {
 		return errors.New("timeout and negative_ttl cannot be negative")
 	}
-	for _, m := range config.Header {
+	for _, m := range conf.Header {
 		switch {
 		case !httpguts.ValidHeaderFieldName(m.Name):
 			return fmt.Errorf("header: '%s' is not a field name", m.Name)
-		case strings.EqualFold(m.Name, enroll.HeaderTenant), strings.EqualFold(m.Name, "Host"):
+		case strings.EqualFold(m.Name, upstream.HeaderTenant), strings.EqualFold(m.Name, "Host"):
 			return fmt.Errorf("header %s has its own meaning", m.Name)
 		case !strings.Contains(m.Value, "{"):
-			return fmt.Errorf("header %s: %w", m.Name, errInlineSecret)
+			return fmt.Errorf("header %s: %w", m.Name, config.ErrInlineSecret)
 		}
 	}
 	return nil
@@ -80,18 +81,18 @@ func hasRuntimePlaceholder(text string) bool {
 }
 
 // fetch makes it ready.
-func (config *FetchCredentials) fetch(resolve *resolver) (*enroll.Fetch, error) {
-	if err := config.check(); err != nil {
+func (conf *FetchCredentials) fetch(resolve *config.Resolver) (*upstream.Fetch, error) {
+	if err := conf.check(); err != nil {
 		return nil, err
 	}
-	f := &enroll.Fetch{Timeout: time.Duration(config.Timeout), NegativeTTL: time.Duration(config.NegativeTTL)}
+	f := &upstream.Fetch{Timeout: time.Duration(conf.Timeout), NegativeTTL: time.Duration(conf.NegativeTTL)}
 	// {tenant} and {provider} are not the resolver's.
 	const tenant, provider = "\x00t\x00", "\x00p\x00"
-	text := strings.NewReplacer("{tenant}", tenant, "{provider}", provider).Replace(config.URL)
-	f.URL = strings.NewReplacer(tenant, "{tenant}", provider, "{provider}").Replace(resolve.text("fetch_credentials", text))
-	header := make(http.Header, len(config.Header))
-	for _, m := range config.Header {
-		value := resolve.text("header "+m.Name, m.Value)
+	text := strings.NewReplacer("{tenant}", tenant, "{provider}", provider).Replace(conf.URL)
+	f.URL = strings.NewReplacer(tenant, "{tenant}", provider, "{provider}").Replace(resolve.Text("fetch_credentials", text))
+	header := make(http.Header, len(conf.Header))
+	for _, m := range conf.Header {
+		value := resolve.Text("header "+m.Name, m.Value)
 		if !httpguts.ValidHeaderFieldValue(value) {
 			return nil, fmt.Errorf("header %s: its value cannot be sent", m.Name)
 		}
@@ -101,12 +102,12 @@ func (config *FetchCredentials) fetch(resolve *resolver) (*enroll.Fetch, error) 
 		f.Header = header
 	}
 	var err error
-	if f.TLS, err = config.tls().load(resolve); err != nil {
+	if f.TLS, err = conf.tls().Load(resolve); err != nil {
 		return nil, err
 	}
 	return f, f.Prepare()
 }
 
-func (config *FetchCredentials) tls() tlsFiles {
-	return tlsFiles{config.TLSCA, config.TLSClientCert, config.TLSClientKey}
+func (conf *FetchCredentials) tls() config.TLSFiles {
+	return config.TLSFiles{CA: conf.TLSCA, ClientCert: conf.TLSClientCert, ClientKey: conf.TLSClientKey}
 }

@@ -38,7 +38,7 @@ func (s *sidecar) startOnVault(t *testing.T, allows func(method, path string) bo
 	local := fmt.Sprintf("store local %s {\n\t\t\tkey_file %s\n\t\t}", s.path("credentials.db"), s.path("key"))
 	text := strings.Replace(s.caddyfile(apiKey, "upstream_auth billing 127.0.0.1:1"), local,
 		fmt.Sprintf("journal %s\nstore vault {\naddress %s\nauth token_file %s\n}", s.path("journal"), vault.URL, s.path("token")), 1)
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func (s *sidecar) startOnVault(t *testing.T, allows func(method, path string) bo
 			t.Errorf("stopping Caddy: %v", err)
 		}
 	})
-	if err := caddy.Load(config, true); err != nil {
+	if err := caddy.Load(conf, true); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 func init() {
@@ -65,10 +65,10 @@ type Handler struct {
 	ProxyRaw json.RawMessage `json:"proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
 	app      *App
-	provider *provider
+	provider *upstream.Provider
 	tenant   *tenantSource
 	allowed  map[credential.Tenant]struct{} // nil: all
-	settings *wire.Settings
+	settings *proxy.Settings
 	proxy    caddyhttp.MiddlewareHandler
 	logger   *slog.Logger
 }
@@ -102,11 +102,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
-	h.settings = &wire.Settings{
-		Provider:    h.provider.refresh,
-		Coordinator: h.coordinator(),
-		Prepare:     h.provider.values,
-		Hosts:       h.provider.hosts,
+	h.settings = &proxy.Settings{
+		Provider:    h.provider,
+		Credentials: h.app.backend.credentials(h.logger),
 		Private:     h.tenant.headers,
 		Limits:      limits,
 		Logger:      h.logger,
@@ -136,7 +134,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // against the upstream's health and repeat them.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if !h.app.use.acquire() {
-		return fail(w, wire.CodeStoreUnavailable, errConfigurationGone)
+		return fail(w, proxy.CodeStoreUnavailable, errConfigurationGone)
 	}
 	defer h.app.use.release()
 
@@ -145,17 +143,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return fail(w, tenantCode(err), err)
 	}
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
-		return fail(w, wire.CodeTenantUnknown, credential.ErrNotFound)
+		return fail(w, proxy.CodeTenantUnknown, credential.ErrNotFound)
 	}
-	exchange := &wire.Exchange{Settings: h.settings, Tenant: tenant}
-	exposed, err := h.prepare(r, exchange)
+	opened, err := h.settings.Credentials.Open(r.Context(), h.provider, tenant)
 	if err != nil {
 		return failStore(w, err)
 	}
-	if len(exposed) > 0 {
+	exchange := &proxy.Exchange{Settings: h.settings, Tenant: tenant, Opened: opened}
+	if len(opened.Exposed) > 0 {
 		repl := replacerOf(r)
-		for i, path := range h.provider.expose {
-			repl.Set(exposedPrefix+path, exposed[i])
+		for i, path := range h.provider.Expose {
+			repl.Set(exposedPrefix+path, opened.Exposed[i])
 		}
 	}
 	defer exchange.Close()
@@ -163,46 +161,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.proxy.ServeHTTP(w, r, next)
 }
 
-// prepare finds the credential of the exchange's tenant and makes it ready. One that
-// has expired is refreshed first, if that can be done in time. It returns the values of
-// the exposed fields.
-func (h *Handler) prepare(r *http.Request, x *wire.Exchange) (exposed []string, err error) {
-	backend := h.app.backend
-	x.Credential, err = backend.cache.Get(r.Context(), credential.Key{Provider: h.provider.name, Tenant: x.Tenant})
-	if errors.Is(err, credential.ErrNotFound) && h.provider.enroll.Fetch != nil {
-		x.Credential, err = backend.enroller.Fetch(r.Context(), h.provider.enroll, x.Tenant, nil, h.logger)
-	}
-	if err != nil {
-		return nil, err
-	}
-	ready := h.provider.prepare(x.Credential)
-	if ready.expiresKnown {
-		switch now := time.Now(); {
-		case !now.Before(ready.expires):
-			// The upstream has the last word: without a fresh token it is asked with
-			// the old one.
-			if refreshed, err := backend.coordinator.Refresh(r.Context(), h.provider.refresh, x.Tenant, x.Credential); err == nil {
-				x.Credential, x.Fresh = refreshed, true
-				ready = h.provider.prepare(refreshed)
-			}
-		case !now.Before(ready.aheadFrom):
-			backend.coordinator.Ahead(h.provider.refresh, x.Tenant, x.Credential)
-		}
-	}
-	x.Values = ready.values
-	return ready.exposed, ready.err
-}
-
-// coordinator is what gets another credential for a rejected one.
-func (h *Handler) coordinator() wire.Coordinator {
-	if h.provider.enroll.Fetch == nil {
-		return h.app.backend.coordinator
-	}
-	return &fetchingCoordinator{h.app.backend.coordinator, h.app.backend.enroller, h.provider.enroll, h.logger}
-}
-
-func (h *Handler) parseLimits() (wire.Limits, error) {
-	limits := wire.DefaultLimits()
+func (h *Handler) parseLimits() (proxy.Limits, error) {
+	limits := proxy.DefaultLimits()
 	limits.Shared = sharedMemory
 	if h.ReplayMaxBody != nil {
 		limits.MaxBody = *h.ReplayMaxBody
@@ -218,9 +178,9 @@ func (h *Handler) parseLimits() (wire.Limits, error) {
 	case "off":
 		limits.Dir = ""
 	default:
-		resolve := newResolver()
-		if limits.Dir = resolve.text("replay_dir", h.ReplayDir); resolve.err != nil {
-			return limits, resolve.err
+		resolve := config.NewResolver()
+		if limits.Dir = resolve.Text("replay_dir", h.ReplayDir); resolve.Err() != nil {
+			return limits, resolve.Err()
 		}
 	}
 	return limits, nil
@@ -228,7 +188,7 @@ func (h *Handler) parseLimits() (wire.Limits, error) {
 
 // sharedMemory spares most bodies the temporary file, whose making takes about as long
 // as proxying a body of 1 MiB.
-var sharedMemory = wire.NewSharedMemory(16 << 20)
+var sharedMemory = proxy.NewSharedMemory(16 << 20)
 
 // parseTenants checks the allow-list.
 func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {
@@ -249,9 +209,6 @@ func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {
 // exposedPrefix starts the placeholders of exposed fields.
 const exposedPrefix = "upstream_auth.credential."
 
-// placeholderName finds the placeholders in a text.
-var placeholderName = regexp.MustCompile(`\{([^{}\s"]+)\}`)
-
 // checkUpstreams guards upstreams that a request or a credential names: who can
 // write either must not be able to have the credential sent anywhere.
 func checkUpstreams(proxy *reverseproxy.Handler, allowedHosts []string) error {
@@ -263,8 +220,8 @@ func checkUpstreams(proxy *reverseproxy.Handler, allowedHosts []string) error {
 		places = append(places, upstream.Dial)
 	}
 	for _, place := range places {
-		for _, name := range placeholderName.FindAllStringSubmatch(place, -1) {
-			if checkRuntimePlaceholder(name[1]) != nil {
+		for _, name := range config.PlaceholderName.FindAllStringSubmatch(place, -1) {
+			if config.CheckRuntimePlaceholder(name[1]) != nil {
 				return fmt.Errorf("an upstream named by {%s} needs allowed_hosts in the provider", name[1])
 			}
 		}
@@ -275,21 +232,21 @@ func checkUpstreams(proxy *reverseproxy.Handler, allowedHosts []string) error {
 // wrapTransport puts our transport around the one in a reverse proxy's
 // configuration.
 func wrapTransport(proxy json.RawMessage) (json.RawMessage, error) {
-	var config map[string]json.RawMessage
+	var conf map[string]json.RawMessage
 	if len(proxy) > 0 {
-		if err := json.Unmarshal(proxy, &config); err != nil {
+		if err := json.Unmarshal(proxy, &conf); err != nil {
 			return nil, err
 		}
 	}
-	if config == nil { // JSON's null, too
-		config = make(map[string]json.RawMessage)
+	if conf == nil { // JSON's null, too
+		conf = make(map[string]json.RawMessage)
 	}
 	const handler = `"reverse_proxy"`
-	if name, given := config["handler"]; given && string(name) != handler {
+	if name, given := conf["handler"]; given && string(name) != handler {
 		return nil, fmt.Errorf("the handler must be reverse_proxy, not %s", name)
 	}
-	config["handler"] = json.RawMessage(handler)
-	inner := config["transport"]
+	conf["handler"] = json.RawMessage(handler)
+	inner := conf["transport"]
 	if inner == nil || string(inner) == "null" {
 		inner = json.RawMessage(`{"protocol":"http"}`)
 	}
@@ -300,8 +257,8 @@ func wrapTransport(proxy json.RawMessage) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	config["transport"] = wrapped
-	return json.Marshal(config)
+	conf["transport"] = wrapped
+	return json.Marshal(conf)
 }
 
 var (

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
 func TestRequestIsAuthenticatedAsItsTenant(t *testing.T) {
@@ -31,7 +31,7 @@ func TestRequestIsAuthenticatedAsItsTenant(t *testing.T) {
 		res, body := s.get(t, "/invoices?page=2&%61ccount=99", http.Header{
 			"X-Tenant-Id": {tenant}, "X-Api-Key": {"forged"}, "x_api_key": {"forged"},
 		})
-		if res.StatusCode != http.StatusOK || res.Header.Get(wire.HeaderError) != "" {
+		if res.StatusCode != http.StatusOK || res.Header.Get(proxy.HeaderError) != "" {
 			t.Fatalf("%s: got %s %q", tenant, res.Status, res.Header)
 		}
 		got := decode(t, body)
@@ -60,21 +60,21 @@ func TestTenantsThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		values []string
 		status int
-		code   wire.Code
+		code   proxy.Code
 	}{
-		"none":             {nil, 400, wire.CodeTenantMissing},
-		"empty":            {[]string{""}, 400, wire.CodeTenantMissing},
-		"two":              {[]string{"acme", "umbrella"}, 400, wire.CodeTenantInvalid},
-		"the same twice":   {[]string{"acme", "acme"}, 400, wire.CodeTenantInvalid},
-		"list":             {[]string{"acme,umbrella"}, 400, wire.CodeTenantInvalid},
-		"path":             {[]string{"../umbrella"}, 400, wire.CodeTenantInvalid},
-		"dots":             {[]string{"acme..umbrella"}, 400, wire.CodeTenantInvalid},
-		"too long":         {[]string{strings.Repeat("a", 129)}, 400, wire.CodeTenantInvalid},
-		"no credential":    {[]string{"unknown"}, 403, wire.CodeTenantUnknown},
-		"not allowed":      {[]string{"umbrella"}, 403, wire.CodeTenantUnknown},
-		"other case":       {[]string{"ACME"}, 403, wire.CodeTenantUnknown},
-		"field missing":    {[]string{"keyless"}, 502, wire.CodeCredentialInvalid},
-		"field with CR LF": {[]string{"split"}, 502, wire.CodeCredentialInvalid},
+		"none":             {nil, 400, proxy.CodeTenantMissing},
+		"empty":            {[]string{""}, 400, proxy.CodeTenantMissing},
+		"two":              {[]string{"acme", "umbrella"}, 400, proxy.CodeTenantInvalid},
+		"the same twice":   {[]string{"acme", "acme"}, 400, proxy.CodeTenantInvalid},
+		"list":             {[]string{"acme,umbrella"}, 400, proxy.CodeTenantInvalid},
+		"path":             {[]string{"../umbrella"}, 400, proxy.CodeTenantInvalid},
+		"dots":             {[]string{"acme..umbrella"}, 400, proxy.CodeTenantInvalid},
+		"too long":         {[]string{strings.Repeat("a", 129)}, 400, proxy.CodeTenantInvalid},
+		"no credential":    {[]string{"unknown"}, 403, proxy.CodeTenantUnknown},
+		"not allowed":      {[]string{"umbrella"}, 403, proxy.CodeTenantUnknown},
+		"other case":       {[]string{"ACME"}, 403, proxy.CodeTenantUnknown},
+		"field missing":    {[]string{"keyless"}, 502, proxy.CodeCredentialInvalid},
+		"field with CR LF": {[]string{"split"}, 502, proxy.CodeCredentialInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := http.Header{}
@@ -82,8 +82,8 @@ func TestTenantsThatAreRefused(t *testing.T) {
 				header["X-Tenant-Id"] = c.values
 			}
 			res, body := s.get(t, "/", header)
-			if res.StatusCode != c.status || res.Header.Get(wire.HeaderError) != string(c.code) {
-				t.Errorf("got %d %q, want %d %q", res.StatusCode, res.Header.Get(wire.HeaderError), c.status, c.code)
+			if res.StatusCode != c.status || res.Header.Get(proxy.HeaderError) != string(c.code) {
+				t.Errorf("got %d %q, want %d %q", res.StatusCode, res.Header.Get(proxy.HeaderError), c.status, c.code)
 			}
 			if strings.Contains(body, "X-Api-Key") {
 				t.Error("the upstream was asked")
@@ -106,8 +106,8 @@ func TestErrorsReachHandleErrors(t *testing.T) {
 			if res.StatusCode != http.StatusForbidden || body != "sorry: 403" {
 				t.Errorf("got %d %q", res.StatusCode, body)
 			}
-			if got := res.Header.Get(wire.HeaderError); got != string(wire.CodeTenantUnknown) {
-				t.Errorf("got %s %q", wire.HeaderError, got)
+			if got := res.Header.Get(proxy.HeaderError); got != string(proxy.CodeTenantUnknown) {
+				t.Errorf("got %s %q", proxy.HeaderError, got)
 			}
 		})
 	}
@@ -162,8 +162,8 @@ func TestSchemaIsChecked(t *testing.T) {
 		t.Errorf("a good credential: got %s", res.Status)
 	}
 	res, body := s.get(t, "/", as("bad"))
-	if res.StatusCode != 502 || res.Header.Get(wire.HeaderError) != string(wire.CodeCredentialInvalid) {
-		t.Errorf("a bad credential: got %s %q", res.Status, res.Header.Get(wire.HeaderError))
+	if res.StatusCode != 502 || res.Header.Get(proxy.HeaderError) != string(proxy.CodeCredentialInvalid) {
+		t.Errorf("a bad credential: got %s %q", res.Status, res.Header.Get(proxy.HeaderError))
 	}
 	if strings.Contains(body, "short") {
 		t.Error("the answer quotes the credential")
@@ -186,8 +186,8 @@ func TestExposedFieldNamesTheUpstream(t *testing.T) {
 		t.Errorf("got %s %s", res.Status, body)
 	}
 	res, _ := s.get(t, "/", as("thief"))
-	if res.StatusCode != 502 || res.Header.Get(wire.HeaderError) != string(wire.CodeHostNotAllowed) {
-		t.Errorf("a host that is not allowed: got %s %q", res.Status, res.Header.Get(wire.HeaderError))
+	if res.StatusCode != 502 || res.Header.Get(proxy.HeaderError) != string(proxy.CodeHostNotAllowed) {
+		t.Errorf("a host that is not allowed: got %s %q", res.Status, res.Header.Get(proxy.HeaderError))
 	}
 }
 
@@ -197,8 +197,8 @@ func TestHostThatIsSentMustBeAllowedToo(t *testing.T) {
 	s.start(t, "provider billing {\nallowed_hosts 127.0.0.1\nheader X-Api-Key {credential.api_key}\n}",
 		"upstream_auth billing "+echo.URL+" {\nheader_up Host evil.example\n}")
 	res, body := s.get(t, "/", as("acme"))
-	if res.StatusCode != 502 || res.Header.Get(wire.HeaderError) != string(wire.CodeHostNotAllowed) {
-		t.Errorf("got %s %q", res.Status, res.Header.Get(wire.HeaderError))
+	if res.StatusCode != 502 || res.Header.Get(proxy.HeaderError) != string(proxy.CodeHostNotAllowed) {
+		t.Errorf("got %s %q", res.Status, res.Header.Get(proxy.HeaderError))
 	}
 	if strings.Contains(body, "X-Api-Key") {
 		t.Error("the upstream was asked")
@@ -208,13 +208,13 @@ func TestHostThatIsSentMustBeAllowedToo(t *testing.T) {
 func TestCallerCannotForgeOurHeaders(t *testing.T) {
 	upstream := newEcho(t)
 	upstream.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(wire.HeaderError, "refresh_failed")
-		w.Header().Set(wire.HeaderReplay, "skipped")
+		w.Header().Set(proxy.HeaderError, "refresh_failed")
+		w.Header().Set(proxy.HeaderReplay, "skipped")
 	})
 	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
 	s.start(t, apiKey, "upstream_auth billing "+upstream.URL)
 	res, _ := s.get(t, "/", as("acme"))
-	if res.Header.Get(wire.HeaderError) != "" || res.Header.Get(wire.HeaderReplay) != "" {
+	if res.Header.Get(proxy.HeaderError) != "" || res.Header.Get(proxy.HeaderReplay) != "" {
 		t.Errorf("the upstream's own headers were passed on: %q", res.Header)
 	}
 }
@@ -277,13 +277,13 @@ func TestStoreIsReleasedWhenNobodyUsesIt(t *testing.T) {
 
 func TestValidateTouchesNothing(t *testing.T) {
 	s := &sidecar{dir: t.TempDir(), url: "http://127.0.0.1:1"}
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
 		[]byte(s.caddyfile(apiKey, "upstream_auth billing 127.0.0.1:1")), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var parsed caddy.Config
-	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+	if err := caddy.StrictUnmarshalJSON(conf, &parsed); err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&parsed); err != nil {
@@ -311,13 +311,13 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())
 			t.Setenv("TOKEN_URL", "http://as.example/token")
 			s := &sidecar{dir: t.TempDir(), url: "http://127.0.0.1:1"}
-			config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
+			conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
 				[]byte(s.caddyfile("provider billing {\n"+c.provider+"\n}", site)), map[string]any{"filename": "Caddyfile"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			var parsed caddy.Config
-			if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+			if err := caddy.StrictUnmarshalJSON(conf, &parsed); err != nil {
 				t.Fatal(err)
 			}
 			err = caddy.Validate(&parsed)
@@ -333,11 +333,11 @@ func TestReloadWithAnotherKeyFileIsRefused(t *testing.T) {
 	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
 	s.start(t, apiKey, "upstream_auth billing "+echo.URL)
 	text := strings.Replace(s.caddyfile(apiKey, "upstream_auth billing "+echo.URL), "key_file "+s.path("key"), "key_file "+s.path("other"), 1)
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(config, true); err == nil || !strings.Contains(err.Error(), errSettings.Error()) {
+	if err := caddy.Load(conf, true); err == nil || !strings.Contains(err.Error(), errSettings.Error()) {
 		t.Errorf("got error %v, want %v", err, errSettings)
 	}
 	if res, _ := s.get(t, "/", as("acme")); res.StatusCode != 200 {
@@ -347,13 +347,13 @@ func TestReloadWithAnotherKeyFileIsRefused(t *testing.T) {
 
 func TestFastCGIIsRefused(t *testing.T) {
 	s := &sidecar{dir: t.TempDir(), url: "http://127.0.0.1:1"}
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
 		[]byte(s.caddyfile(apiKey, "upstream_auth billing 127.0.0.1:1 {\ntransport fastcgi\n}")), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var parsed caddy.Config
-	if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+	if err := caddy.StrictUnmarshalJSON(conf, &parsed); err != nil {
 		t.Fatal(err)
 	}
 	if err := caddy.Validate(&parsed); err == nil || !strings.Contains(err.Error(), "fastcgi") {
@@ -381,8 +381,8 @@ func TestOneRequestSpendsOneRefreshToken(t *testing.T) {
 	s.start(t, "provider billing {\noauth2 {\ntoken_url "+endpoint.URL+"\nclient_id app\nclient_auth none\n}\n}",
 		"upstream_auth billing "+upstream.URL)
 	res, _ := s.get(t, "/", as("acme"))
-	if res.StatusCode != 401 || res.Header.Get(wire.HeaderError) != string(wire.CodeRefreshFailed) {
-		t.Errorf("got %s %q, want the upstream's 401 and refresh_failed", res.Status, res.Header.Get(wire.HeaderError))
+	if res.StatusCode != 401 || res.Header.Get(proxy.HeaderError) != string(proxy.CodeRefreshFailed) {
+		t.Errorf("got %s %q, want the upstream's 401 and refresh_failed", res.Status, res.Header.Get(proxy.HeaderError))
 	}
 	if n := spent.Load(); n != 1 {
 		t.Errorf("%d refresh tokens were spent", n)

@@ -10,18 +10,18 @@ import (
 // JSON can leave out what a Caddyfile cannot. That is an error, and not the end of a
 // running Caddy that is given such a configuration.
 func TestNullsInTheJSON(t *testing.T) {
-	const provider = `{"header":[{"name":"X-Api-Key","value":"{credential.api_key}"}]}`
+	const provider = `{"schemes":[{"scheme":"header","name":"X-Api-Key","value":"{credential.api_key}"}]}`
 	for name, c := range map[string]struct{ provider, proxy, want string }{
 		"provider":  {"null", `{"upstreams":[{"dial":"127.0.0.1:1"}]}`, "provider billing: there are no settings"},
 		"proxy":     {provider, "null", ""},
 		"transport": {provider, `{"upstreams":[{"dial":"127.0.0.1:1"}],"transport":null}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config := `{"admin":{"disabled":true,"config":{"persist":false}},"apps":{
+			conf := `{"admin":{"disabled":true,"config":{"persist":false}},"apps":{
 				"upstream_auth":{"store":{"type":"local","path":"/tmp/credentials.db","key_file":"/tmp/key"},"providers":{"billing":` + c.provider + `}},
 				"http":{"servers":{"a":{"listen":["127.0.0.1:1"],"routes":[{"handle":[{"handler":"upstream_auth","provider":"billing","proxy":` + c.proxy + `}]}]}}}}}`
 			var parsed caddy.Config
-			if err := caddy.StrictUnmarshalJSON([]byte(config), &parsed); err != nil {
+			if err := caddy.StrictUnmarshalJSON([]byte(conf), &parsed); err != nil {
 				t.Fatal(err)
 			}
 			err := caddy.Validate(&parsed)

@@ -8,14 +8,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/journal"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew/journal"
 )
 
 // observers are told one after the other what happens to credentials. None may block.
-type observers []func(refresh.Event)
+type observers []func(renew.Event)
 
-func (all observers) observe(e refresh.Event) {
+func (all observers) observe(e renew.Event) {
 	for _, observe := range all {
 		observe(e)
 	}
@@ -59,8 +59,8 @@ func newRefreshLog(logger *slog.Logger) *refreshLog {
 	return l
 }
 
-// observe is an observer of [refresh.Options].
-func (l *refreshLog) observe(e refresh.Event) {
+// observe is an observer of [renew.Options].
+func (l *refreshLog) observe(e renew.Event) {
 	level, message := lineOf(&e)
 	logger := l.logger.Load()
 	if !logger.Enabled(context.Background(), level) {
@@ -106,39 +106,39 @@ func (l *refreshLog) repeats(t trouble, now time.Time) (again bool, suppressed i
 }
 
 // lineOf returns how grave an event is, and what its line says.
-func lineOf(e *refresh.Event) (slog.Level, string) {
+func lineOf(e *renew.Event) (slog.Level, string) {
 	switch e.Kind {
-	case refresh.Claimed:
+	case renew.Claimed:
 		return slog.LevelDebug, "refresh token claimed"
-	case refresh.Refreshed:
+	case renew.Refreshed:
 		return slog.LevelInfo, "credential refreshed"
-	case refresh.Refused:
+	case renew.Refused:
 		return slog.LevelWarn, "refresh failed for good"
-	case refresh.TakenOver:
+	case renew.TakenOver:
 		return slog.LevelWarn, "a claim is taken over, as nothing was heard of its owner"
-	case refresh.SentAgain:
+	case renew.SentAgain:
 		return slog.LevelWarn, "a refresh token is sent again, as nobody has the answer to its first sending"
-	case refresh.Waiting:
+	case renew.Waiting:
 		if e.ClaimAge > normalRefresh {
 			return slog.LevelWarn, "an old claim of another process is waited for"
 		}
 		return slog.LevelDebug, "another process refreshes, and is waited for"
-	case refresh.Deleted:
+	case renew.Deleted:
 		return slog.LevelInfo, "no refresh, as the credential was deleted"
-	case refresh.Disabled:
+	case renew.Disabled:
 		return slog.LevelInfo, "no refresh, as an operator has disabled it"
-	case refresh.JournalFailed:
+	case renew.JournalFailed:
 		if e.Cooldown > 0 {
 			return slog.LevelError, "no refresh without a journal: its answer could be lost"
 		}
 		return slog.LevelError, "new tokens are in memory only: the journal cannot be written"
-	case refresh.CommitDelayed:
+	case renew.CommitDelayed:
 		return slog.LevelError, "a refreshed credential waits for the store to take it"
-	case refresh.Adopted:
+	case renew.Adopted:
 		return slog.LevelWarn, "an exited process left a refresh unfinished"
-	case refresh.Rejected:
+	case renew.Rejected:
 		return slog.LevelWarn, "upstream rejected a refreshed credential"
-	case refresh.Panicked:
+	case renew.Panicked:
 		return slog.LevelError, "a defect of this program ended a refresh"
 	}
 	return slog.LevelWarn, "refresh failed"
@@ -148,7 +148,7 @@ func lineOf(e *refresh.Event) (slog.Level, string) {
 const normalRefresh = 15 * time.Second
 
 // attributesOf tells what is known of an event.
-func attributesOf(e *refresh.Event) []slog.Attr {
+func attributesOf(e *renew.Event) []slog.Attr {
 	attributes := []slog.Attr{slog.String("provider", e.Provider), slog.String("outcome", string(e.Kind))}
 	add := func(known bool, a slog.Attr) {
 		if known {

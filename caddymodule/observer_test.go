@@ -15,16 +15,16 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 )
 
 func TestSeveralObserversAreTold(t *testing.T) {
 	var told []string
 	all := observers{
-		func(e refresh.Event) { told = append(told, "first "+string(e.Kind)) },
-		func(e refresh.Event) { told = append(told, "second "+string(e.Kind)) },
+		func(e renew.Event) { told = append(told, "first "+string(e.Kind)) },
+		func(e renew.Event) { told = append(told, "second "+string(e.Kind)) },
 	}
-	all.observe(refresh.Event{Kind: refresh.Refreshed})
+	all.observe(renew.Event{Kind: renew.Refreshed})
 	if got := strings.Join(told, ", "); got != "first refreshed, second refreshed" {
 		t.Errorf("got %q", got)
 	}
@@ -42,9 +42,9 @@ func TestTheSameTroubleIsLoggedAFewTimes(t *testing.T) {
 	log, out := observed()
 	now := time.Now()
 	fail := func(at time.Time, tenant int, status int) {
-		log.observe(refresh.Event{
-			Kind: refresh.Failed, Provider: "crm", Tenant: credential.Tenant(fmt.Sprint("tenant-", tenant)), At: at,
-			Status: status, Err: fmt.Errorf("%w: token endpoint answered %d", refresh.ErrFailed, status),
+		log.observe(renew.Event{
+			Kind: renew.Failed, Provider: "crm", Tenant: credential.Tenant(fmt.Sprint("tenant-", tenant)), At: at,
+			Status: status, Err: fmt.Errorf("%w: token endpoint answered %d", renew.ErrFailed, status),
 		})
 	}
 	lines := func() int {
@@ -68,7 +68,7 @@ func TestTheSameTroubleIsLoggedAFewTimes(t *testing.T) {
 	}
 	lines()
 	for i := range 20 {
-		log.observe(refresh.Event{Kind: refresh.Refreshed, Provider: "crm", At: now.Add(time.Duration(i))})
+		log.observe(renew.Event{Kind: renew.Refreshed, Provider: "crm", At: now.Add(time.Duration(i))})
 	}
 	if n := lines(); n != 20 {
 		t.Errorf("20 successes are %d lines", n)
@@ -83,28 +83,28 @@ func TestTheSameTroubleIsLoggedAFewTimes(t *testing.T) {
 
 func TestLinesOfEvents(t *testing.T) {
 	for _, c := range []struct {
-		event refresh.Event
+		event renew.Event
 		level string
 		want  []string
 	}{
-		{refresh.Event{Kind: refresh.Refreshed, Duration: time.Second, FromJournal: true}, "INFO", []string{"credential refreshed", `"from_journal":true`, `"duration":1000000000`}},
-		{refresh.Event{Kind: refresh.Refused, Status: 400, Code: "invalid_grant", Description: "expired", Err: refresh.ErrReauthorizationRequired}, "WARN",
+		{renew.Event{Kind: renew.Refreshed, Duration: time.Second, FromJournal: true}, "INFO", []string{"credential refreshed", `"from_journal":true`, `"duration":1000000000`}},
+		{renew.Event{Kind: renew.Refused, Status: 400, Code: "invalid_grant", Description: "expired", Err: renew.ErrReauthorizationRequired}, "WARN",
 			[]string{"refresh failed for good", `"status":400`, `"oauth2_error":"invalid_grant"`, `"error_description":"expired"`}},
-		{refresh.Event{Kind: refresh.Failed, Err: refresh.ErrFailed, Cooldown: time.Second, Count: 2}, "WARN", []string{"refresh failed", `"cooldown":1000000000`, `"in_a_row":2`}},
-		{refresh.Event{Kind: refresh.WaitedInVain, Err: refresh.ErrFailed, Duration: 15 * time.Second, ClaimAge: time.Minute}, "WARN", []string{"refresh failed", `"duration":15000000000`, `"claimed_for":60000000000`}},
-		{refresh.Event{Kind: refresh.Waiting, ClaimAge: time.Second}, "DEBUG", []string{"another process refreshes"}},
-		{refresh.Event{Kind: refresh.Waiting, ClaimAge: time.Minute, TakeoverAt: time.Unix(1e9, 0).UTC()}, "WARN", []string{"an old claim of another process is waited for", "2001-09-09"}},
-		{refresh.Event{Kind: refresh.TakenOver, ClaimAge: time.Minute}, "WARN", []string{"a claim is taken over"}},
-		{refresh.Event{Kind: refresh.SentAgain}, "WARN", []string{"a refresh token is sent again"}},
-		{refresh.Event{Kind: refresh.Adopted}, "WARN", []string{"an exited process left a refresh unfinished"}},
-		{refresh.Event{Kind: refresh.Rejected, Err: refresh.ErrFailed}, "WARN", []string{"upstream rejected a refreshed credential"}},
-		{refresh.Event{Kind: refresh.JournalFailed, Err: errors.New("disk full"), Cooldown: time.Second}, "ERROR", []string{"no refresh without a journal", "disk full"}},
-		{refresh.Event{Kind: refresh.JournalFailed, Err: errors.New("disk full")}, "ERROR", []string{"new tokens are in memory only"}},
-		{refresh.Event{Kind: refresh.CommitDelayed}, "ERROR", []string{"a refreshed credential waits for the store to take it"}},
-		{refresh.Event{Kind: refresh.Disabled}, "INFO", []string{"no refresh, as an operator has disabled it"}},
-		{refresh.Event{Kind: refresh.Panicked}, "ERROR", []string{"a defect of this program ended a refresh"}},
-		{refresh.Event{Kind: refresh.StoreFailed, Err: refresh.ErrFailed}, "WARN", []string{"refresh failed"}},
-		{refresh.Event{Kind: refresh.Claimed}, "DEBUG", []string{"refresh token claimed"}},
+		{renew.Event{Kind: renew.Failed, Err: renew.ErrFailed, Cooldown: time.Second, Count: 2}, "WARN", []string{"refresh failed", `"cooldown":1000000000`, `"in_a_row":2`}},
+		{renew.Event{Kind: renew.WaitedInVain, Err: renew.ErrFailed, Duration: 15 * time.Second, ClaimAge: time.Minute}, "WARN", []string{"refresh failed", `"duration":15000000000`, `"claimed_for":60000000000`}},
+		{renew.Event{Kind: renew.Waiting, ClaimAge: time.Second}, "DEBUG", []string{"another process refreshes"}},
+		{renew.Event{Kind: renew.Waiting, ClaimAge: time.Minute, TakeoverAt: time.Unix(1e9, 0).UTC()}, "WARN", []string{"an old claim of another process is waited for", "2001-09-09"}},
+		{renew.Event{Kind: renew.TakenOver, ClaimAge: time.Minute}, "WARN", []string{"a claim is taken over"}},
+		{renew.Event{Kind: renew.SentAgain}, "WARN", []string{"a refresh token is sent again"}},
+		{renew.Event{Kind: renew.Adopted}, "WARN", []string{"an exited process left a refresh unfinished"}},
+		{renew.Event{Kind: renew.Rejected, Err: renew.ErrFailed}, "WARN", []string{"upstream rejected a refreshed credential"}},
+		{renew.Event{Kind: renew.JournalFailed, Err: errors.New("disk full"), Cooldown: time.Second}, "ERROR", []string{"no refresh without a journal", "disk full"}},
+		{renew.Event{Kind: renew.JournalFailed, Err: errors.New("disk full")}, "ERROR", []string{"new tokens are in memory only"}},
+		{renew.Event{Kind: renew.CommitDelayed}, "ERROR", []string{"a refreshed credential waits for the store to take it"}},
+		{renew.Event{Kind: renew.Disabled}, "INFO", []string{"no refresh, as an operator has disabled it"}},
+		{renew.Event{Kind: renew.Panicked}, "ERROR", []string{"a defect of this program ended a refresh"}},
+		{renew.Event{Kind: renew.StoreFailed, Err: renew.ErrFailed}, "WARN", []string{"refresh failed"}},
+		{renew.Event{Kind: renew.Claimed}, "DEBUG", []string{"refresh token claimed"}},
 	} {
 		log, out := observed()
 		c.event.Provider, c.event.Tenant, c.event.At = "crm", "canary-tenant", time.Now()
@@ -139,11 +139,11 @@ func TestRefreshesAreLoggedByTheRunningConfiguration(t *testing.T) {
 	for _, file := range []string{"first.log", "second.log"} {
 		text := strings.Replace(s.caddyfile(server.provider("crm")+server.provider("billing"), "upstream_auth crm 127.0.0.1:1"),
 			"level ERROR", "level DEBUG\noutput file "+s.path(file)+"\nexclude admin.api", 1)
-		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+		conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := caddy.Load(config, true); err != nil {
+		if err := caddy.Load(conf, true); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 // outcomeBody is what happened last to a tenant's credential, as far as the Caddy that is
@@ -16,9 +17,9 @@ import (
 type outcomeBody struct {
 	At time.Time `json:"at"`
 
-	// Outcome is a [refresh.EventKind]: refreshed, refused, failed, no_answer, unusable,
+	// Outcome is a [renew.EventKind]: refreshed, refused, failed, no_answer, unusable,
 	// waited_in_vain, store_failed, ….
-	Outcome refresh.EventKind `json:"outcome"`
+	Outcome renew.EventKind `json:"outcome"`
 
 	// Failure says that it is none of those that need nobody's attention.
 	Failure bool `json:"failure,omitempty"`
@@ -37,7 +38,7 @@ type outcomeBody struct {
 }
 
 // newOutcomeBody tells an event to operators.
-func newOutcomeBody(e *refresh.Event) *outcomeBody {
+func newOutcomeBody(e *renew.Event) *outcomeBody {
 	body := publicOutcomeBody(e)
 	if body != nil {
 		body.Error, body.ErrorDescription, body.Message = e.Code, e.Description, messageOf(e)
@@ -47,7 +48,7 @@ func newOutcomeBody(e *refresh.Event) *outcomeBody {
 
 // publicOutcomeBody tells an event to a tenant's own front end: nothing in the token
 // endpoint's words. e may be nil.
-func publicOutcomeBody(e *refresh.Event) *outcomeBody {
+func publicOutcomeBody(e *renew.Event) *outcomeBody {
 	if e == nil {
 		return nil
 	}
@@ -56,7 +57,7 @@ func publicOutcomeBody(e *refresh.Event) *outcomeBody {
 
 // retryAt is before when nothing is tried again; zero: that is not known, or not before
 // the document changes.
-func retryAt(e *refresh.Event) time.Time {
+func retryAt(e *renew.Event) time.Time {
 	if e.ClaimAge > 0 {
 		return e.TakeoverAt
 	}
@@ -72,11 +73,11 @@ func utc(t time.Time) time.Time {
 
 // lastOutcome returns what happened last to cred, nil if that is not known, or if it
 // happened to what was in the store before cred.
-func (a *App) lastOutcome(p *provider, tenant credential.Tenant, cred *credential.Credential) *refresh.Event {
+func (a *App) lastOutcome(p *upstream.Provider, tenant credential.Tenant, cred *credential.Credential) *renew.Event {
 	if cred == nil {
 		return nil
 	}
-	e, known := a.backend.coordinator.LastOutcome(credential.Key{Provider: p.name, Tenant: tenant})
+	e, known := a.backend.coordinator.LastOutcome(credential.Key{Provider: p.Name, Tenant: tenant})
 	if !known || !e.Concerns(cred) {
 		return nil
 	}
@@ -84,21 +85,21 @@ func (a *App) lastOutcome(p *provider, tenant credential.Tenant, cred *credentia
 }
 
 // isFailure reports whether somebody has to know of an outcome. e may be nil.
-func isFailure(e *refresh.Event) bool {
+func isFailure(e *renew.Event) bool {
 	if e == nil {
 		return false
 	}
 	switch e.Kind {
-	case refresh.Refreshed, refresh.Disabled, refresh.Deleted:
+	case renew.Refreshed, renew.Disabled, renew.Deleted:
 		return false
-	case refresh.Waiting:
+	case renew.Waiting:
 		return isOldClaim(e)
 	}
 	return true
 }
 
 // isOldClaim reports whether a claim is waited for that is older than a refresh takes.
-func isOldClaim(e *refresh.Event) bool {
+func isOldClaim(e *renew.Event) bool {
 	return e.ClaimAge > 0 && e.ClaimAge+time.Since(e.At) > normalRefresh
 }
 
@@ -106,13 +107,13 @@ func isOldClaim(e *refresh.Event) bool {
 const claimed = "another process has claimed the refresh token and not finished"
 
 // causeOf says in words what happened, without times.
-func causeOf(e *refresh.Event) string {
+func causeOf(e *renew.Event) string {
 	switch {
-	case e.Kind == refresh.Refreshed:
+	case e.Kind == renew.Refreshed:
 		return "new tokens are in the store"
-	case e.Kind == refresh.Disabled:
+	case e.Kind == renew.Disabled:
 		return "an operator has disabled refreshes"
-	case e.Kind == refresh.Panicked:
+	case e.Kind == renew.Panicked:
 		return "a defect of this program ended the refresh"
 	case e.ClaimAge > 0:
 		return claimed
@@ -122,20 +123,20 @@ func causeOf(e *refresh.Event) string {
 	text := e.Err.Error()
 	for trimmed := true; trimmed; {
 		trimmed = false
-		for _, prefix := range []error{refresh.ErrFailed, refresh.ErrReauthorizationRequired} {
+		for _, prefix := range []error{renew.ErrFailed, renew.ErrReauthorizationRequired} {
 			if rest, found := strings.CutPrefix(text, prefix.Error()+": "); found {
 				text, trimmed = rest, true
 			}
 		}
 	}
-	if e.Kind == refresh.CommitDelayed {
+	if e.Kind == renew.CommitDelayed {
 		return "new tokens are not in the store yet: " + text
 	}
 	return text
 }
 
 // messageOf says in words what happened, and for how long a claim has been waited for.
-func messageOf(e *refresh.Event) string {
+func messageOf(e *renew.Event) string {
 	text := causeOf(e)
 	if e.ClaimAge == 0 {
 		return text
@@ -148,32 +149,35 @@ func messageOf(e *refresh.Event) string {
 }
 
 // remedy says what to do about a failure.
-func (p *provider) remedy(e *refresh.Event) string {
-	o := p.scheme.OAuth2()
+func remedy(p *upstream.Provider, e *renew.Event) string {
+	o := p.OAuth2()
 	if permission, ok := errors.AsType[*credential.PermissionError](e.Err); ok {
 		return fmt.Sprintf("Have the store's policy allow %s on %s.", strings.Join(permission.Capabilities, " and "), permission.Path)
 	}
 	switch e.Kind {
-	case refresh.StoreFailed:
+	case renew.StoreFailed:
 		if errors.Is(e.Err, credential.ErrInvalid) {
 			return "Replace the credentials that caddy upstream-auth list shows as invalid."
 		}
 		return "See what is wrong with the store: caddy upstream-auth doctor."
-	case refresh.CommitDelayed:
+	case renew.CommitDelayed:
 		return "See why the store does not take them: caddy upstream-auth doctor. Leave the journal where it is: it has them."
-	case refresh.JournalFailed:
+	case renew.JournalFailed:
 		return "Have the journal's directory be writable, with room on its disk: caddy upstream-auth doctor says more."
-	case refresh.Rejected:
+	case renew.Rejected:
 		return "The upstream does not accept new tokens either: check scopes and the audience, whether it is the API that they are for, and refresh_on."
-	case refresh.Panicked:
+	case renew.Panicked:
 		return "Report it, with the lines of the log."
-	case refresh.Waiting, refresh.WaitedInVain:
+	case renew.Waiting, renew.WaitedInVain:
 		return remedyOfClaim(e)
-	case refresh.Refused:
+	case renew.Refused:
 		if e.Code == "unauthorized_client" {
 			return "Have the authorization server allow the client to refresh tokens, and have the tenants authorize anew."
 		}
 		return "Have the tenants authorize anew."
+	}
+	if o == nil {
+		return "Check the settings of " + nameOf(p.Renewer) + ", and whether its server runs, answers, and can be reached from here."
 	}
 	host := hostOf(o.TokenURL)
 	switch {
@@ -181,7 +185,7 @@ func (p *provider) remedy(e *refresh.Event) string {
 		return fmt.Sprintf("Check client_id, the client secret and client_auth (%s now) against what is registered at the authorization server.", o.ClientAuth)
 	case e.Code == "invalid_scope":
 		return "Check scopes: they may be no more than what was granted."
-	case e.Kind == refresh.Unusable:
+	case e.Kind == renew.Unusable:
 		return fmt.Sprintf("Check token_url, rotation and response_field: a new access token is looked for in the answer at %s.", o.ResponseFields.AccessToken)
 	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable:
 		return "It wants to be left alone for a while, and is asked again by itself. If that does not end, ask who runs it."
@@ -196,7 +200,7 @@ func (p *provider) remedy(e *refresh.Event) string {
 }
 
 // remedyOfClaim says what to do when a claim is waited for.
-func remedyOfClaim(e *refresh.Event) string {
+func remedyOfClaim(e *renew.Event) string {
 	if e.ClaimAge == 0 {
 		return "See what does not answer: caddy upstream-auth doctor."
 	}

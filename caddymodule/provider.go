@@ -10,13 +10,15 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/refresh"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
 // Provider is one upstream API and how to authenticate to it.
@@ -27,7 +29,7 @@ import (
 type Provider struct {
 	// The JSON Schema of a credential: a string is the path of a file, an object
 	// is the schema itself. It is checked on every read from the store and on every
-	// way into it. Default: what the header, query, basic and oauth2 settings need.
+	// way into it. Default: what its schemes need.
 	Schema json.RawMessage `json:"schema,omitempty"`
 
 	// Where the credential may be sent. Both the name that is dialled (the TLS
@@ -43,18 +45,10 @@ type Provider struct {
 	// the schema says is `writeOnly` cannot be among them.
 	Expose []string `json:"expose,omitempty"`
 
-	// Request header fields to set.
-	Header []Mapping `json:"header,omitempty"`
-
-	// Query parameters to set.
-	Query []Mapping `json:"query,omitempty"`
-
-	// HTTP Basic authentication.
-	Basic *Basic `json:"basic,omitempty"`
-
-	// Refresh by OAuth 2.0. Without any header, query or basic the request is
-	// sent with `Authorization: Bearer` and the access token.
-	OAuth2 *OAuth2 `json:"oauth2,omitempty"`
+	// How requests are authenticated: one or more, applied in this order. A provider has at
+	// most one that renews credentials. If no other beside that says who makes a request,
+	// its token is sent as `Authorization: Bearer`.
+	SchemesRaw []json.RawMessage `json:"schemes,omitempty" caddy:"namespace=upstream_auth.schemes inline_key=scheme"`
 
 	// A request that has to succeed with a new credential before that is accepted:
 	// from the credentials API, a connection, or the application. Default: none.
@@ -66,9 +60,11 @@ type Provider struct {
 
 	// The application's own endpoint for credentials. Default: it is not asked.
 	FetchCredentials *FetchCredentials `json:"fetch_credentials,omitempty"`
+
+	schemes []scheme.Scheme // loaded, or read from a Caddyfile
 }
 
-// Mapping sets one header field or query parameter.
+// Mapping sets one header field.
 type Mapping struct {
 	Name string `json:"name"`
 
@@ -76,221 +72,168 @@ type Mapping struct {
 	Value string `json:"value"`
 }
 
-// Basic is HTTP Basic authentication (RFC 7617).
-type Basic struct {
-	User     string `json:"user"`
-	Password string `json:"password"`
+// movedSettings are those that were a provider's own once and are schemes now.
+var movedSettings = []struct{ name, instead string }{
+	{"header", `{"scheme": "header", "name": …, "value": …} for each`},
+	{"query", `{"scheme": "query", "name": …, "value": …} for each`},
+	{"basic", `{"scheme": "basic", "user": …, "password": …}`},
+	{"oauth2", `{"scheme": "oauth2", …}`},
 }
 
-// provider is a Provider ready for use.
-type provider struct {
-	name    string
-	scheme  *scheme.Scheme
-	hosts   wire.HostList // nil: anywhere
-	expose  []string
-	refresh *refresh.Provider
-	enroll  *enroll.Provider
-}
-
-// prepared is what a provider makes of one version of a credential.
-type prepared struct {
-	values  *scheme.Values
-	exposed []string // values of provider.expose, in its order
-	err     error    // is credential.ErrInvalid; values and exposed are of no use
-
-	// When the access token expires, if that is known, and from when on it may have to be
-	// refreshed in the background.
-	expires, aheadFrom time.Time
-	expiresKnown       bool
-}
-
-// prepare checks cred and fills in the templates, once for each version.
-func (p *provider) prepare(cred *credential.Credential) *prepared {
-	return cred.Memo(p, func() any {
-		result := new(prepared)
-		if oauth2 := p.scheme.OAuth2(); oauth2 != nil {
-			// A malformed time is one that is not known.
-			result.expires, result.expiresKnown, _ = oauth2.ExpiresAt(cred)
-			result.aheadFrom = result.expires
-			if from, ok := refresh.AheadFrom(oauth2, result.expires); ok {
-				result.aheadFrom = from
-			}
+// UnmarshalJSON refuses settings that are not known, and says where those went that were.
+func (conf *Provider) UnmarshalJSON(text []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	for _, moved := range movedSettings {
+		if _, given := fields[moved.name]; given {
+			return fmt.Errorf("a provider has no %s any more: put %s into its list schemes", moved.name, moved.instead)
 		}
-		if result.values, result.err = p.enroll.Values(cred); result.err != nil {
-			return result
-		}
-		result.exposed, result.err = p.enroll.Exposed(cred)
-		return result
-	}).(*prepared)
+	}
+	type plain Provider // without this method
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode((*plain)(conf))
 }
 
-// values is prepare for a credential that replaces another in mid-request.
-func (p *provider) values(cred *credential.Credential) (*scheme.Values, error) {
-	ready := p.prepare(cred)
-	return ready.values, ready.err
+// load loads the schemes.
+func (conf *Provider) load(ctx caddy.Context) error {
+	if len(conf.SchemesRaw) == 0 {
+		return nil // upstream.New says so
+	}
+	modules, err := ctx.LoadModule(conf, "SchemesRaw")
+	if err != nil {
+		return fmt.Errorf("schemes: %w", err)
+	}
+	conf.schemes = nil
+	for _, module := range modules.([]any) {
+		s, ok := module.(scheme.Scheme)
+		if !ok {
+			return fmt.Errorf("schemes: %T is not a scheme", module)
+		}
+		conf.schemes = append(conf.schemes, s)
+	}
+	return nil
+}
+
+// renewer returns the scheme that renews credentials, nil if there is none.
+func (conf *Provider) renewer() scheme.Renewer {
+	for _, s := range conf.schemes {
+		if r, ok := s.(scheme.Renewer); ok {
+			return r
+		}
+	}
+	return nil
+}
+
+// oauth2 returns the scheme of that name, nil if there is none.
+func (conf *Provider) oauth2() *schemes.OAuth2 {
+	own, _ := conf.renewer().(*schemes.OAuth2)
+	return own
 }
 
 // provision checks the configuration and makes it ready.
-func (config *Provider) provision(name string) (*provider, error) {
+func (conf *Provider) provision(ctx caddy.Context, name string) (*upstream.Provider, error) {
 	if err := credential.CheckProvider(name); err != nil {
 		return nil, err
 	}
-	if config == nil { // JSON's null
+	if conf == nil { // JSON's null
 		return nil, errors.New("there are no settings")
 	}
-	resolve := newResolver()
-	p := &provider{name: name, expose: config.Expose}
-
-	schema, err := loadSchema(config.Schema, resolve)
+	fingerprint, err := conf.fingerprint() // before Caddy forgets the modules' JSON
 	if err != nil {
 		return nil, err
 	}
-	if p.hosts, err = config.hosts(); err != nil {
+	if err := conf.load(ctx); err != nil {
 		return nil, err
 	}
-	options, err := config.schemeOptions(resolve.lookup)
-	if err != nil {
+	resolve := config.NewResolver()
+	p := upstream.Provider{Schemes: conf.schemes, Expose: conf.Expose}
+	if p.Hosts, err = conf.hosts(); err != nil {
 		return nil, err
 	}
-	if config.OAuth2 != nil {
-		if err := config.OAuth2.complete(options.OAuth2, resolve); err != nil {
-			return nil, fmt.Errorf("oauth2: %w", err)
-		}
-	}
-	if p.scheme, err = scheme.New(options); err != nil {
+	if p.Schemas, err = conf.schemas(resolve); err != nil {
 		return nil, err
 	}
-
-	fingerprint, err := config.fingerprint()
-	if err != nil {
+	if err := checkExpose(p.Expose, p.Schemas...); err != nil {
 		return nil, err
 	}
-	p.refresh = &refresh.Provider{Name: name, Scheme: p.scheme, Fingerprint: fingerprint}
-	if p.enroll, err = config.enroll(p, schema, resolve); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// enroll makes ready what it takes to take credentials in.
-func (config *Provider) enroll(p *provider, schema *credential.Schema, resolve *resolver) (*enroll.Provider, error) {
-	e := &enroll.Provider{Name: p.name, Scheme: p.scheme, Expose: p.expose}
-	if p.hosts != nil {
-		e.AllowedHost = p.hosts.Allows
-	}
-	if schema != nil {
-		e.Schemas = append(e.Schemas, schema)
-	}
-	builtin, err := credential.CompileSchema(p.scheme.Schema())
-	if err != nil {
-		return nil, fmt.Errorf("the scheme's own schema: %w", err)
-	}
-	e.Schemas = append(e.Schemas, builtin)
-	if err := checkExpose(p.expose, e.Schemas...); err != nil {
-		return nil, err
-	}
-	if config.Test != nil {
-		if e.Test, err = config.Test.request(http.MethodGet, config.AllowedHosts, resolve.lookup); err != nil {
+	p.Provider = renew.NewProvider(name, conf.renewer(), fingerprint)
+	if conf.Test != nil {
+		if p.Test, err = conf.Test.request(http.MethodGet, conf.AllowedHosts, resolve.Lookup); err != nil {
 			return nil, fmt.Errorf("test: %w", err)
 		}
 	}
-	if e.Revocation, err = config.revocation(resolve); err != nil {
+	if p.Revocation, err = conf.revocation(resolve); err != nil {
 		return nil, err
 	}
-	if config.FetchCredentials != nil {
-		if e.Fetch, err = config.FetchCredentials.fetch(resolve); err != nil {
+	if conf.FetchCredentials != nil {
+		if p.Fetch, err = conf.FetchCredentials.fetch(resolve); err != nil {
 			return nil, fmt.Errorf("fetch_credentials: %w", err)
 		}
 	}
-	return e, nil
+	return upstream.New(p)
+}
+
+// schemas returns what a credential has to fit: the provider's own schema, if it has one,
+// and those of its schemes.
+func (conf *Provider) schemas(resolve *config.Resolver) ([]*credential.Schema, error) {
+	own, err := loadSchema(conf.Schema, resolve)
+	if err != nil {
+		return nil, err
+	}
+	var all []*credential.Schema
+	if own != nil {
+		all = append(all, own)
+	}
+	for _, s := range conf.schemes {
+		described, ok := s.(scheme.Describer)
+		if !ok {
+			continue
+		}
+		schema, err := credential.CompileSchema(described.Schema())
+		if err != nil {
+			return nil, fmt.Errorf("the schema of %T: %w", s, err)
+		}
+		all = append(all, schema)
+	}
+	return all, nil
 }
 
 // revocation returns how a credential is ended, nil if there is no way to.
-func (config *Provider) revocation(resolve *resolver) (*enroll.Revocation, error) {
-	if config.Revoke != nil {
-		request, err := config.Revoke.request(http.MethodDelete, config.AllowedHosts, resolve.lookup)
+func (conf *Provider) revocation(resolve *config.Resolver) (*upstream.Revocation, error) {
+	if conf.Revoke != nil {
+		request, err := conf.Revoke.request(http.MethodDelete, conf.AllowedHosts, resolve.Lookup)
 		if err != nil {
 			return nil, fmt.Errorf("revoke: %w", err)
 		}
-		return &enroll.Revocation{Request: request}, nil
+		return &upstream.Revocation{Request: request}, nil
 	}
-	if config.OAuth2 == nil || config.OAuth2.RevocationURL == "" {
+	o := conf.oauth2()
+	if o == nil || o.RevocationURL == "" {
 		return nil, nil
 	}
-	address := resolve.text("revocation_url", config.OAuth2.RevocationURL)
-	if resolve.err != nil {
-		return nil, resolve.err
+	address := resolve.Text("revocation_url", o.RevocationURL)
+	if err := resolve.Err(); err != nil {
+		return nil, err
 	}
-	if err := checkEndpoint(address); err != nil {
+	if err := config.CheckEndpoint(address); err != nil {
 		return nil, fmt.Errorf("oauth2: revocation_url: %w", err)
 	}
-	return &enroll.Revocation{URL: address}, nil
+	return &upstream.Revocation{URL: address}, nil
 }
 
 // hosts parses allowed_hosts. None is a nil list, which allows all.
-func (config *Provider) hosts() (wire.HostList, error) {
-	if len(config.AllowedHosts) == 0 {
+func (conf *Provider) hosts() (upstream.HostList, error) {
+	if len(conf.AllowedHosts) == 0 {
 		return nil, nil
 	}
-	hosts, err := wire.ParseHosts(config.AllowedHosts)
+	hosts, err := upstream.ParseHosts(conf.AllowedHosts)
 	if err != nil {
 		return nil, fmt.Errorf("allowed_hosts: %w", err)
 	}
 	return hosts, nil
-}
-
-// schemeOptions parses all templates. It is what adapting a Caddyfile can check
-// too, with a lookup that does not know the values.
-func (config *Provider) schemeOptions(lookup func(string) (string, error)) (scheme.Options, error) {
-	var options scheme.Options
-	for _, m := range config.Header {
-		value, err := parseValue(m.Value, lookup)
-		if err != nil {
-			return options, fmt.Errorf("header %s: %w", m.Name, err)
-		}
-		options.Headers = append(options.Headers, scheme.Header{Name: m.Name, Value: value})
-	}
-	for _, m := range config.Query {
-		value, err := parseValue(m.Value, lookup)
-		if err != nil {
-			return options, fmt.Errorf("query %s: %w", m.Name, err)
-		}
-		options.Queries = append(options.Queries, scheme.Query{Name: m.Name, Value: value})
-	}
-	if config.Basic != nil {
-		if !strings.Contains(config.Basic.User+config.Basic.Password, "{") {
-			return options, fmt.Errorf("basic: %w", errInlineSecret)
-		}
-		user, err := scheme.ParseTemplate(config.Basic.User, lookup)
-		if err != nil {
-			return options, fmt.Errorf("basic: user: %w", err)
-		}
-		password, err := scheme.ParseTemplate(config.Basic.Password, lookup)
-		if err != nil {
-			return options, fmt.Errorf("basic: password: %w", err)
-		}
-		options.Basic = &scheme.Basic{User: user, Password: password}
-	}
-	if config.OAuth2 != nil {
-		oauth2, err := config.OAuth2.scheme(lookup)
-		if err != nil {
-			return options, fmt.Errorf("oauth2: %w", err)
-		}
-		options.OAuth2 = oauth2
-	}
-	return options, nil
-}
-
-// errInlineSecret refuses values that would put a secret into the configuration.
-var errInlineSecret = errors.New("a secret is not written into the configuration: " +
-	"use {credential.<path>}, {env.NAME} or {file.PATH}")
-
-// parseValue parses a template that carries a secret.
-func parseValue(text string, lookup func(string) (string, error)) (*scheme.Template, error) {
-	if !strings.Contains(text, "{") {
-		return nil, errInlineSecret
-	}
-	return scheme.ParseTemplate(text, lookup)
 }
 
 // checkExpose reports whether every path can name a placeholder, and may be shown.
@@ -309,18 +252,18 @@ func checkExpose(paths []string, schemas ...*credential.Schema) error {
 }
 
 // loadSchema compiles a schema given inline or by the path of a file.
-func loadSchema(config json.RawMessage, resolve *resolver) (*credential.Schema, error) {
-	if len(config) == 0 {
+func loadSchema(conf json.RawMessage, resolve *config.Resolver) (*credential.Schema, error) {
+	if len(conf) == 0 {
 		return nil, nil
 	}
-	document := []byte(config)
-	if bytes.HasPrefix(bytes.TrimSpace(config), []byte(`"`)) {
+	document := []byte(conf)
+	if bytes.HasPrefix(bytes.TrimSpace(conf), []byte(`"`)) {
 		var file string
-		if err := json.Unmarshal(config, &file); err != nil {
+		if err := json.Unmarshal(conf, &file); err != nil {
 			return nil, fmt.Errorf("schema: %w", err)
 		}
-		if file = resolve.text("schema", file); resolve.err != nil {
-			return nil, resolve.err
+		if file = resolve.Text("schema", file); resolve.Err() != nil {
+			return nil, resolve.Err()
 		}
 		var err error
 		if document, err = os.ReadFile(file); err != nil {
@@ -335,8 +278,8 @@ func loadSchema(config json.RawMessage, resolve *resolver) (*credential.Schema, 
 }
 
 // fingerprint tells configurations of a provider apart.
-func (config *Provider) fingerprint() (string, error) {
-	text, err := json.Marshal(config)
+func (conf *Provider) fingerprint() (string, error) {
+	text, err := json.Marshal(conf)
 	if err != nil {
 		return "", fmt.Errorf("marshalling the configuration: %w", err)
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/enroll"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 // Request is a request to the upstream API that is made with a tenant's credential,
@@ -37,27 +37,27 @@ var requestMethods = []string{
 }
 
 // request checks the settings.
-func (config *Request) request(defaultMethod string, allowedHosts []string, lookup func(string) (string, error)) (*enroll.Request, error) {
-	if config.URL == "" {
+func (conf *Request) request(defaultMethod string, allowedHosts []string, lookup func(string) (string, error)) (*upstream.Request, error) {
+	if conf.URL == "" {
 		return nil, errors.New("the URL is missing")
 	}
-	r := &enroll.Request{Method: config.Method, Statuses: config.Status, Timeout: time.Duration(config.Timeout)}
+	r := &upstream.Request{Method: conf.Method, Statuses: conf.Status, Timeout: time.Duration(conf.Timeout)}
 	if r.Method == "" {
 		r.Method = defaultMethod
 	}
 	if !slices.Contains(requestMethods, r.Method) {
 		return nil, fmt.Errorf("'%s' is not a method", r.Method)
 	}
-	if config.Timeout < 0 {
+	if conf.Timeout < 0 {
 		return nil, errors.New("timeout cannot be negative")
 	}
-	for _, status := range config.Status {
+	for _, status := range conf.Status {
 		if status < 200 || status > 599 {
 			return nil, fmt.Errorf("%d is not the status code of a final response", status)
 		}
 	}
 	var err error
-	if r.URL, err = scheme.ParseTemplate(config.URL, lookup); err != nil {
+	if r.URL, err = template.Parse(conf.URL, lookup); err != nil {
 		return nil, err
 	}
 	hostByCredential, err := r.URL.CheckURL()

@@ -49,7 +49,7 @@ func (openMemory) SetLogger(*slog.Logger) {}
 func (s *sidecar) startOnSharedStore(t *testing.T, store *storetest.Memory, providers, site string) {
 	t.Helper()
 	sharedStores.Store(t.Name(), store)
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(s.caddyfile(providers, site)), map[string]any{"filename": "Caddyfile"})
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(s.caddyfile(providers, site)), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func (s *sidecar) startOnSharedStore(t *testing.T, store *storetest.Memory, prov
 		Apps                    map[string]json.RawMessage
 	}
 	var app map[string]json.RawMessage
-	if err := json.Unmarshal(config, &object); err != nil {
+	if err := json.Unmarshal(conf, &object); err != nil {
 		t.Fatal(err)
 	}
 	if err := json.Unmarshal(object.Apps["upstream_auth"], &app); err != nil {
@@ -67,7 +67,7 @@ func (s *sidecar) startOnSharedStore(t *testing.T, store *storetest.Memory, prov
 	app["store"], _ = json.Marshal(map[string]string{"type": "shared_test", "name": t.Name()})
 	app["journal"], _ = json.Marshal(s.path("journal"))
 	object.Apps["upstream_auth"], _ = json.Marshal(app)
-	config, err = json.Marshal(map[string]any{"admin": object.Admin, "logging": object.Logging, "storage": object.Storage, "apps": object.Apps})
+	conf, err = json.Marshal(map[string]any{"admin": object.Admin, "logging": object.Logging, "storage": object.Storage, "apps": object.Apps})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func (s *sidecar) startOnSharedStore(t *testing.T, store *storetest.Memory, prov
 			t.Errorf("stopping Caddy: %v", err)
 		}
 	})
-	if err := caddy.Load(config, true); err != nil {
+	if err := caddy.Load(conf, true); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/localstore"
 )
@@ -28,7 +29,7 @@ type LocalStore struct {
 	// both files has the credentials: keep this one elsewhere.
 	KeyFile string `json:"key_file"`
 
-	config localstore.Config
+	conf localstore.Config
 }
 
 // CaddyModule returns the Caddy module information.
@@ -41,21 +42,21 @@ func (*LocalStore) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the configuration. It opens and creates nothing.
 func (s *LocalStore) Provision(caddy.Context) error {
-	resolve := newResolver()
-	s.config = localstore.Config{
-		Path:    resolve.text("path", s.Path),
-		KeyFile: resolve.text("key_file", s.KeyFile),
+	resolve := config.NewResolver()
+	s.conf = localstore.Config{
+		Path:    resolve.Text("path", s.Path),
+		KeyFile: resolve.Text("key_file", s.KeyFile),
 	}
-	if resolve.err != nil {
-		return resolve.err
+	if resolve.Err() != nil {
+		return resolve.Err()
 	}
-	if s.config.Path == "" {
+	if s.conf.Path == "" {
 		return errors.New("path is missing")
 	}
-	if s.config.KeyFile == "" {
+	if s.conf.KeyFile == "" {
 		return errors.New("key_file is missing")
 	}
-	for _, file := range []*string{&s.config.Path, &s.config.KeyFile} {
+	for _, file := range []*string{&s.conf.Path, &s.conf.KeyFile} {
 		absolute, err := filepath.Abs(*file)
 		if err != nil {
 			return fmt.Errorf("resolving a path: %w", err)
@@ -68,15 +69,15 @@ func (s *LocalStore) Provision(caddy.Context) error {
 func (s *LocalStore) readOnly() bool { return false }
 
 func (s *LocalStore) poolKey() string {
-	return "local " + s.config.Path // the file can be opened once
+	return "local " + s.conf.Path // the file can be opened once
 }
 
-func (s *LocalStore) settings() string { return s.config.KeyFile }
+func (s *LocalStore) settings() string { return s.conf.KeyFile }
 
 func (s *LocalStore) exclusive() bool { return true }
 
 func (s *LocalStore) newStore(*slog.Logger) (openStore, credential.CacheOptions, error) {
-	store, err := localstore.New(s.config)
+	store, err := localstore.New(s.conf)
 	if err != nil {
 		return nil, credential.CacheOptions{}, err
 	}

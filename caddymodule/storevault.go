@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/vaultstore"
 )
@@ -67,7 +68,7 @@ type VaultStore struct {
 	// Default: 0, not at all.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
-	config vaultstore.Config
+	conf vaultstore.Config
 }
 
 // VaultAuth is one way to log in to Vault.
@@ -107,53 +108,53 @@ func (*VaultStore) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the configuration. It does not talk to Vault.
 func (s *VaultStore) Provision(caddy.Context) error {
-	resolve := newResolver()
+	resolve := config.NewResolver()
 	auth := cmp.Or(s.Auth, new(VaultAuth))
-	s.config = vaultstore.Config{
-		Address:      resolve.text("address", s.Address),
-		Namespace:    resolve.text("namespace", s.Namespace),
-		Mount:        resolve.text("mount", s.Mount),
+	s.conf = vaultstore.Config{
+		Address:      resolve.Text("address", s.Address),
+		Namespace:    resolve.Text("namespace", s.Namespace),
+		Mount:        resolve.Text("mount", s.Mount),
 		KVVersion:    s.KVVersion,
 		PathTemplate: s.Path,
 		Auth: vaultstore.AuthConfig{
 			Method:       auth.Method,
-			TokenFile:    resolve.text("auth token_file", auth.TokenFile),
-			RoleID:       resolve.text("auth role_id", auth.RoleID),
-			RoleIDFile:   resolve.text("auth role_id_file", auth.RoleIDFile),
-			SecretIDFile: resolve.text("auth secret_id_file", auth.SecretIDFile),
-			Role:         resolve.text("auth role", auth.Role),
-			JWTFile:      resolve.text("auth file", auth.File),
-			Mount:        resolve.text("auth mount", auth.Mount),
+			TokenFile:    resolve.Text("auth token_file", auth.TokenFile),
+			RoleID:       resolve.Text("auth role_id", auth.RoleID),
+			RoleIDFile:   resolve.Text("auth role_id_file", auth.RoleIDFile),
+			SecretIDFile: resolve.Text("auth secret_id_file", auth.SecretIDFile),
+			Role:         resolve.Text("auth role", auth.Role),
+			JWTFile:      resolve.Text("auth file", auth.File),
+			Mount:        resolve.Text("auth mount", auth.Mount),
 		},
 		TLS: vaultstore.TLSConfig{
-			CA:         resolve.text("tls_ca", s.TLSCA),
-			ClientCert: resolve.text("tls_client_cert", s.TLSClientCert),
-			ClientKey:  resolve.text("tls_client_key", s.TLSClientKey),
-			ServerName: resolve.text("tls_server_name", s.TLSServerName),
+			CA:         resolve.Text("tls_ca", s.TLSCA),
+			ClientCert: resolve.Text("tls_client_cert", s.TLSClientCert),
+			ClientKey:  resolve.Text("tls_client_key", s.TLSClientKey),
+			ServerName: resolve.Text("tls_server_name", s.TLSServerName),
 		},
 		Timeout: time.Duration(s.Timeout),
 	}
-	if resolve.err != nil {
-		return resolve.err
+	if resolve.Err() != nil {
+		return resolve.Err()
 	}
-	if s.config.Address == "" {
-		s.config.Address = os.Getenv("VAULT_ADDR")
+	if s.conf.Address == "" {
+		s.conf.Address = os.Getenv("VAULT_ADDR")
 	}
 	if s.CacheTTL < 0 || s.StaleIfError < 0 || s.Timeout < 0 {
 		return errors.New("timeout, cache_ttl and stale_if_error cannot be negative")
 	}
 	// The token_file may appear later, and so may the pod's own token.
 	for name, file := range map[string]string{
-		"role_id_file": s.config.Auth.RoleIDFile, "secret_id_file": s.config.Auth.SecretIDFile, "file": s.config.Auth.JWTFile,
+		"role_id_file": s.conf.Auth.RoleIDFile, "secret_id_file": s.conf.Auth.SecretIDFile, "file": s.conf.Auth.JWTFile,
 	} {
 		if file == "" {
 			continue
 		}
-		if err := checkReadable(file); err != nil {
+		if err := config.CheckReadable(file); err != nil {
 			return fmt.Errorf("auth %s: %s: %w", auth.Method, name, err)
 		}
 	}
-	return s.config.Validate()
+	return s.conf.Validate()
 }
 
 func (s *VaultStore) readOnly() bool { return s.KVVersion == 1 }
@@ -164,9 +165,9 @@ func (s *VaultStore) poolKey() string {
 	key, err := json.Marshal(struct {
 		Config                 vaultstore.Config
 		CacheTTL, StaleIfError caddy.Duration
-	}{s.config, s.CacheTTL, s.StaleIfError})
+	}{s.conf, s.CacheTTL, s.StaleIfError})
 	if err != nil {
-		return fmt.Sprintf("vault %+v", s.config)
+		return fmt.Sprintf("vault %+v", s.conf)
 	}
 	return "vault " + string(key)
 }
@@ -176,7 +177,7 @@ func (s *VaultStore) settings() string { return "" } // all are in poolKey
 func (s *VaultStore) exclusive() bool { return false }
 
 func (s *VaultStore) newStore(logger *slog.Logger) (openStore, credential.CacheOptions, error) {
-	store, err := vaultstore.New(s.config, logger)
+	store, err := vaultstore.New(s.conf, logger)
 	if err != nil {
 		return nil, credential.CacheOptions{}, err
 	}

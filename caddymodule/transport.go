@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
 // transportName is the name of our module among the reverse proxy's transports.
@@ -35,7 +36,7 @@ type Transport struct {
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	base http.RoundTripper
-	wire *wire.Transport
+	wire *proxy.Transport
 }
 
 // CaddyModule returns the Caddy module information.
@@ -60,13 +61,46 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("transport %T is not a http.RoundTripper", module)
 	}
 	t.base = base
-	t.wire = &wire.Transport{Base: base, DialedHost: t.dialedHost}
+	t.wire = &proxy.Transport{Base: base, DialedHost: t.dialedHost}
+	if own, ok := base.(*reverseproxy.HTTPTransport); ok {
+		t.wire.Apart = func(configure func(*tls.Config) *tls.Config) (proxy.ApartTransport, error) {
+			return apart(own, configure)
+		}
+	}
 	return nil
 }
 
+// Cleanup closes connections of single credentials.
+func (t *Transport) Cleanup() error {
+	if t.wire != nil {
+		t.wire.CloseIdleConnections()
+	}
+	return nil
+}
+
+// apart returns a transport like another, with connections of its own.
+func apart(like *reverseproxy.HTTPTransport, configure func(*tls.Config) *tls.Config) (proxy.ApartTransport, error) {
+	if like.Transport.DialTLSContext != nil {
+		return nil, errors.New("a TLS server name with a placeholder, or the PROXY protocol, and a scheme that authenticates connections exclude each other")
+	}
+	own := *like
+	own.Transport = like.Transport.Clone()
+	base := own.Transport.TLSClientConfig
+	if base == nil {
+		base = new(tls.Config)
+	}
+	own.Transport.TLSClientConfig = configure(base.Clone())
+	return &apartTransport{own}, nil
+}
+
+type apartTransport struct{ reverseproxy.HTTPTransport }
+
+// CloseIdleConnections implements [proxy.ApartTransport].
+func (t *apartTransport) CloseIdleConnections() { t.Transport.CloseIdleConnections() }
+
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	exchange, _ := caddyhttp.GetVar(req.Context(), exchangeVar).(*wire.Exchange)
+	exchange, _ := caddyhttp.GetVar(req.Context(), exchangeVar).(*proxy.Exchange)
 	return t.wire.Send(req, exchange)
 }
 
@@ -115,9 +149,9 @@ func (t *Transport) TLSEnabled() bool {
 }
 
 // EnableTLS enables TLS in the transport inside.
-func (t *Transport) EnableTLS(config *reverseproxy.TLSConfig) error {
+func (t *Transport) EnableTLS(conf *reverseproxy.TLSConfig) error {
 	if inner, ok := t.base.(reverseproxy.TLSTransport); ok {
-		return inner.EnableTLS(config)
+		return inner.EnableTLS(conf)
 	}
 	return errors.New("the transport cannot use TLS")
 }
@@ -170,6 +204,7 @@ func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
 
 var (
 	_ caddy.Provisioner                                = (*Transport)(nil)
+	_ caddy.CleanerUpper                               = (*Transport)(nil)
 	_ http.RoundTripper                                = (*Transport)(nil)
 	_ reverseproxy.TLSTransport                        = (*Transport)(nil)
 	_ reverseproxy.H2CTransport                        = (*Transport)(nil)

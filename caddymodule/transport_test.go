@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/wire"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
 // fullTransport does all that the reverse proxy can ask of a transport.
@@ -102,8 +102,8 @@ func TestUpstreamOverTLS(t *testing.T) {
 				"upstream_auth billing "+upstream.URL+" {\n"+c.settings+"\n}")
 			res, body := s.get(t, "/", http.Header{"X-Tenant-Id": {"acme"}, "X-Server": {"example.com"}})
 			if c.refused {
-				if res.StatusCode != 502 || res.Header.Get(wire.HeaderError) != string(wire.CodeHostNotAllowed) {
-					t.Errorf("got %s %q, want host_not_allowed", res.Status, res.Header.Get(wire.HeaderError))
+				if res.StatusCode != 502 || res.Header.Get(proxy.HeaderError) != string(proxy.CodeHostNotAllowed) {
+					t.Errorf("got %s %q, want host_not_allowed", res.Status, res.Header.Get(proxy.HeaderError))
 				}
 				return
 			}

@@ -126,6 +126,27 @@ func TestDeadCredentialIsFetchedAnew(t *testing.T) {
 	f.asked("acme", authserver.Reused, authserver.Rotated)
 }
 
+// A token that has expired, and whose refresh is refused, is fetched anew before the
+// upstream is asked, as after a 401.
+func TestExpiredCredentialBeyondRefreshingIsFetchedBeforeTheUpstreamIsAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	app := w.newApplication()
+	w.start(app.fetching(configuration{}, ""))
+	tokens, err := w.auth.Seed("acme")
+	w.check(err)
+	tokens.Expires = time.Now().Add(-time.Minute)
+	w.store("acme", documentOf("acme", tokens))
+	w.check(w.auth.Revoke("acme"))
+	app.has("acme", sync.OnceValue(app.authorized("acme")))
+	r := request{tenant: "acme", id: "expired", body: randomBytes(kib)}
+	w.check(w.delivered(r, w.must(r)))
+	if attempts := len(w.api.Attempts(r.id)); attempts != 1 {
+		t.Errorf("%d attempts", attempts)
+	}
+	w.asked("acme", authserver.Reused)
+}
+
 // A key, which nobody can refresh, is fetched anew when the upstream rejects it. While
 // the application has no other one, the app gets the upstream's own answer.
 func TestRejectedKeyIsFetchedAnew(t *testing.T) {

@@ -83,7 +83,7 @@ func TestSDKsInABrowser(t *testing.T) {
 	}
 }
 
-// user is a tenant's person who runs an example.
+// user is an end user who runs an example.
 type user struct {
 	*world
 	p       sdk.Package

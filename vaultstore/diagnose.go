@@ -150,7 +150,7 @@ func (s *Store) diagnoseMount(ctx context.Context) credential.Finding {
 	f := credential.Finding{Check: checkMount}
 	err := s.checkMount(ctx, true)
 	if wrong, ok := errors.AsType[*mountError](err); ok {
-		f.Detail, f.Remedy = wrong.problem, wrong.remedy
+		f.Detail, f.Remedy = wrong.detail, wrong.remedy
 		return f
 	}
 	switch state := s.mount.state.Load(); {

@@ -204,7 +204,7 @@ func TestDiagnosisOfOutages(t *testing.T) {
 		return // which forgets everything
 	}
 	v.Restart()
-	if err := v.root.Auth().Token().RevokeTree(currentGrant(store).token); err != nil {
+	if err := v.root.Auth().Token().RevokeTree(currentToken(store).token); err != nil {
 		t.Fatal(err)
 	}
 	age(store)

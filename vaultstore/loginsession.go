@@ -34,8 +34,8 @@ type loginSession struct {
 	wake   chan struct{}   // to run: refused is set
 
 	mu      sync.Mutex
-	current *grant        // nil: none
-	refused *grant        // a grant that a request says was refused, until run has seen to it
+	current *vaultToken   // nil: none
+	refused *vaultToken   // a token that a request says was refused, until run has seen to it
 	err     error         // of the last login, if it failed
 	restEnd time.Time     // when the next login may be, if the last one failed
 	changed chan struct{} // closed when a login ends
@@ -50,7 +50,7 @@ func newLoginSession(life context.Context, auth *AuthConfig, client *api.Client,
 	}
 }
 
-func (s *loginSession) token(ctx context.Context) (*grant, error) {
+func (s *loginSession) token(ctx context.Context) (*vaultToken, error) {
 	for {
 		s.mu.Lock()
 		current, err, changed := s.current, s.restingError(), s.changed
@@ -67,7 +67,7 @@ func (s *loginSession) token(ctx context.Context) (*grant, error) {
 	}
 }
 
-func (s *loginSession) replace(ctx context.Context, refused *grant) (*grant, error) {
+func (s *loginSession) replace(ctx context.Context, refused *vaultToken) (*vaultToken, error) {
 	for {
 		s.mu.Lock()
 		current, err, changed := s.current, s.restingError(), s.changed
@@ -114,36 +114,36 @@ func (s *loginSession) wait(ctx context.Context, changed <-chan struct{}) error 
 	}
 }
 
-// A term is when the current grant is to be renewed or replaced.
-type term struct {
+// leaseTimes says when the current token is to be renewed or replaced.
+type leaseTimes struct {
 	lease
 	due time.Time // when to renew it or, if it cannot be, to log in again
 	end time.Time // when it ends; zero: never
 }
 
-// newTerm begins a lease. It is due after six to seven tenths, at random, so
+// newLeaseTimes begins a lease. It is due after six to seven tenths, at random, so
 // that replicas that started together do not stay together.
-func newTerm(l lease, start time.Time) term {
+func newLeaseTimes(l lease, start time.Time) leaseTimes {
 	if l.duration == 0 {
-		return term{lease: l, due: start.Add(neverDue)}
+		return leaseTimes{lease: l, due: start.Add(neverDue)}
 	}
-	return term{
+	return leaseTimes{
 		lease: l,
 		due:   start.Add(l.duration/10*6 + rand.N(l.duration/10+1)),
 		end:   start.Add(l.duration),
 	}
 }
 
-// rest is how long to wait after so many failures in a row.
-func rest(failures int) time.Duration {
+// backoff is how long to wait after so many failures in a row.
+func backoff(failures int) time.Duration {
 	longest := min(firstRest<<min(failures-1, 10), longestRest)
 	return longest/2 + rand.N(longest/2)
 }
 
 func (s *loginSession) run(ctx context.Context, obtained func(context.Context)) {
 	var (
-		t        term // of the current grant, if there is one
-		failures int  // in a row
+		t        leaseTimes // of the current token, if there is one
+		failures int        // in a row
 		timer    = time.NewTimer(0)
 	)
 	defer timer.Stop()
@@ -158,7 +158,7 @@ func (s *loginSession) run(ctx context.Context, obtained func(context.Context)) 
 		current, refused := s.take(t.end)
 		switch {
 		case current != nil && !refused && start.Before(t.due):
-			// Somebody was told of the new grant meanwhile.
+			// Somebody was told of the new token meanwhile.
 
 		case current != nil && !refused && t.renewable:
 			renewed, err := s.renew(ctx, current)
@@ -167,14 +167,14 @@ func (s *loginSession) run(ctx context.Context, obtained func(context.Context)) 
 				t.renewable, t.due = false, start
 			case err != nil:
 				failures++
-				t.due = time.Now().Add(rest(failures))
+				t.due = time.Now().Add(backoff(failures))
 			default:
 				failures = 0
 				// A shorter lease than asked for: the token nears its greatest age,
 				// and the next step is a login.
 				shortened := renewed.duration < t.duration/4*3
 				renewed.renewable = renewed.renewable && !shortened
-				t = newTerm(renewed, start)
+				t = newLeaseTimes(renewed, start)
 			}
 
 		default:
@@ -184,12 +184,12 @@ func (s *loginSession) run(ctx context.Context, obtained func(context.Context)) 
 			}
 			if err != nil {
 				failures++
-				t.due = time.Now().Add(rest(failures))
+				t.due = time.Now().Add(backoff(failures))
 				s.fail(err, t.due)
 				break
 			}
 			failures = 0
-			t = newTerm(l, start)
+			t = newLeaseTimes(l, start)
 			if refused {
 				// Whatever is left of it: tokens must not pile up in Vault when it
 				// is the policy that refuses.
@@ -201,9 +201,9 @@ func (s *loginSession) run(ctx context.Context, obtained func(context.Context)) 
 	}
 }
 
-// take returns the current grant, nil if it ended, and whether a request says
+// take returns the current token, nil if it ended, and whether a request says
 // that it was refused.
-func (s *loginSession) take(end time.Time) (current *grant, refused bool) {
+func (s *loginSession) take(end time.Time) (current *vaultToken, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !end.IsZero() && !time.Now().Before(end) {
@@ -214,7 +214,7 @@ func (s *loginSession) take(end time.Time) (current *grant, refused bool) {
 	return s.current, refused
 }
 
-// logIn logs in and makes what comes of it the current grant.
+// logIn logs in and makes what comes of it the current token.
 func (s *loginSession) logIn(ctx context.Context) (lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
@@ -223,7 +223,7 @@ func (s *loginSession) logIn(ctx context.Context) (lease, error) {
 		return lease{}, fmt.Errorf("login to Vault by %s failed: %w", s.auth.Method, err)
 	}
 	s.mu.Lock()
-	s.current, s.refused, s.err = &grant{token, time.Now()}, nil, nil
+	s.current, s.refused, s.err = &vaultToken{token, time.Now()}, nil, nil
 	s.tellChanged()
 	s.mu.Unlock()
 
@@ -235,7 +235,7 @@ func (s *loginSession) logIn(ctx context.Context) (lease, error) {
 }
 
 // fail notes a failed login, after which there is none until restEnd. The current
-// grant stays: it may be good for what others ask.
+// token stays: it may be good for what others ask.
 func (s *loginSession) fail(err error, restEnd time.Time) {
 	s.mu.Lock()
 	s.err, s.restEnd, s.refused = err, restEnd, nil
@@ -264,7 +264,7 @@ func (s *loginSession) tellChanged() {
 
 // renew asks for the token's whole lease anew
 // (https://developer.hashicorp.com/vault/api-docs/auth/token#renew-a-token-self).
-func (s *loginSession) renew(ctx context.Context, g *grant) (lease, error) {
+func (s *loginSession) renew(ctx context.Context, g *vaultToken) (lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	a, err := send(ctx, s.client, g.token, request{method: http.MethodPost, path: "auth/token/renew-self", body: struct{}{}})
@@ -289,7 +289,7 @@ func isRefusal(err error) bool {
 }
 
 // revoke ends a token, if Vault lets it.
-func (s *loginSession) revoke(ctx context.Context, g *grant) {
+func (s *loginSession) revoke(ctx context.Context, g *vaultToken) {
 	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 	defer cancel()
 	_, _ = send(ctx, s.client, g.token, request{method: http.MethodPost, path: "auth/token/revoke-self", body: struct{}{}})

@@ -136,9 +136,9 @@ func judgeMount(body []byte, mount string, kvVersion int) (confirmed bool, wrong
 
 // mountError says that the mount is another one than is configured, and what to do
 // about it.
-type mountError struct{ problem, remedy string }
+type mountError struct{ detail, remedy string }
 
-func (e *mountError) Error() string { return e.problem }
+func (e *mountError) Error() string { return e.detail }
 
 // enableCommand is the command that makes a mount.
 func enableCommand(mount string, kvVersion int) string {

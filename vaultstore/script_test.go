@@ -223,7 +223,7 @@ func age(store *Store) {
 	s := store.session.(*loginSession)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.current = &grant{s.current.token, time.Now().Add(-2 * minLoginInterval)}
+	s.current = &vaultToken{s.current.token, time.Now().Add(-2 * minLoginInterval)}
 }
 
 // eventually polls until check returns nil.

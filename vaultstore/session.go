@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// A grant is a token of Vault. Two grants are the same if their pointers are; a
-// renewal keeps the grant.
-type grant struct {
+// A vaultToken is a token of Vault. Two are the same if their pointers are; a
+// renewal keeps the token.
+type vaultToken struct {
 	token    string
 	obtained time.Time
 }
 
 // A session has the token that requests are made with.
 type session interface {
-	// token returns the current grant. It waits for a login that is under way,
-	// until ctx is done, and fails at once while one that failed rests.
-	token(ctx context.Context) (*grant, error)
+	// token returns the current token. It waits for a login that is under way,
+	// until ctx is done, and fails at once while one that failed backs off.
+	token(ctx context.Context) (*vaultToken, error)
 
-	// replace returns a grant in the place of one that Vault refused, after a
+	// replace returns a token in the place of one that Vault refused, after a
 	// login or what else it takes. It returns nil, and no error, when there is
 	// nothing better to be had: the refusal stands.
-	replace(ctx context.Context, refused *grant) (*grant, error)
+	replace(ctx context.Context, refused *vaultToken) (*vaultToken, error)
 
 	// run keeps the session alive until ctx is done, and calls obtained with each
-	// new grant in place.
+	// new token in place.
 	run(ctx context.Context, obtained func(context.Context))
 }
 

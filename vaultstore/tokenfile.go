@@ -19,13 +19,13 @@ type tokenFile struct {
 	log  func() *slog.Logger
 
 	mu      sync.Mutex
-	current *grant // nil: the file was never readable
-	err     error  // why the file cannot be read now
+	current *vaultToken // nil: the file was never readable
+	err     error       // why the file cannot be read now
 	seen    os.FileInfo
 	looked  time.Time
 }
 
-func (f *tokenFile) token(context.Context) (*grant, error) {
+func (f *tokenFile) token(context.Context) (*vaultToken, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.looked) >= statInterval {
@@ -37,7 +37,7 @@ func (f *tokenFile) token(context.Context) (*grant, error) {
 	return f.current, nil
 }
 
-func (f *tokenFile) replace(_ context.Context, refused *grant) (*grant, error) {
+func (f *tokenFile) replace(_ context.Context, refused *vaultToken) (*vaultToken, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.current == refused {
@@ -82,7 +82,7 @@ func (f *tokenFile) look(always bool) {
 	}
 	f.err, f.seen = nil, info
 	if f.current == nil || f.current.token != token {
-		f.current = &grant{token, f.looked}
+		f.current = &vaultToken{token, f.looked}
 	}
 }
 

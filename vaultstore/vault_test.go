@@ -93,8 +93,8 @@ func (v *realVault) byAppRole(name string, settings map[string]any) Config {
 	}}
 }
 
-// currentGrant is the token that the store would use now.
-func currentGrant(store *Store) *grant {
+// currentToken is the token that the store would use now.
+func currentToken(store *Store) *vaultToken {
 	s := store.session.(*loginSession)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,14 +146,14 @@ func testAppRole(t *testing.T, v *realVault) {
 	if _, err := store.Put(t.Context(), key, []byte(`{"n":1}`), 0); err != nil {
 		t.Fatal(err)
 	}
-	first := currentGrant(store)
+	first := currentToken(store)
 	var renewed bool
 	var replaced int
 	for last := first; replaced < 2; {
 		if _, err := store.Get(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
-		now := currentGrant(store)
+		now := currentToken(store)
 		if now != last {
 			replaced++
 			last = now
@@ -365,7 +365,7 @@ func testRevokedToken(t *testing.T, v *realVault) {
 	}
 	revoke := func() {
 		t.Helper()
-		if err := v.root.Auth().Token().RevokeTree(currentGrant(store).token); err != nil {
+		if err := v.root.Auth().Token().RevokeTree(currentToken(store).token); err != nil {
 			t.Fatal(err)
 		}
 		age(store)

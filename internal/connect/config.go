@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -31,11 +31,10 @@ type Config struct {
 	// Provider is its name.
 	Provider string
 
-	// OAuth2 is how its credentials are refreshed, as [scheme.Scheme.OAuth2] returns
-	// it. Its token endpoint, TLS, client, fields and FirstFields are used here, its
+	// OAuth2 is how its credentials are refreshed. Its token endpoint, TLS, client, fields and FirstFields are used here, its
 	// scopes and parameters are not. The client must not come from the credential:
 	// there is none yet.
-	OAuth2 *scheme.OAuth2
+	OAuth2 *oauth2.Renewer
 
 	// Issuer identifies the authorization server: https, or http on a loopback host.
 	// With it the server's metadata are read (OpenID Connect Discovery 1.0 section 4,
@@ -76,7 +75,7 @@ type Config struct {
 	// IDTokenFields are copied from the claims of the id token into the credential;
 	// with them an id token is required. UserinfoFields are copied from the userinfo.
 	// What is not there, or null, is left out: Accept is to say whether it is needed.
-	IDTokenFields, UserinfoFields []scheme.FieldMapping
+	IDTokenFields, UserinfoFields []oauth2.FieldMapping
 
 	// Key returns [KeySize] bytes that all replicas share. It is asked at the first
 	// use, until it returns a key, possibly by several requests at once.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
 func newConfig(t testing.TB) Config {
@@ -22,8 +22,8 @@ func newConfig(t testing.TB) Config {
 }
 
 func TestConfigsThatCannotWork(t *testing.T) {
-	field := func(field, from string) []scheme.FieldMapping {
-		return []scheme.FieldMapping{{Field: field, From: from}}
+	field := func(field, from string) []oauth2.FieldMapping {
+		return []oauth2.FieldMapping{{Field: field, From: from}}
 	}
 	for want, change := range map[string]func(*Config){
 		"provider name":                               func(c *Config) { c.Provider = "CRM" },
@@ -58,7 +58,7 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		"empty key":                  func(c *Config) { c.UserinfoFields = field("", "b") },
 		"unknown modifier":           func(c *Config) { c.UserinfoFields = field("a", "b|@nobody") },
 		`"host" and "host" overlap`: func(c *Config) {
-			c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *scheme.OAuth2) { o.FirstFields = field("host", "b") })
+			c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) { o.FirstFields = field("host", "b") })
 			c.IDTokenFields = field("host", "b")
 		},
 		"_upstream_auth is reserved":     func(c *Config) { c.IDTokenFields = field("_upstream_auth.status", "b") },
@@ -96,8 +96,8 @@ func TestConfigsThatCannotWork(t *testing.T) {
 	}
 }
 
-func withClient(t testing.TB, id, secret string) *scheme.OAuth2 {
-	return newOAuth2(t, "https://as.example/token", func(o *scheme.OAuth2) {
+func withClient(t testing.TB, id, secret string) *oauth2.Renewer {
+	return newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
 		o.ClientID, o.ClientSecret = newTemplate(t, id), newTemplate(t, secret)
 	})
 }
@@ -121,7 +121,7 @@ func TestConfigsThatWork(t *testing.T) {
 		"on one machine":         func(c *Config) { c.Issuer, c.RedirectURIs = "http://[::1]:9000/x", []string{"http://localhost/cb"} },
 		"without an issuer":      func(c *Config) { c.Issuer, c.AuthorizationURL = "", "https://as.example/authorize?x=y" },
 		"the longest link":       func(c *Config) { c.LinkTTL = MaxLinkTTL },
-		"fields":                 func(c *Config) { c.IDTokenFields = []scheme.FieldMapping{{Field: "a-1.b_c", From: "x.#(y).z"}} },
+		"fields":                 func(c *Config) { c.IDTokenFields = []oauth2.FieldMapping{{Field: "a-1.b_c", From: "x.#(y).z"}} },
 		"a directory for a path": func(c *Config) { c.RedirectURIs = []string{"https://h/", "https://h/oauth/"} },
 	} {
 		c := newConfig(t)

@@ -1,4 +1,4 @@
-// Package connect lets a tenant's person connect an account: the authorization
+// Package connect lets an end user connect an account: the authorization
 // code grant of OAuth 2.0 (RFC 6749 section 4.1) with PKCE (RFC 7636, always
 // S256), the issuer check of RFC 9207, the advice of RFC 9700, and discovery by
 // OpenID Connect or RFC 8414. It knows neither stores nor Caddy: what was granted

@@ -5,23 +5,23 @@ import (
 	"fmt"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
 // document makes a credential of what was granted, the mapped fields of the id
 // token and of the userinfo included.
-func (f *Flow) document(ctx context.Context, m *metadata, s *state, g *grant) ([]byte, error) {
+func (f *Flow) document(ctx context.Context, m *metadata, s *state, g *tokenResponse) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, identityDeadline)
 	defer cancel()
 	claims, err := f.identity(ctx, m, s, g)
 	if err != nil {
 		return nil, err
 	}
-	document, err := f.config.OAuth2.First(g.response, g.at)
+	document, err := f.config.OAuth2.NewDocument(g.response, g.at)
 	if err != nil {
 		return nil, fmt.Errorf("%w: token endpoint: %w", ErrServerRefused, err)
 	}
-	document = scheme.Shape(document, claims, f.config.IDTokenFields)
+	document = oauth2.MapFields(document, claims, f.config.IDTokenFields)
 	if len(f.config.UserinfoFields) == 0 {
 		return document, nil
 	}
@@ -29,7 +29,7 @@ func (f *Flow) document(ctx context.Context, m *metadata, s *state, g *grant) ([
 	if err != nil {
 		return nil, err
 	}
-	accessToken, err := f.config.OAuth2.AccessToken(c)
+	accessToken, err := f.config.OAuth2.Token(c)
 	if err != nil {
 		return nil, err
 	}
@@ -37,5 +37,5 @@ func (f *Flow) document(ctx context.Context, m *metadata, s *state, g *grant) ([
 	if err != nil {
 		return nil, err
 	}
-	return scheme.Shape(document, info, f.config.UserinfoFields), nil
+	return oauth2.MapFields(document, info, f.config.UserinfoFields), nil
 }

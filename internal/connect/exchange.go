@@ -10,8 +10,8 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
-// grant is a token endpoint's successful answer.
-type grant struct {
+// tokenResponse is a token endpoint's successful answer.
+type tokenResponse struct {
 	clientID string
 	response []byte    // a JSON object
 	at       time.Time // when the endpoint was asked: lifetimes start no later
@@ -19,8 +19,8 @@ type grant struct {
 
 // exchange spends the code for tokens (RFC 6749 section 4.1.3). Errors:
 // [ErrServerUnavailable], [ErrServerRefused].
-func (f *Flow) exchange(ctx context.Context, s *state, code string) (*grant, error) {
-	p, err := tokenrequest.NewParameters(f.config.OAuth2, f.none)
+func (f *Flow) exchange(ctx context.Context, s *state, code string) (*tokenResponse, error) {
+	p, err := f.config.OAuth2.Parameters(f.none)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (f *Flow) exchange(ctx context.Context, s *state, code string) (*grant, err
 	case !complete || object(granted) == nil:
 		return nil, fmt.Errorf("%w: the token endpoint answered %d with a part of a token response", ErrServerUnavailable, response.Status)
 	}
-	return &grant{clientID: p.ClientID, response: object(granted), at: response.At}, nil
+	return &tokenResponse{clientID: p.ClientID, response: object(granted), at: response.At}, nil
 }
 
 // refuses reports whether an answer is about this request, and not about the server.

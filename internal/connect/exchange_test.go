@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
 // plain goes without an issuer, and so without an id token.
@@ -124,7 +124,7 @@ func TestCodeIsSpentAtAnEndpointWithItsOwnCertificateAuthority(t *testing.T) {
 	f = newFixture(t, func(c *Config) {
 		plain(c)
 		c.Dialer = nil
-		c.OAuth2 = newOAuth2(t, token.URL+"/token", func(o *scheme.OAuth2) {
+		c.OAuth2 = newOAuth2(t, token.URL+"/token", func(o *oauth2.Config) {
 			o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 		})
 	})
@@ -162,7 +162,7 @@ func TestLifetimeStartsWhenTheTokenWasAskedFor(t *testing.T) {
 func TestFieldsOfTheDocument(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		plain(c)
-		c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *scheme.OAuth2) {
+		c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
 			o.Fields.AccessToken = "tokens.access"
 			o.ResponseFields.AccessToken = "authed_user.access_token"
 			o.ResponseFields.RefreshToken = "authed_user.refresh_token"

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
 func wantDocument(t *testing.T, got, want string) {
@@ -375,13 +375,13 @@ func TestKey(t *testing.T) {
 }
 
 func TestClientAuthentication(t *testing.T) {
-	for name, change := range map[string]func(*scheme.OAuth2){
+	for name, change := range map[string]func(*oauth2.Config){
 		"basic": nil,
-		"post":  func(o *scheme.OAuth2) { o.ClientAuth = scheme.ClientAuthPost },
+		"post":  func(o *oauth2.Config) { o.ClientAuth = oauth2.ClientAuthPost },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, func(c *Config) {
-				c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *scheme.OAuth2) {
+				c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
 					o.Params = map[string]string{"for": "refreshes"}
 					o.Scopes = []string{"for-refreshes"}
 					if change != nil {
@@ -398,8 +398,8 @@ func TestClientAuthentication(t *testing.T) {
 	}
 	t.Run("none", func(t *testing.T) {
 		f := newFixture(t, func(c *Config) {
-			c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *scheme.OAuth2) {
-				o.ClientAuth, o.ClientSecret = scheme.ClientAuthNone, nil
+			c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
+				o.ClientAuth, o.ClientSecret = oauth2.ClientAuthNone, nil
 			})
 		})
 		f.wantFailure(f.connect(""), ErrServerRefused) // this server wants a secret

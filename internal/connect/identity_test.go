@@ -15,13 +15,13 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
 // mapped wants fields of the id token and of the userinfo.
 func mapped(c *Config) {
-	c.IDTokenFields = []scheme.FieldMapping{{Field: "org", From: "tid"}, {Field: "person.mail", From: "email"}}
-	c.UserinfoFields = []scheme.FieldMapping{{Field: "person.tenant", From: "tenant.id"}, {Field: "gone", From: "gone"}}
+	c.IDTokenFields = []oauth2.FieldMapping{{Field: "org", From: "tid"}, {Field: "person.mail", From: "email"}}
+	c.UserinfoFields = []oauth2.FieldMapping{{Field: "person.tenant", From: "tenant.id"}, {Field: "gone", From: "gone"}}
 }
 
 func TestMappedFields(t *testing.T) {
@@ -213,7 +213,7 @@ func TestUserinfoWithoutAnIssuer(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		plain(c)
 		c.UserinfoURL = "https://as.example/userinfo?fields=tenant"
-		c.UserinfoFields = []scheme.FieldMapping{{Field: "org", From: "tenant"}}
+		c.UserinfoFields = []oauth2.FieldMapping{{Field: "org", From: "tenant"}}
 	})
 	f.wantConnected(f.connect(""))
 	wantDocument(t, f.accepted[0], `{"access_token":"canary-a1","refresh_token":"canary-r1","token_type":"Bearer","expires_at":"some",
@@ -225,7 +225,7 @@ func TestMappedFieldsThatMakeTheDocumentTooLargeAreLeftOut(t *testing.T) {
 		plain(c)
 		c.UserinfoURL = "https://as.example/userinfo"
 		for _, field := range []string{"a", "b", "c", "d", "e"} {
-			c.UserinfoFields = append(c.UserinfoFields, scheme.FieldMapping{Field: field, From: "@this"})
+			c.UserinfoFields = append(c.UserinfoFields, oauth2.FieldMapping{Field: field, From: "@this"})
 		}
 	})
 	f.server.at("/userinfo", always(200, "application/json", `{"x":"`+long("x", maxAnswer-100)+`"}`))
@@ -237,10 +237,10 @@ func TestMappedFieldsThatMakeTheDocumentTooLargeAreLeftOut(t *testing.T) {
 
 func TestFieldsOfTheFirstTokenResponse(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
-		c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *scheme.OAuth2) {
-			o.FirstFields = []scheme.FieldMapping{{Field: "instance_host", From: "instance_url|@host"}}
+		c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
+			o.FirstFields = []oauth2.FieldMapping{{Field: "instance_host", From: "instance_url|@host"}}
 		})
-		c.IDTokenFields = []scheme.FieldMapping{{Field: "org", From: "tid"}}
+		c.IDTokenFields = []oauth2.FieldMapping{{Field: "org", From: "tid"}}
 	})
 	f.server.tokens["instance_url"] = "https://eu7.example:8443/"
 	f.wantConnected(f.connect(""))

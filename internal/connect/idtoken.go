@@ -13,7 +13,7 @@ import (
 
 // identity returns the claims of the id token that came with g, verified; nil if
 // there is none. The error is an [ErrIDToken].
-func (f *Flow) identity(ctx context.Context, m *metadata, s *state, g *grant) ([]byte, error) {
+func (f *Flow) identity(ctx context.Context, m *metadata, s *state, g *tokenResponse) ([]byte, error) {
 	value := gjson.GetBytes(g.response, "id_token")
 	switch {
 	case m == nil:

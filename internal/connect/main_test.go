@@ -15,7 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -98,22 +99,22 @@ func (f *fixture) acceptDocument(ctx context.Context, of credential.Tenant, docu
 	return nil
 }
 
-func newOAuth2(t testing.TB, tokenURL string, change func(*scheme.OAuth2)) *scheme.OAuth2 {
+func newOAuth2(t testing.TB, tokenURL string, change func(*oauth2.Config)) *oauth2.Renewer {
 	t.Helper()
-	o := &scheme.OAuth2{TokenURL: tokenURL, ClientID: newTemplate(t, "client"), ClientSecret: newTemplate(t, clientSecret)}
+	c := oauth2.Config{TokenURL: tokenURL, ClientID: newTemplate(t, "client"), ClientSecret: newTemplate(t, clientSecret)}
 	if change != nil {
-		change(o)
+		change(&c)
 	}
-	s, err := scheme.New(scheme.Options{OAuth2: o})
+	renewer, err := oauth2.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.OAuth2()
+	return renewer
 }
 
-func newTemplate(t testing.TB, text string) *scheme.Template {
+func newTemplate(t testing.TB, text string) *template.Template {
 	t.Helper()
-	parsed, err := scheme.ParseTemplate(text, nil)
+	parsed, err := template.Parse(text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,6 @@ import (
 	"net/http"
 
 	"golang.org/x/oauth2"
-
-	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // start opens the link of r, gives the browser a cookie, and returns where it goes
@@ -37,7 +35,7 @@ func (f *Flow) start(w http.ResponseWriter, r *http.Request, at *redirect) (addr
 		return "", fmt.Errorf("%w: its metadata name no authorization endpoint", ErrServerUnavailable)
 	}
 	// With the client secret, though it is not needed yet: better no start than no end.
-	p, err := tokenrequest.NewParameters(f.config.OAuth2, f.none)
+	p, err := f.config.OAuth2.Parameters(f.none)
 	if err != nil {
 		return "", err
 	}

@@ -9,9 +9,6 @@ import (
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
-
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 )
 
 // Parameters are what the requests to an endpoint have in common.
@@ -32,23 +29,6 @@ type Parameters struct {
 
 	// Params are further parameters.
 	Params map[string]string
-}
-
-// NewParameters returns those of o's token endpoint for a credential, which the
-// client's id and secret may come from. The error holds no secret.
-func NewParameters(o *scheme.OAuth2, c *credential.Credential) (Parameters, error) {
-	id, secret, err := o.Client(c)
-	if err != nil {
-		return Parameters{}, err
-	}
-	style := oauth2.AuthStyleInHeader
-	if o.ClientAuth == scheme.ClientAuthPost || o.ClientAuth == scheme.ClientAuthNone {
-		style = oauth2.AuthStyleInParams
-	}
-	return Parameters{
-		URL: o.TokenURL, ClientID: id, ClientSecret: secret, AuthStyle: style,
-		Scopes: o.Scopes, Params: o.Params,
-	}, nil
 }
 
 // RefreshRequest makes a request with the refresh token grant (RFC 6749 section 6).

@@ -13,8 +13,6 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -121,35 +119,5 @@ func TestRequestsThatCannotBeMade(t *testing.T) {
 		if req, err := tokenrequest.RefreshRequest(p, "canary-r1"); req != nil || err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: got %v, %v", name, req, err)
 		}
-	}
-}
-
-func TestParametersOfAScheme(t *testing.T) {
-	template := func(text string) *scheme.Template {
-		parsed, err := scheme.ParseTemplate(text, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return parsed
-	}
-	c, err := credential.New(credential.Document{Data: []byte(`{"client":"of acme"}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for auth, style := range map[scheme.ClientAuth]oauth2.AuthStyle{
-		scheme.ClientAuthBasic: oauth2.AuthStyleInHeader, scheme.ClientAuthPost: oauth2.AuthStyleInParams, scheme.ClientAuthNone: oauth2.AuthStyleInParams,
-	} {
-		o := &scheme.OAuth2{TokenURL: "https://as.example", ClientID: template("{credential.client}"), ClientAuth: auth, Scopes: []string{"a"}, Params: map[string]string{"b": "c"}}
-		if auth != scheme.ClientAuthNone {
-			o.ClientSecret = template("secret")
-		}
-		p, err := tokenrequest.NewParameters(o, c)
-		if err != nil || p.URL != o.TokenURL || p.ClientID != "of acme" || (p.ClientSecret == "secret") != (auth != scheme.ClientAuthNone) ||
-			p.AuthStyle != style || len(p.Scopes) != 1 || p.Params["b"] != "c" {
-			t.Errorf("%s: got %+v, %v", auth, p, err)
-		}
-	}
-	if _, err := tokenrequest.NewParameters(&scheme.OAuth2{ClientID: template("{credential.missing}")}, c); err == nil {
-		t.Error("a field that is missing is no error")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
-	"github.com/upstreamauth/caddy-upstream-auth/internal/scheme"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
 // Response is a token endpoint's answer.
@@ -56,9 +56,9 @@ var permanentCodes = map[string]bool{
 // What an error means for the token: a known permanent code refuses it, 429, 503 and
 // whatever else is below 500 left it as it was, and any other status says nothing.
 func (r *Response) TokenResponse() (object []byte, complete bool, err *Error) {
-	object, complete = scheme.ResponseObject(r.Header.Get("Content-Type"), r.Body, r.Truncated)
+	object, complete = responseObject(r.Header.Get("Content-Type"), r.Body, r.Truncated)
 	e := &Error{Status: r.Status, Reason: "no token response"}
-	if !r.Success() || scheme.ResponseError(object) != "" {
+	if !r.Success() || responseError(object) != "" {
 		r.readError(e, object)
 	}
 	switch {
@@ -86,11 +86,11 @@ func (r *Response) TokenResponse() (object []byte, complete bool, err *Error) {
 func (r *Response) readError(e *Error, object []byte) {
 	var description string
 	if reported := r.retrieveError(); reported != nil {
-		e.Code = scheme.ErrorCode(reported.ErrorCode)
+		e.Code = ErrorCode(reported.ErrorCode)
 		description = reported.ErrorDescription
 	}
 	if e.Code == "" { // one that x/oauth2 doesn't read, as for an odd member beside it
-		e.Code = scheme.ResponseError(object)
+		e.Code = responseError(object)
 		description = gjson.GetBytes(object, "error_description").String()
 	}
 	if secrets, known := secretsOf(r.request); known {
@@ -126,4 +126,14 @@ func retryAfter(value string, now time.Time) time.Duration {
 		return max(0, at.Sub(now))
 	}
 	return 0
+}
+
+// ResponseOf makes a response of what a scheme is given of one.
+func ResponseOf(r scheme.Response) *Response {
+	return &Response{Status: r.Status, Header: r.Header, Body: r.Body, Truncated: r.Truncated, At: r.At}
+}
+
+// ForScheme is what a scheme is given of r.
+func (r *Response) ForScheme() scheme.Response {
+	return scheme.Response{Status: r.Status, Header: r.Header, Body: r.Body, Truncated: r.Truncated, At: r.At}
 }

@@ -105,6 +105,20 @@ func (s *stopped) signal(signal syscall.Signal) {
 	if err := s.process.Signal(signal); err != nil {
 		s.t.Fatal(err)
 	}
+	if signal != syscall.SIGSTOP {
+		return
+	}
+	// It may run on for a while on another processor.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Pid))
+		_, state, _ := strings.Cut(string(status), ") ")
+		if err == nil && strings.HasPrefix(state, "T") {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the process is not stopped: %s, %v", status, err)
+		}
+	}
 }
 
 // send lets the process send its request.

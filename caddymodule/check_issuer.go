@@ -1,0 +1,87 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
+)
+
+const checkIssuer = "issuer"
+
+// registeredMethods are the names of the ways of client authentication in metadata
+// (RFC 7591 section 2).
+var registeredMethods = map[oauth2.ClientAuth]string{
+	oauth2.ClientAuthBasic: "client_secret_basic",
+	oauth2.ClientAuthPost:  "client_secret_post",
+	oauth2.ClientAuthNone:  "none",
+}
+
+// checkOfIssuer compares the configuration with what the issuer says of itself.
+func (conf *Provider) checkOfIssuer(p *upstream.Provider) check {
+	return check{checkIssuer, func(ctx context.Context) []credential.Finding {
+		ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+		defer cancel()
+		o := p.OAuth2()
+		resolve := config.NewResolver()
+		issuer := resolve.Text("issuer", conf.oauth2().Issuer)
+		told, err := connect.Discover(ctx, issuer, o.TLS)
+		if err != nil {
+			return []credential.Finding{{
+				Check:  checkIssuer,
+				Detail: fmt.Sprintf("the metadata of provider %s's issuer %s cannot be had: %v", p.Name, issuer, err),
+				Remedy: "Check that issuer is exactly the one that the authorization server names itself, and that it can be reached from here.",
+			}}
+		}
+		var findings []credential.Finding
+		for _, endpoint := range []struct{ name, configured, told string }{
+			{"token_url", o.TokenURL, told.Token},
+			{"authorization_url", resolve.Text("authorization_url", conf.oauth2().AuthorizationURL), told.Authorization},
+			{"userinfo_url", resolve.Text("userinfo_url", conf.oauth2().UserinfoURL), told.Userinfo},
+			{"revocation_url", resolve.Text("revocation_url", conf.oauth2().RevocationURL), told.Revocation},
+		} {
+			if endpoint.configured == "" || endpoint.told == "" || sameEndpoint(endpoint.configured, endpoint.told) {
+				continue
+			}
+			findings = append(findings, credential.Finding{
+				Check:  checkIssuer,
+				Detail: fmt.Sprintf("%s of provider %s is %s, and its issuer's metadata say %s", endpoint.name, p.Name, withoutQuery(endpoint.configured), withoutQuery(endpoint.told)),
+				Remedy: fmt.Sprintf("Check %s: the issuer's is to be expected to work.", endpoint.name),
+			})
+		}
+		if method := registeredMethods[o.ClientAuth]; !slices.Contains(told.ClientAuthMethods, method) {
+			findings = append(findings, credential.Finding{
+				Check: checkIssuer,
+				Detail: fmt.Sprintf("client_auth of provider %s is %s, and its issuer's metadata name %s",
+					p.Name, method, strings.Join(told.ClientAuthMethods, ", ")),
+				Remedy: "Set client_auth to one that the token endpoint takes.",
+			})
+		}
+		if len(findings) == 0 {
+			findings = append(findings, credential.Finding{Check: checkIssuer, OK: true, Detail: "the settings of provider " + p.Name + " agree with its issuer's metadata"})
+		}
+		return findings
+	}}
+}
+
+// sameEndpoint compares two addresses without their queries, which are configuration.
+func sameEndpoint(a, b string) bool {
+	return strings.TrimSuffix(withoutQuery(a), "/") == strings.TrimSuffix(withoutQuery(b), "/")
+}
+
+// withoutQuery returns an address as it is told: the host in lower case, and no more than
+// its path.
+func withoutQuery(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "an address that cannot be read"
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host) + u.EscapedPath()
+}

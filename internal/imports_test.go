@@ -1,0 +1,81 @@
+// Package internal_test holds the packages to their places: imports point down.
+package internal_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/upstreamauth/caddy-upstream-auth/"
+
+// layers are the packages of the product, the lowest first. One imports those of the
+// layers below its own, and none beside it.
+var layers = [][]string{
+	{"credential", "internal/renew/journal"},
+	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore"},
+	{"internal/tokenrequest"},
+	{"internal/oauth2", "internal/renew"},
+	{"internal/upstream"},
+	{"internal/proxy", "internal/lifecycle", "internal/connect"},
+	{"caddymodule/config"},
+	{"caddymodule/schemes"},
+	{"caddymodule"},
+	{"cmd/caddy", "cmd/demo"},
+}
+
+// testPackages are not part of the product.
+var testPackages = []string{
+	"internal", "internal/renew/journal/journaltest", "internal/renew/modelcheck", "internal/renew/mutants", "internal/renew/simulation",
+	"vaultstore/vaulttest",
+}
+
+func layerOf(name string) int {
+	return slices.IndexFunc(layers, func(layer []string) bool { return slices.Contains(layer, name) })
+}
+
+func TestImportsPointDown(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"...")
+	list.Dir = ".."
+	output, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for packages := json.NewDecoder(bytes.NewReader(output)); ; seen++ {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		layer := layerOf(name)
+		if slices.Contains(testPackages, name) {
+			continue
+		}
+		if layer < 0 {
+			t.Errorf("%s has no place in layers", name)
+		}
+		for _, path := range p.Imports {
+			imported, ours := strings.CutPrefix(path, module)
+			if ours && layerOf(imported) >= layer {
+				t.Errorf("%s imports %s, which is not below it", name, imported)
+			}
+			if strings.HasPrefix(path, "github.com/caddyserver/caddy") && !strings.HasPrefix(name, "caddymodule") && name != "cmd/caddy" && name != "cmd/demo" {
+				t.Errorf("%s imports Caddy", name)
+			}
+		}
+	}
+	if seen < len(layers) {
+		t.Errorf("only %d packages were looked at", seen)
+	}
+}

@@ -1,0 +1,35 @@
+package oauth2
+
+import (
+	"errors"
+	"fmt"
+)
+
+// CheckMappings reports whether mappings from other objects than the token
+// response, as an id token, are well formed, and whether each writes to a place of
+// its own, apart from those of the tokens and of FirstFields.
+func (o *Config) CheckMappings(lists ...[]FieldMapping) error {
+	paths := o.Fields.paths()
+	for _, m := range o.FirstFields {
+		paths = append(paths, m.Field)
+	}
+	for _, list := range lists {
+		for _, m := range list {
+			err := checkSource(m.From)
+			if m.From == "" {
+				err = errors.New("path to take it from is missing")
+			}
+			if err != nil {
+				return fmt.Errorf("field %q: %w", m.Field, err)
+			}
+			paths = append(paths, m.Field)
+		}
+	}
+	return checkPlaces(paths)
+}
+
+// MapFields returns document with what mappings take from object, a JSON object. What
+// is not there, or null, or makes the document too large or too deep, is left out.
+func MapFields(document, object []byte, mappings []FieldMapping) []byte {
+	return mapFields(document, object, mappings)
+}

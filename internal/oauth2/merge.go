@@ -1,0 +1,227 @@
+package oauth2
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
+)
+
+// ErrResponse says that a token endpoint's answer has no access token in it that
+// could be used.
+var ErrResponse = errors.New("token response is not usable")
+
+// responseError is an [ErrResponse] that says why.
+type responseError struct{ reason string }
+
+func (e *responseError) Error() string { return e.reason }
+
+// Is makes it an [ErrResponse].
+func (e *responseError) Is(target error) bool { return target == ErrResponse }
+
+const (
+	// maxAccessToken leaves room for "Bearer " and the like in a header's value.
+	maxAccessToken = template.MaxLength - 1<<10
+
+	// maxLifetime is the longest lifetime of an access token that is believed.
+	maxLifetime = 10 * 365 * 24 * time.Hour
+)
+
+// Merge returns document, a stored JSON object, with the tokens of a token endpoint's
+// answer, and with RefreshFields. Everything else in document stays byte for byte.
+//
+// The access token, the type and the scope are taken over if given, the refresh
+// token if there is a new one (RFC 6749 section 6: without one the old one goes
+// on). The time of expiry is when the request was sent and the lifetime that the answer
+// tells, in whole seconds of UTC. A lifetime that is missing or makes no sense removes the
+// old time, which spoke of the old token.
+//
+// The error is a [*scheme.RefusedError] if the endpoint says no, and an [ErrResponse] if
+// the answer has no usable access token (a string of visible ASCII, RFC 6749 appendix
+// A.12). There may be a document even so: one with the new refresh token, which must not
+// be lost with the rest.
+func (r *Renewer) Merge(document []byte, response scheme.Response) ([]byte, error) {
+	object, _, wrong := tokenrequest.ResponseOf(response).TokenResponse()
+	if object == nil {
+		return nil, refused(wrong)
+	}
+	if wrong == nil {
+		merged, err := r.mergeTokens(document, object, response.At)
+		if err != nil {
+			return merged, err
+		}
+		return mapFields(merged, object, r.RefreshFields), nil
+	}
+	if r.readTokens(object, response.At).refreshToken == "" {
+		return nil, refused(wrong)
+	}
+	merged, err := r.mergeTokens(document, object, response.At)
+	return merged, errors.Join(refused(wrong), err)
+}
+
+func refused(e *tokenrequest.Error) error {
+	return &scheme.RefusedError{Code: e.Code, Permanent: e.Permanent, Unspent: e.Unspent, RetryAfter: e.RetryAfter}
+}
+
+// mergeTokens is Merge without RefreshFields.
+func (r *Renewer) mergeTokens(document, response []byte, now time.Time) ([]byte, error) {
+	if !gjson.ParseBytes(response).IsObject() || !json.Valid(response) {
+		return nil, &responseError{"it is no JSON object"}
+	}
+	tokens := r.readTokens(response, now)
+
+	merged, err := tokens.mergeRefreshToken(r, document)
+	if err != nil {
+		return nil, err
+	}
+	rescued := merged
+	if tokens.refreshToken == "" {
+		rescued = nil
+	}
+	if tokens.wrong != "" {
+		return rescued, &responseError{tokens.wrong}
+	}
+	merged, err = set(merged, r.Fields.AccessToken, tokens.accessToken)
+	if err != nil {
+		return rescued, err
+	}
+	merged = setOptional(merged, r.Fields.TokenType, tokens.tokenType)
+	merged = setOptional(merged, r.Fields.Scope, tokens.scope)
+	if tokens.expiresAt != "" {
+		return setOptional(merged, r.Fields.ExpiresAt, tokens.expiresAt), nil
+	}
+	return remove(merged, r.Fields.ExpiresAt), nil
+}
+
+// tokens are a token endpoint's answer, each field as a JSON string, or "" if it
+// was not given.
+type tokens struct {
+	accessToken  string
+	wrong        string // with the access token
+	refreshToken string
+	tokenType    string
+	scope        string
+	expiresAt    string
+}
+
+func (r *Renewer) readTokens(response []byte, now time.Time) tokens {
+	at := func(path string) gjson.Result { return gjson.GetBytes(response, path) }
+	text := func(path string) string {
+		if value := at(path); value.Type == gjson.String && value.Str != "" {
+			return quote(value.Str)
+		}
+		return ""
+	}
+	t := tokens{
+		refreshToken: text(r.ResponseFields.RefreshToken),
+		tokenType:    text(r.ResponseFields.TokenType),
+		scope:        text(r.ResponseFields.Scope),
+	}
+	access := at(r.ResponseFields.AccessToken)
+	if access.Type == gjson.Null { // missing, too
+		t.wrong = "without " + r.ResponseFields.AccessToken + " in it"
+	} else if wrong := accessTokenError(access.Type, access.Str); wrong != "" {
+		t.wrong = r.ResponseFields.AccessToken + " " + wrong
+	} else {
+		t.accessToken = quote(access.Str)
+	}
+	if lifetime, ok := readLifetime(at(r.ResponseFields.ExpiresIn)); ok {
+		t.expiresAt = quote(now.UTC().Add(lifetime).Format(time.RFC3339))
+	}
+	return t
+}
+
+// accessTokenError returns what is wrong with an access token, "" if nothing is.
+func accessTokenError(is gjson.Type, token string) string {
+	switch {
+	case is != gjson.String:
+		return "is missing or not a string"
+	case !isVisible(token):
+		return "is empty or not visible ASCII"
+	case len(token) > maxAccessToken:
+		return fmt.Sprintf("is longer than %d bytes", maxAccessToken)
+	}
+	return ""
+}
+
+// readLifetime takes what token endpoints send for a number of seconds: integers,
+// fractions, and either as a string.
+func readLifetime(value gjson.Result) (time.Duration, bool) {
+	text := value.Raw
+	switch value.Type {
+	case gjson.Number:
+	case gjson.String:
+		text = value.Str
+	default:
+		return 0, false
+	}
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || !(seconds >= 1 && seconds <= maxLifetime.Seconds()) {
+		return 0, false
+	}
+	return time.Duration(seconds) * time.Second, true
+}
+
+// mergeRefreshToken puts the new refresh token in its place, if there is one.
+func (t tokens) mergeRefreshToken(r *Renewer, document []byte) ([]byte, error) {
+	if t.refreshToken == "" {
+		return document, nil
+	}
+	return set(document, r.Fields.RefreshToken, t.refreshToken)
+}
+
+// quote returns s as a JSON string.
+func quote(s string) string {
+	return string(gjson.AppendJSONString(nil, s))
+}
+
+// set returns document with the JSON value raw at path.
+func set(document []byte, path, raw string) ([]byte, error) {
+	changed, err := sjson.SetRawBytes(document, path, []byte(raw))
+	switch {
+	case err != nil, !json.Valid(changed):
+		return nil, fmt.Errorf("document has no place for field %q", path)
+	case len(changed) > credential.MaxSize:
+		return nil, fmt.Errorf("document with field %q is larger than %d bytes", path, credential.MaxSize)
+	}
+	return changed, nil
+}
+
+// setOptional is set for what is worth less than the tokens: it is left out where
+// there is no place for it.
+func setOptional(document []byte, path, raw string) []byte {
+	if raw == "" {
+		return document
+	}
+	changed, err := set(document, path, raw)
+	if err != nil {
+		return document
+	}
+	return changed
+}
+
+// remove returns document without the value at path, each of them where a key is
+// there more than once, within reason.
+func remove(document []byte, path string) []byte {
+	for range 8 {
+		if !gjson.GetBytes(document, path).Exists() {
+			break
+		}
+		changed, err := sjson.DeleteBytes(document, path)
+		if err != nil || len(changed) >= len(document) || !json.Valid(changed) {
+			break
+		}
+		document = changed
+	}
+	return document
+}

@@ -1,0 +1,138 @@
+package oauth2
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/tidwall/gjson"
+	xoauth2 "golang.org/x/oauth2"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
+)
+
+// Renewer refreshes credentials at a token endpoint. It is never changed once made.
+type Renewer struct{ Config }
+
+// Names implements [scheme.Scheme]: it is others that put the token into requests.
+func (r *Renewer) Names() scheme.Names { return scheme.Names{} }
+
+// Bind implements [scheme.Scheme].
+func (r *Renewer) Bind(*credential.Credential) (scheme.Authenticator, error) { return nothing{}, nil }
+
+// SetsHeaderAlone says that requests' URLs stay as they are.
+func (r *Renewer) SetsHeaderAlone() {}
+
+// nothing is the authenticator of a scheme that leaves requests as they are.
+type nothing struct{}
+
+func (nothing) Authenticate(*http.Request, scheme.Body) error { return nil }
+
+// Token returns the access token of c, which can be sent in a header. The error is a [credential.FieldError].
+func (r *Renewer) Token(c *credential.Credential) (string, error) {
+	return template.Field(c, r.Fields.AccessToken, template.Header)
+}
+
+// Spends returns the refresh token of c. The error is a [credential.FieldError].
+func (r *Renewer) Spends(c *credential.Credential) (string, error) {
+	return template.Field(c, r.Fields.RefreshToken, template.NotEmpty)
+}
+
+// ExpiresAt returns when the access token of c expires; false if c does not say, or not
+// as in RFC 3339.
+func (r *Renewer) ExpiresAt(c *credential.Credential) (time.Time, bool) {
+	at, ok, _ := r.expiresAt(c)
+	return at, ok
+}
+
+// expiresAt is ExpiresAt with a [credential.FieldError] if c says it in another way.
+func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
+	value := c.Get(r.Fields.ExpiresAt)
+	if value.Type == gjson.Null { // missing, too
+		return time.Time{}, false, nil
+	}
+	at, err := time.Parse(time.RFC3339, value.Str)
+	if err != nil {
+		return time.Time{}, false, &credential.FieldError{Path: r.Fields.ExpiresAt, Reason: "is not a time as in RFC 3339"}
+	}
+	return at, true, nil
+}
+
+// OAuth2 returns r.
+func (r *Renewer) OAuth2() *Renewer { return r }
+
+// Renewal says how the tokens are spent, see [scheme.RenewalOf].
+func (r *Renewer) Renewal() scheme.Renewal { return r.Config.Renewal }
+
+// Request makes a request with the refresh token grant. The error holds no secret.
+func (r *Renewer) Request(_ context.Context, c *credential.Credential) (*http.Request, *tls.Config, error) {
+	token, err := r.Spends(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := r.Parameters(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	req, err := tokenrequest.RefreshRequest(p, token)
+	return req, r.TLS, err
+}
+
+// Parameters returns those of the token endpoint for a credential, which the client's id
+// and secret may come from. The error holds no secret.
+func (r *Renewer) Parameters(c *credential.Credential) (tokenrequest.Parameters, error) {
+	id, secret, err := r.client(c)
+	if err != nil {
+		return tokenrequest.Parameters{}, err
+	}
+	style := xoauth2.AuthStyleInHeader
+	if r.ClientAuth == ClientAuthPost || r.ClientAuth == ClientAuthNone {
+		style = xoauth2.AuthStyleInParams
+	}
+	return tokenrequest.Parameters{
+		URL: r.TokenURL, ClientID: id, ClientSecret: secret, AuthStyle: style,
+		Scopes: r.Scopes, Params: r.Params,
+	}, nil
+}
+
+// Schema implements [scheme.Describer]: the access token is required, and the refresh
+// token a string or null if it is there. Both are writeOnly.
+func (r *Renewer) Schema() json.RawMessage {
+	b := new(template.SchemaBuilder)
+	b.Token(r.Fields.AccessToken, true)
+	b.Token(r.Fields.RefreshToken, false)
+	return b.Schema()
+}
+
+// CheckNew reports whether the fields of c, a new credential, are as a token endpoint
+// would give them: the access token is one (RFC 6749 appendix A.12), the others are
+// strings where they are, and the time of expiry is one. A stored credential may be worse
+// and still be used. The error is a [credential.FieldError].
+func (r *Renewer) CheckNew(c *credential.Credential) error {
+	for _, t := range r.clientTemplates() {
+		if _, err := t.Execute(c); err != nil {
+			return err
+		}
+	}
+	token, err := r.Token(c)
+	if err != nil {
+		return err
+	}
+	if wrong := accessTokenError(c.Get(r.Fields.AccessToken).Type, token); wrong != "" {
+		return &credential.FieldError{Path: r.Fields.AccessToken, Reason: wrong}
+	}
+	for _, path := range []string{r.Fields.RefreshToken, r.Fields.TokenType, r.Fields.Scope} {
+		if value := c.Get(path); value.Exists() && value.Type != gjson.String && value.Type != gjson.Null {
+			return &credential.FieldError{Path: path, Reason: "is not a string"}
+		}
+	}
+	_, _, err = r.expiresAt(c)
+	return err
+}
+
+var _ scheme.Renewer = (*Renewer)(nil)

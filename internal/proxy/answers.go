@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
+)
+
+// hostNotAllowed makes up the answer to a request that would have carried a
+// credential to a host that may not see it.
+func hostNotAllowed(req *http.Request) *http.Response {
+	return madeUp(req, http.StatusBadGateway, CodeHostNotAllowed)
+}
+
+// notAuthenticated makes up the answer to a request that a scheme could not
+// authenticate. An error of the client's body is what a transport would have returned.
+func (x *Exchange) notAuthenticated(req *http.Request, err error) (*http.Response, error) {
+	switch {
+	case errors.Is(err, scheme.ErrBodyTooLarge):
+		return madeUp(req, http.StatusRequestEntityTooLarge, CodeBodyTooLarge), nil
+	case x.bodyErr != nil:
+		return nil, x.bodyErr
+	}
+	if x.Logger != nil {
+		x.Logger.Warn("a request could not be authenticated", "provider", x.Provider.Name)
+	}
+	return madeUp(req, http.StatusBadGateway, CodeCredentialInvalid), nil
+}
+
+// madeUp is an answer and not an error, since a reverse proxy counts errors against the
+// health of its upstream.
+func madeUp(req *http.Request, status int, code Code) *http.Response {
+	return &http.Response{
+		StatusCode: status,
+		Status:     fmt.Sprintf("%d %s", status, http.StatusText(status)),
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     http.Header{HeaderError: {string(code)}},
+		Body:       http.NoBody,
+		Request:    req,
+	}
+}
+
+// speaksForUs reports whether an answer, after [removeOurs], was made up, or has been given
+// up: there is nothing to learn from it, or to be done about it.
+func speaksForUs(header http.Header) bool {
+	return len(header[HeaderError]) > 0 || len(header[HeaderReplay]) > 0
+}
+
+// removeOurs takes out of what an upstream sent the headers in which only the proxy
+// speaks, in every spelling, and reports whether there were any.
+func removeOurs(header http.Header) bool {
+	found := false
+	for name := range header {
+		if isOurs(name) {
+			delete(header, name)
+			found = true
+		}
+	}
+	return found
+}
+
+func isOurs(name string) bool {
+	if len(name) != len(HeaderError) && len(name) != len(HeaderReplay) {
+		return false // As good as always.
+	}
+	name = strings.ReplaceAll(name, "_", "-")
+	return strings.EqualFold(name, HeaderError) || strings.EqualFold(name, HeaderReplay)
+}
+
+// guardTrailers keeps res's trailers free of our headers if it announces them.
+func guardTrailers(res *http.Response) {
+	if removeOurs(res.Trailer) {
+		res.Body = &guardedBody{ReadCloser: res.Body, res: res}
+	}
+}
+
+// guardedBody is the body of an answer whose upstream sends our headers as
+// trailers, which the transport sets in the Read that ends it.
+type guardedBody struct {
+	io.ReadCloser
+	res *http.Response
+}
+
+func (b *guardedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		removeOurs(b.res.Trailer)
+	}
+	return n, err
+}

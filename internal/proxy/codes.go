@@ -1,0 +1,38 @@
+package proxy
+
+// Response headers in which the proxy speaks for itself. They are removed from
+// what an upstream sends.
+const (
+	// HeaderError carries a [Code]: why a request could not be authenticated.
+	HeaderError = "Upstream-Auth-Error"
+
+	// HeaderReplay says why a request was not sent again after a refresh:
+	// "skipped; reason=" and one of body-too-large, recording-failed,
+	// body-not-recorded.
+	HeaderReplay = "Upstream-Auth-Replay"
+)
+
+// Code is what [HeaderError] says.
+type Code string
+
+// The codes, with the status they come with.
+const (
+	CodeTenantMissing           Code = "tenant_missing"           // 400
+	CodeTenantInvalid           Code = "tenant_invalid"           // 400
+	CodeTenantUnknown           Code = "tenant_unknown"           // 403: no credential, or not allowed
+	CodeCredentialInvalid       Code = "credential_invalid"       // 502
+	CodeHostNotAllowed          Code = "host_not_allowed"         // 502
+	CodeBodyTooLarge            Code = "body_too_large"           // 413: it is to be signed, and is longer than replay_max_body
+	CodeStoreUnavailable        Code = "store_unavailable"        // 503, with Retry-After
+	CodeRefreshFailed           Code = "refresh_failed"           // the upstream's own answer
+	CodeReauthorizationRequired Code = "reauthorization_required" // the upstream's own answer
+)
+
+// skipReason is why a body cannot be sent again.
+type skipReason string
+
+const (
+	skipTooLarge    skipReason = "body-too-large"    // longer than Limits.MaxBody
+	skipFailed      skipReason = "recording-failed"  // the file in Limits.Dir could not be written
+	skipNotRecorded skipReason = "body-not-recorded" // a CONNECT or Upgrade, or the answer to it was passed on already
+)

@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Settings are what all exchanges of a handler have in common.
+type Settings struct {
+	Provider    *upstream.Provider
+	Credentials *upstream.Credentials
+
+	// Private are the header fields, by their canonical names, that tell us who the
+	// tenant is. They are deleted from the requests given to [Transport.Send]: the
+	// upstream has no business with our customer's names, nor have the proxy's logs.
+	Private []string
+
+	// RefreshOn says to which answers the credential is refreshed; nil: to 401. An
+	// answer whose challenge is insufficient_scope never counts.
+	RefreshOn func(status int, header http.Header) bool
+
+	// Limits bounds the recording of the body.
+	Limits Limits
+
+	// Retries says that the proxy may send the request again even after it was
+	// given an answer (lb_retry_match on a response). The recording then goes on
+	// until [Exchange.Close]; without it, it ends with the first answer that is
+	// passed on.
+	Retries bool
+
+	// Logger takes what operators should know; nil: nobody does.
+	Logger *slog.Logger
+
+	// lastAllowed is where the last request went. As a rule the next one goes there, too.
+	lastAllowed atomic.Pointer[destination]
+}
+
+// Exchange is one client's request on its way through the proxy: all that
+// [Transport] needs to authenticate it, resolved beforehand, so that nothing of
+// ours can fail there. It is made by the handler, given to [Transport.Send] with the
+// requests that are made for it, one after the other, and closed by the handler.
+type Exchange struct {
+	*Settings // Not changed by anybody.
+
+	Tenant credential.Tenant
+
+	// Opened is what the request is sent with. A refresh replaces it.
+	upstream.Opened
+
+	closed  bool
+	begun   bool
+	body    *recording  // nil: there is no body
+	bodyErr error       // why a scheme could not read it: the client's
+	trailer http.Header // as the client announced it
+	filled  http.Header // the map that the client's body fills when it ends
+
+	challenged  bool // schemes were asked whether they can answer a challenge
+	replayed    bool // the one replay after a renewal is used
+	unconfirmed bool // Credential is fresh, and the upstream has not said yet what it thinks of it
+}
+
+// String keeps an exchange out of logs.
+func (x *Exchange) String() string { return "[exchange]" }
+
+// GoString keeps an exchange out of logs.
+func (x *Exchange) GoString() string { return x.String() }
+
+// Close ends the exchange, and the recording of the body, and frees it. It is called when
+// the proxy is done with the request. A transport that still reads the body, for an attempt long
+// given up, is told that the body is closed; Close does not wait for it.
+func (x *Exchange) Close() {
+	x.closed = true
+	if x.body != nil {
+		x.body.close()
+	}
+}
+
+// begin takes the body from the first request made for x. That of a later one is
+// the same, by then read in part.
+func (x *Exchange) begin(req *http.Request) {
+	if x.begun {
+		return
+	}
+	x.begun, x.unconfirmed = true, x.Fresh
+	none := req.Body == nil || req.Body == http.NoBody
+	if len(req.Trailer) > 0 || !none && req.ContentLength <= 0 {
+		x.trailer = req.Trailer.Clone() // Others come with a body that has a length, and are not sent.
+	}
+	if none {
+		return
+	}
+	logger := x.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	x.filled = req.Trailer
+	x.body = newRecording(req.Body, &x.filled, req.ContentLength, isMessage(req), x.Limits, logger)
+}
+
+// isMessage reports whether the body of req is a message with an end, and not the
+// client's side of a tunnel.
+func isMessage(req *http.Request) bool {
+	return req.Method != http.MethodConnect && !httpguts.HeaderValuesContainsToken(req.Header["Connection"], "Upgrade")
+}
+
+var errElsewhere = errors.New("a scheme sends the request to another host")
+
+// request returns what is sent in one attempt at req: a copy, authenticated, with
+// the body from the start. It shares nothing with req that is changed here, or that
+// a transport may read when RoundTrip has returned. The error is a scheme's.
+func (x *Exchange) request(req *http.Request) (*http.Request, error) {
+	out, names := new(http.Request), x.Provider.Names()
+	*out = *req
+	out.Header = withoutHeaders(req.Header, names.Header)
+	query := withoutParameters(req.URL.RawQuery, names.Query)
+	if x.Provider.ChangesURL() || query != req.URL.RawQuery {
+		out.URL = new(url.URL)
+		*out.URL = *req.URL
+		out.URL.RawQuery = query
+	}
+	out.Trailer = x.trailer.Clone()
+	x.cleanTrailer(out.Trailer)
+	out.Body, out.GetBody = nil, nil
+	for _, a := range x.Authenticators {
+		if err := a.Authenticate(out, (*signedBody)(x)); err != nil {
+			return nil, err
+		}
+	}
+	if out.Host != req.Host || out.URL.Host != req.URL.Host || out.URL.Scheme != req.URL.Scheme {
+		return nil, errElsewhere // the host was looked at before
+	}
+	if x.body == nil {
+		return out, nil
+	}
+
+	var clean func(http.Header) // The client need not have announced what it sends.
+	if out.Trailer != nil {
+		own := x.ownTrailer(out.Trailer)
+		clean = func(trailer http.Header) {
+			x.cleanTrailer(trailer)
+			maps.Copy(trailer, own)
+		}
+	}
+	out.Body = x.body.restart(out.Trailer, clean)
+	if x.body.isWhole() {
+		out.GetBody = func() (io.ReadCloser, error) {
+			if !x.body.isWhole() {
+				return nil, errGone
+			}
+			return x.body.open(out.Trailer, clean), nil
+		}
+	}
+	return out, nil
+}
+
+// ownTrailer returns what schemes set in trailer, which the client's body fills anew when
+// it ends.
+func (x *Exchange) ownTrailer(trailer http.Header) (own http.Header) {
+	names := x.Provider.Names().Header
+	for key, values := range trailer {
+		if equalsAny(key, names) {
+			if own == nil {
+				own = make(http.Header)
+			}
+			own[key] = values
+		}
+	}
+	return own
+}
+
+// cleanTrailer deletes from trailer what is not sent on in a header.
+func (x *Exchange) cleanTrailer(trailer http.Header) {
+	names := x.Provider.Names().Header
+	for key := range trailer {
+		if equalsAny(key, names) {
+			delete(trailer, key)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"bytes"
+	"io"
+	"testing"
+)
+
+// withoutPoison lets a benchmark see what production sees.
+func withoutPoison(b *testing.B) {
+	hook := testHookChunk
+	testHookChunk = nil
+	b.Cleanup(func() { testHookChunk = hook })
+}
+
+func BenchmarkBody1MiB(b *testing.B) {
+	withoutPoison(b)
+	body := randomBytes(1 << 20)
+	buf := make([]byte, 32<<10)
+	drain := func(b *testing.B, r io.Reader) {
+		for {
+			if _, err := r.Read(buf); err == io.EOF {
+				return
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("plain", func(b *testing.B) {
+		b.SetBytes(int64(len(body)))
+		b.ReportAllocs()
+		for b.Loop() {
+			drain(b, bytes.NewReader(body))
+		}
+	})
+	for name, limits := range map[string]Limits{
+		"file":        {MaxBody: 10 << 20, Memory: 64 << 10, Dir: b.TempDir()},
+		"memory":      {MaxBody: 10 << 20},
+		"passthrough": {MaxBody: 1},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				r := record(bytes.NewReader(body), int64(len(body)), limits)
+				drain(b, r.restart(nil, nil))
+				r.close()
+			}
+		})
+	}
+}
+
+func BenchmarkBody1KiB(b *testing.B) {
+	withoutPoison(b)
+	body, buf := randomBytes(1<<10), make([]byte, 32<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		r := record(bytes.NewReader(body), int64(len(body)), Limits{MaxBody: 10 << 20})
+		c := r.restart(nil, nil)
+		for {
+			if _, err := c.Read(buf); err == io.EOF {
+				break
+			}
+		}
+		r.close()
+	}
+}

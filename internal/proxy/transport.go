@@ -1,0 +1,122 @@
+// Package proxy is the last step of a request before it leaves: it authenticates
+// what is sent, and when the upstream refuses the credential, has it refreshed and
+// sends the request once more.
+package proxy
+
+import (
+	"crypto/tls"
+	"net/http"
+)
+
+// Transport authenticates the requests that are made for an [Exchange].
+//
+// Its errors are those of Base, and the cancellation of the request's context: a
+// reverse proxy counts errors against the health of its upstream and may try
+// another. What must be refused is answered.
+//
+// The requests given to it are not changed, but for [Settings.Private] and for what Base
+// does to the URL, and their bodies not closed: those belong to the server that took
+// them. A response names the request as it was given, not as it was sent.
+type Transport struct {
+	// Base sends the requests.
+	Base http.RoundTripper
+
+	// DialedHost returns the host that a request goes to: the TLS server name if
+	// there is one, else the name or address that is dialled; with an optional
+	// port, without which only entries of [Exchange.Hosts] without one match. If
+	// nil, it is the host of the URL.
+	DialedHost func(*http.Request) string
+
+	// Apart returns a transport with connections of its own, that are made with a TLS
+	// configuration made of Base's. Nil: Base cannot do that.
+	Apart func(configure func(*tls.Config) *tls.Config) (ApartTransport, error)
+
+	apart apart
+}
+
+// Send sends req with the credential of x. If the upstream refuses it, a scheme that can
+// answer the challenge has it sent once more; else, or after that, the credential is
+// refreshed and req is sent once more, each once for all requests of the exchange; the
+// last answer is returned whatever it is. If the credential cannot be refreshed, or the
+// request not be sent again, the answer so far is returned as it came, with [HeaderError]
+// or [HeaderReplay] added.
+//
+// A request without an exchange (an active health check), or for one that is closed,
+// passes through untouched.
+func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error) {
+	if x == nil || x.closed {
+		return t.Base.RoundTrip(req)
+	}
+	if !t.allowed(req, x.Settings) {
+		return hostNotAllowed(req), nil
+	}
+	for _, name := range x.Private {
+		delete(req.Header, name)
+	}
+	x.begin(req)
+	res, err := t.attempt(req, x)
+	if err == nil && x.answersChallenge(res) {
+		res, err = t.replay(req, bufferResponse(res), x)
+	}
+	if err == nil {
+		x.reportOutcome(res)
+	}
+	if err == nil && !x.replayed && x.refused(res) {
+		res, err = t.refresh(req, res, x)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if x.body != nil && !x.Retries {
+		x.body.stop()
+	}
+	res.Request = req // Not the one with the secret.
+	return res, nil
+}
+
+// attempt sends req once.
+func (t *Transport) attempt(req *http.Request, x *Exchange) (*http.Response, error) {
+	out, err := x.request(req)
+	if err != nil {
+		return x.notAuthenticated(req, err)
+	}
+	base, err := t.transportFor(x)
+	if err != nil {
+		return x.notAuthenticated(req, err)
+	}
+	res, err := base.RoundTrip(out)
+	if err != nil {
+		return nil, err
+	}
+	removeOurs(res.Header)
+	guardTrailers(res)
+	return res, nil
+}
+
+// allowed reports whether both the host that req goes to and the one that it names
+// are in hosts. A name without a port is taken to be at the port that is dialled.
+func (t *Transport) allowed(req *http.Request, s *Settings) bool {
+	hosts := s.Provider.Hosts
+	if hosts == nil {
+		return true
+	}
+	dialed, named := req.URL.Host, req.Host
+	if t.DialedHost != nil {
+		dialed = t.DialedHost(req)
+	}
+	if named == "" {
+		named = req.URL.Host
+	}
+	last := s.lastAllowed.Load()
+	if last != nil && last.dialed == dialed && last.named == named {
+		return true
+	}
+	if !hosts.AllowsBoth(dialed, named) {
+		return false
+	}
+	s.lastAllowed.Store(&destination{dialed: dialed, named: named})
+	return true
+}
+
+// destination is where a request goes.
+type destination struct{ dialed, named string }

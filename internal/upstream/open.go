@@ -1,0 +1,99 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+)
+
+// Coordinator is what of [renew.Coordinator] requests need.
+type Coordinator interface {
+	// Refresh returns a credential other than the rejected one, or says why there
+	// is none: [renew.ErrReauthorizationRequired], [renew.ErrUnchanged] or
+	// anything else for "not now". It goes on when ctx ends, without the caller.
+	Refresh(ctx context.Context, p *renew.Provider, tenant credential.Tenant, rejected *credential.Credential) (*credential.Credential, error)
+
+	// Ahead renews a credential in the background that is about to expire.
+	Ahead(p *renew.Provider, tenant credential.Tenant, cred *credential.Credential)
+
+	// Rejected and Accepted report what the upstream said to a refreshed credential.
+	Rejected(p *renew.Provider, tenant credential.Tenant, cred *credential.Credential)
+	Accepted(p *renew.Provider, tenant credential.Tenant, cred *credential.Credential)
+}
+
+// Credentials finds tenants' credentials for requests, and others for those that an
+// upstream rejects.
+type Credentials struct {
+	Cache *credential.Cache
+	Coordinator
+
+	// Fetch asks the application for the credential of a tenant that has none, or whose
+	// credential is beyond refreshing. It is called for providers with a Fetch alone.
+	Fetch func(ctx context.Context, p *Provider, tenant credential.Tenant, rejected *credential.Credential) (*credential.Credential, error)
+}
+
+// Opened is a tenant's credential, ready for a request.
+type Opened struct {
+	*Ready
+	Credential *credential.Credential
+
+	// Fresh says that it was renewed just now, so that its rejection is one of a fresh
+	// token.
+	Fresh bool
+}
+
+// Open finds the credential of a tenant and makes it ready. One that has expired is
+// renewed first, by the same way as one that an upstream rejects, if that can be done in
+// time; without a fresh one the upstream has the last word on the old one.
+//
+// Errors: [credential.ErrNotFound], [credential.ErrInvalid], [credential.ErrUnavailable],
+// that of ctx.
+func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
+	cred, err := c.Cache.Get(ctx, p.Key(tenant))
+	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {
+		cred, err = c.Fetch(ctx, p, tenant, nil)
+	}
+	if err != nil {
+		return Opened{}, err
+	}
+	ready, err := p.Ready(cred)
+	if ready.expires {
+		switch now := time.Now(); {
+		case !now.Before(ready.expiresAt):
+			if fresh, renewErr := c.renew(ctx, p, tenant, cred); renewErr == nil {
+				ready, err = p.Ready(fresh)
+				return Opened{ready, fresh, true}, err
+			}
+		case !now.Before(ready.aheadFrom):
+			c.Ahead(p.Provider, tenant, cred)
+		}
+	}
+	return Opened{ready, cred, false}, err
+}
+
+// Renew returns another credential than the one that an upstream rejected, ready for a
+// request. Errors are those of [renew.Coordinator.Refresh], and [credential.ErrInvalid].
+func (c *Credentials) Renew(ctx context.Context, p *Provider, tenant credential.Tenant, rejected *credential.Credential) (Opened, error) {
+	fresh, err := c.renew(ctx, p, tenant, rejected)
+	if err != nil {
+		return Opened{}, err
+	}
+	ready, err := p.Ready(fresh)
+	return Opened{ready, fresh, true}, err
+}
+
+// renew asks the application for a credential that is beyond refreshing.
+func (c *Credentials) renew(ctx context.Context, p *Provider, tenant credential.Tenant, rejected *credential.Credential) (*credential.Credential, error) {
+	cred, err := c.Refresh(ctx, p.Provider, tenant, rejected)
+	if p.Fetch == nil || !errors.Is(err, renew.ErrReauthorizationRequired) && !errors.Is(err, renew.ErrUnchanged) {
+		return cred, err
+	}
+	fetched, fetchErr := c.Fetch(ctx, p, tenant, rejected)
+	if fetchErr != nil {
+		return nil, err
+	}
+	return fetched, nil
+}

@@ -1,0 +1,70 @@
+package scheme
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// Renewer is a Scheme whose credentials one request to a server renews: OAuth 2.0
+// grants, a login. The coordinator decides when, and that what is spent is spent once.
+//
+// A provider has at most one. If no other scheme beside it says who makes a request, and
+// its own Names are empty, its token is sent as Authorization: Bearer (RFC 6750 section
+// 2.1).
+type Renewer interface {
+	Scheme
+
+	// Token tells one credential from the next: the access token, as a rule. The error is
+	// a [credential.FieldError].
+	Token(*credential.Credential) (string, error)
+
+	// ExpiresAt is when the token expires; false: unknown.
+	ExpiresAt(*credential.Credential) (time.Time, bool)
+
+	// Spends returns the token that Request uses up; "": none, so that it can be repeated,
+	// and needs no claim. The error, a [credential.FieldError], says that the credential
+	// cannot be renewed: somebody has to authorize anew.
+	Spends(*credential.Credential) (string, error)
+
+	// Request makes the request that renews a credential, and says how its server is
+	// trusted; nil: as the system does. The request has a GetBody if it has a body.
+	Request(context.Context, *credential.Credential) (*http.Request, *tls.Config, error)
+
+	// Merge returns document, a stored JSON object, with what an answer brings. Everything
+	// else in it stays. The error is a [*RefusedError] if the server did not renew, else it
+	// says that the answer is of no use to requests; there may be a document even so, with
+	// a new token to be spent next, which must not be lost with the rest.
+	Merge(document []byte, r Response) ([]byte, error)
+}
+
+// Response is a server's answer to [Renewer.Request].
+type Response struct {
+	Status    int
+	Header    http.Header
+	Body      []byte    // decompressed
+	Truncated bool      // there was more, or should have been
+	At        time.Time // when the request was sent: lifetimes in the answer start no later
+}
+
+// RefusedError says that a server did not renew a credential. Without Permanent and
+// Unspent nobody knows what became of the token; of both, Permanent counts.
+type RefusedError struct {
+	Code       string        // RFC 6749 section 5.2
+	Permanent  bool          // somebody has to authorize anew
+	Unspent    bool          // the token is as it was
+	Retry      bool          // once more, now (use_dpop_nonce)
+	RetryAfter time.Duration // how long the server asks to be left alone
+}
+
+// Error implements error. It quotes nothing but the code.
+func (e *RefusedError) Error() string {
+	if e.Code == "" {
+		return "refused"
+	}
+	return fmt.Sprintf("refused with %s", e.Code)
+}
