@@ -93,7 +93,7 @@ var mutants = []mutant{
 	{"await.go", "a slow store puts takeover off", `gap := began.Sub(w.last)`, `gap := now.Sub(w.last)`},
 	{"await.go", "a store that fails now and then puts takeover off", `case failed == 1 && gap < ownersChance`, `case false && failed == 1`},
 	{"await.go", "takeover goes by this process's clock", `if age, _, ok := claim.age(newest.readAt); ok {`, `if age, _, ok := claim.age(newest.readAt); false && ok {`},
-	{"await.go", "the grace counts from the last claim", `total+ownerSent < p.RotationGrace`, `min(age, total)+ownerSent < o.RotationGrace`},
+	{"await.go", "the grace counts from the last claim", `total+ownerSent < p.RotationGrace`, `min(age, total)+ownerSent < p.RotationGrace`},
 	{"await.go", "the grace begins before the owner has sent the token", `age > ownerSent`, `age > 0`},
 	{"await.go", "the grace ends when the token is about to be sent", `total+ownerSent < p.RotationGrace`, `total < p.RotationGrace`},
 
