@@ -338,3 +338,25 @@ func TestTenantsWithoutAnAnswerDelayOthersLittleAtTheStart(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// Whoever waits for one that tries goes on as soon as that has an answer.
+func TestGoodCredentialGoesOnWhenTheOneThatTriesHasAnAnswer(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		f.answers(func(form url.Values) *tokenrequest.Response {
+			if strings.HasPrefix(form.Get("refresh_token"), "canary-bad") {
+				return status(500, "")
+			}
+			time.Sleep(300 * time.Millisecond)
+			return status(200, granted)
+		})
+		p := f.start(nil)
+		f.crowd(p, "bad", 3).storm(time.Millisecond)
+		time.Sleep(2 * time.Second) // the breaker is open, and one may try
+		good := f.crowd(p, "good", 5)
+		start := time.Now()
+		good.storm(time.Minute)
+		if took := time.Since(start); took > 700*time.Millisecond {
+			t.Errorf("all were served after %v", took)
+		}
+	})
+}

@@ -101,7 +101,6 @@ var mutants = []mutant{
 	{"limits.go", "a store's slowest read and write are not reckoned with", `return max(storeTimeout+writeTimeout+time.Second, min(takeover/5, 15*time.Second))`, `return 0`},
 	{"commit.go", "new tokens are dropped for a document without any", `case !r.hasToken(held.Credential):`, `case false:`},
 	{"claim.go", "a token that nobody claims is listened for as long as others", `takeover = survivedTakeover // to send`, `_ = survivedTakeover // to send`},
-	{"spend.go", "who cannot connect stays among those who have not failed", `s.noAnswer = wrong.NoResponse })`, `_ = s })`},
 	{"limits.go", "a token is sent as late as its answer is listened for", `sendWithin = 10 * time.Second`, `sendWithin = 10 * time.Minute`},
 	{"limits.go", "another's configuration is ignored", `err == nil && after > 0 {`, `false && err == nil {`},
 	{"limits.go", "a token that survived is waited for as long", `if after > 0 && claim.Survived == yes {`, `if false {`},
