@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
@@ -30,18 +31,19 @@ func (r *renewal) spend(base version, how spendOptions) result {
 		return failure(r.pauseShortly(base.Credential, Event{Kind: NoAnswer, Err: errBreaker}, wait))
 	}
 	var connection tokenrequest.Conn
-	sent := false
-	defer func() {
-		if sent {
-			return
-		}
+	giveBack := sync.OnceFunc(func() {
 		permit.cancel()
 		if connection != nil {
 			connection.Close()
 		}
+	})
+	sent := false
+	defer func() {
+		if !sent { // a defect may have ended this
+			giveBack()
+		}
 	}()
 	if connection, err = r.options.Endpoints.Dial(r.closed, request.URL.String(), config); err != nil {
-		connection = nil
 		wrong := tokenError(err)
 		permit.report(wrong)
 		r.withState(func(s *state) { s.noAnswer = wrong.NoResponse })
@@ -59,7 +61,7 @@ func (r *renewal) spend(base version, how spendOptions) result {
 		err = errConcurrentUpdate
 	}
 	if err != nil {
-		connection.Close()
+		giveBack() // now: who waits for the probe must not wait for the store
 		r.abandon(claim, err)
 		return failure(err)
 	}
