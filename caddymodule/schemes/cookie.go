@@ -52,14 +52,8 @@ func (k *Cookie) prepare(lookup func(string) (string, error)) (err error) {
 	if !httpguts.ValidHeaderFieldName(k.Name) { // a token, too
 		return fmt.Errorf("%q is not the name of a cookie", k.Name)
 	}
-	k.value, err = config.ParseSecret(k.Value, lookup)
-	if err == nil {
-		err = k.value.CheckLiterals(k.rule())
-	}
-	if err != nil {
-		return fmt.Errorf("cookie %s: %w", k.Name, err)
-	}
-	return nil
+	k.value, err = parseMapped("cookie", k.Name, k.Value, k.rule(), lookup)
+	return err
 }
 
 // rule is that of RFC 6265, section 4.1.1: a whole value may be in quotes.

@@ -2,7 +2,6 @@ package schemes
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -45,14 +44,8 @@ func (h *Header) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 func (h *Header) Provision(caddy.Context) error { return h.prepare(config.NewResolver().Lookup) }
 
 func (h *Header) prepare(lookup func(string) (string, error)) (err error) {
-	h.value, err = config.ParseSecret(h.Value, lookup)
-	if err == nil {
-		err = h.value.CheckLiterals(template.HeaderText)
-	}
-	if err != nil {
-		return fmt.Errorf("header %s: %w", h.Name, err)
-	}
-	return nil
+	h.value, err = parseMapped("header", h.Name, h.Value, template.HeaderText, lookup)
+	return err
 }
 
 // Names implements [scheme.Scheme].

@@ -49,14 +49,8 @@ func (q *Query) prepare(lookup func(string) (string, error)) (err error) {
 	if wrong := template.Text(q.Name); wrong != "" {
 		return fmt.Errorf("name of query parameter %q %s", q.Name, wrong)
 	}
-	q.value, err = config.ParseSecret(q.Value, lookup)
-	if err == nil {
-		err = q.value.CheckLiterals(template.Text)
-	}
-	if err != nil {
-		return fmt.Errorf("query %s: %w", q.Name, err)
-	}
-	return nil
+	q.value, err = parseMapped("query", q.Name, q.Value, template.Text, lookup)
+	return err
 }
 
 // Names implements [scheme.Scheme].

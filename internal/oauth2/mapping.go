@@ -27,9 +27,3 @@ func (o *Config) CheckMappings(lists ...[]FieldMapping) error {
 	}
 	return checkPlaces(paths)
 }
-
-// MapFields returns document with what mappings take from object, a JSON object. What
-// is not there, or null, or makes the document too large or too deep, is left out.
-func MapFields(document, object []byte, mappings []FieldMapping) []byte {
-	return mapFields(document, object, mappings)
-}

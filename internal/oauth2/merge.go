@@ -60,7 +60,7 @@ func (r *Renewer) Merge(document []byte, response scheme.Response) ([]byte, erro
 		if err != nil {
 			return merged, err
 		}
-		return mapFields(merged, object, r.RefreshFields), nil
+		return MapFields(merged, object, r.RefreshFields), nil
 	}
 	if r.readTokens(object, response.At).refreshToken == "" {
 		return nil, refused(wrong)

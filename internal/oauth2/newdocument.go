@@ -34,14 +34,14 @@ func (r *Renewer) NewDocument(response []byte, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mapFields(document, response, r.FirstFields), nil
+	return MapFields(document, response, r.FirstFields), nil
 }
 
-// mapFields returns document with what mappings take from response. What is not there,
+// MapFields returns document with what mappings take from response, a JSON object. What is not there,
 // or null, leaves the field as it was, and so does what would make the document one
 // that cannot be read: the tokens are worth more. A number that a store would change
 // becomes a string, in which a template finds the same.
-func mapFields(document, response []byte, mappings []FieldMapping) []byte {
+func MapFields(document, response []byte, mappings []FieldMapping) []byte {
 	for _, m := range mappings {
 		value := gjson.GetBytes(response, m.From)
 		if value.Type == gjson.Null {

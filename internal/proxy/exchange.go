@@ -47,7 +47,7 @@ type Settings struct {
 
 // Exchange is one client's request on its way through the proxy: all that
 // [Transport] needs to authenticate it, resolved beforehand, so that nothing of
-// ours can fail there. It is made by the handler, given to [Transport.Send] with the
+// ours can fail there but for schemes that sign. It is made by the handler, given to [Transport.Send] with the
 // requests that are made for it, one after the other, and closed by the handler.
 type Exchange struct {
 	*Settings // Not changed by anybody.

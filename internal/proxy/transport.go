@@ -23,7 +23,7 @@ type Transport struct {
 
 	// DialedHost returns the host that a request goes to: the TLS server name if
 	// there is one, else the name or address that is dialled; with an optional
-	// port, without which only entries of [Exchange.Hosts] without one match. If
+	// port, without which only entries of the provider's hosts without one match. If
 	// nil, it is the host of the URL.
 	DialedHost func(*http.Request) string
 

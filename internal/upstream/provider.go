@@ -209,6 +209,3 @@ func (p *Provider) Check(cred *credential.Credential) error {
 	}
 	return err
 }
-
-// allows reports whether the credential may be sent to a host, with its port.
-func (p *Provider) allows(host string) bool { return p.Hosts.Allows(host) }

@@ -51,7 +51,7 @@ func (r *Request) Send(ctx context.Context, p *Provider, cred *credential.Creden
 	if err != nil {
 		return 0, err
 	}
-	if !p.allows(hostPort(u)) {
+	if !p.Hosts.Allows(hostPort(u)) {
 		return 0, errHost
 	}
 	timeout := r.Timeout
