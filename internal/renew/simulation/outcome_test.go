@@ -130,12 +130,6 @@ const lateness = cacheTTL + 10*time.Second
 // ownersChance is how long the store has to be in reach before a claim is taken over.
 const ownersChance = 15 * time.Second
 
-// judge judges the outcome of a run.
-func (w *world) judge() {
-	w.judgeServed()
-	w.judgeSettled()
-}
-
 // allowance is how long after the faults a process may serve a tenant at the
 // latest: when its rest is over, and if the document was claimed then, after
 // takeover. With takeover never it may have to see, by its cache, what another process
@@ -155,6 +149,7 @@ func (w *world) allowance(slot int, t *tenant) time.Duration {
 	return allowed
 }
 
+// judgeServed judges who is served, while all processes still run.
 func (w *world) judgeServed() {
 	for _, t := range w.tenants {
 		if w.ledger.stuck(t.name) {
@@ -173,7 +168,7 @@ func (w *world) judgeServed() {
 	}
 }
 
-// judgeSettled judges what is left of it.
+// judgeSettled judges what is left when no process runs any more.
 func (w *world) judgeSettled() {
 	for _, t := range w.tenants {
 		w.ledger.judgeLosses(t.name)

@@ -174,8 +174,9 @@ func (w *world) run() {
 	time.Sleep(w.profile.lasts)
 	w.calmDown()
 	w.settleDown()
+	w.judgeServed() // before the first leaves: who remains may adopt its journal, and so change the outcome
 	w.finish()
-	w.judge()
+	w.judgeSettled()
 }
 
 // chaos starts what goes wrong by itself.
