@@ -109,7 +109,7 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 
 		// store vault
 		"vault with an argument":         {inApp("store vault x"), "wrong argument count or unexpected line ending after 'x', at Caddyfile:3"},
-		"vault without auth":             {inVault("mount secret"), "store vault needs auth: token_file, approle, kubernetes or jwt, at Caddyfile:5"},
+		"vault without auth":             {inVault("mount secret"), "store vault: auth is missing: one of token_file, approle, kubernetes and jwt, at Caddyfile:5"},
 		"vault's unknown subdirective":   {inVault("token abc"), "unrecognized subdirective 'token' of store vault, at Caddyfile:4"},
 		"vault over plain HTTP":          {inVault("address http://vault.internal:8200"), "address: must be https, unless the host is a loopback address, at Caddyfile:4"},
 		"vault's address no URL":         {inVault("address vault:8200"), "address: not an absolute URL, at Caddyfile:4"},
@@ -124,7 +124,7 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"tls_ca that is not there":       {inVault("tls_ca testdata/files/absent.pem"), "tls_ca: open testdata/files/absent.pem: no such file or directory, at Caddyfile:4"},
 		"client certificate without key": {inVault("auth token_file /t\ntls_client_cert testdata/files/ca.pem"), "tls_client_cert and tls_client_key go together, at Caddyfile:6"},
 		"auth without a method":          {inVault("auth"), "wrong argument count or unexpected line ending after 'auth', at Caddyfile:4"},
-		"auth unknown":                   {inVault("auth userpass"), "auth 'userpass' is none of token_file, approle, kubernetes, jwt, at Caddyfile:4"},
+		"auth unknown":                   {inVault("auth userpass"), "auth 'userpass' is none of token_file, approle, kubernetes and jwt, at Caddyfile:4"},
 		"auth twice":                     {inVault("auth token_file /a\nauth token_file /b"), "auth is given twice, at Caddyfile:5"},
 		"token_file without a path":      {inVault("auth token_file"), "wrong argument count or unexpected line ending after 'token_file', at Caddyfile:4"},
 		"approle with an argument":       {inVault("auth approle x"), "wrong argument count or unexpected line ending after 'x', at Caddyfile:4"},
@@ -139,7 +139,7 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		// store local
 		"local without a path":         {inApp("store local"), "wrong argument count or unexpected line ending after 'local', at Caddyfile:3"},
 		"local with two paths":         {inApp("store local a b"), "wrong argument count or unexpected line ending after 'b', at Caddyfile:3"},
-		"local without a key":          {inApp("store local a"), "store local needs key_file, at Caddyfile:3"},
+		"local without a key":          {inApp("store local a"), "store local: key_file is missing, at Caddyfile:3"},
 		"local's unknown subdirective": {inApp("store local a {\nkey x\n}"), "unrecognized subdirective 'key' of store local, at Caddyfile:4"},
 
 		// providers

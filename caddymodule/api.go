@@ -136,7 +136,7 @@ func (a *API) bearerConfig(resolve *config.Resolver) (*bearer.Config, error) {
 	}
 	conf := &bearer.Config{
 		SecretFile:  resolve.Text("secret_file", a.Token.SecretFile),
-		KeySetURL:   resolve.Text("jwks_url", a.Token.KeySetURL),
+		KeySetURL:   resolve.URL("jwks_url", a.Token.KeySetURL),
 		KeySetFile:  resolve.Text("jwks_file", a.Token.KeySetFile),
 		Algorithms:  a.Token.Algorithms,
 		Issuer:      resolve.Text("issuer", a.Issuer),

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -74,7 +74,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("upstream_auth: store: %w", err)
 	}
-	store, ok := module.(storeModule)
+	store, ok := module.(stores.Store)
 	if !ok {
 		return fmt.Errorf("upstream_auth: store: %T is not a store", module)
 	}
@@ -85,7 +85,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
-		if err := conf.checkStore(store.readOnly()); err != nil {
+		if err := conf.checkStore(store.ReadOnly()); err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
 		a.providers[name] = p
@@ -95,7 +95,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("upstream_auth: journal: %w", err)
 	}
-	a.readOnly = store.readOnly()
+	a.readOnly = store.ReadOnly()
 	a.backend, err = acquireBackend(store, journalDir, logger)
 	if err != nil {
 		return fmt.Errorf("upstream_auth: store: %w", err)
@@ -187,36 +187,6 @@ func (conf *Provider) checkStore(readOnly bool) error {
 
 func needsCheckAndSet(what string) error {
 	return fmt.Errorf("%s needs a store with check-and-set, which kv_version 1 does not have", what)
-}
-
-// storeModule is what the modules in the namespace upstream_auth.stores are.
-type storeModule interface {
-	caddy.Module
-
-	// readOnly reports whether the store takes no writes.
-	readOnly() bool
-
-	// settings are what of the store's configuration cannot change while it is
-	// shared.
-	settings() string
-
-	// poolKey names the store between configurations: two with the same key
-	// share one.
-	poolKey() string
-
-	// exclusive reports whether no other process can have the store open.
-	exclusive() bool
-
-	// newStore builds the store and dials, opens and creates nothing.
-	newStore(logger *slog.Logger) (openStore, credential.CacheOptions, error)
-}
-
-// openStore is a store with a life of its own.
-type openStore interface {
-	credential.Store
-	Open() error
-	Close() error
-	SetLogger(logger *slog.Logger)
 }
 
 var (

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
@@ -29,7 +30,7 @@ var backends = caddy.NewUsagePool()
 // backend is a store with all that is remembered of it.
 type backend struct {
 	key         string
-	store       openStore
+	store       stores.Opener
 	cache       *credential.Cache
 	coordinator *renew.Coordinator
 	lifecycle   *lifecycle.Service
@@ -43,25 +44,25 @@ type backend struct {
 
 // acquireBackend returns the backend for store, a new one if no configuration
 // uses it yet with that journal directory. Each call is paired with one of release.
-func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) (*backend, error) {
-	key := module.poolKey()
-	if !module.exclusive() {
+func acquireBackend(module stores.Store, journalDir string, logger *slog.Logger) (*backend, error) {
+	key := module.Key()
+	if !module.Exclusive() {
 		key += " journal " + journalDir
 	}
 	value, _, err := backends.LoadOrNew(key, func() (caddy.Destructor, error) {
-		store, options, err := module.newStore(logger)
+		store, options, err := module.New(logger)
 		if err != nil {
 			return nil, err
 		}
 		b := &backend{
-			key: key, store: store, settings: module.settings(),
+			key: key, store: store, settings: module.Settings(),
 			cache: credential.NewCache(store, options), log: newRefreshLog(logger),
 		}
 		coordination := renew.Options{
-			Name: processName(), Provider: b.provider, Exclusive: module.exclusive(),
+			Name: processName(), Provider: b.provider, Exclusive: module.Exclusive(),
 			Observe: observers{b.log.observe}.observe, ObserveJournal: b.log.observeJournal,
 		}
-		if !module.exclusive() {
+		if !module.Exclusive() {
 			b.journals = journalDir
 			coordination.Journals = func(key []byte) (journal.Directory, error) { return journal.NewDisk(journalDir, key) }
 		}
@@ -73,7 +74,7 @@ func acquireBackend(module storeModule, journalDir string, logger *slog.Logger) 
 		return nil, err
 	}
 	b := value.(*backend)
-	if b.settings != module.settings() {
+	if b.settings != module.Settings() {
 		b.release()
 		return nil, errSettings
 	}
@@ -117,7 +118,9 @@ func (b *backend) remove(a *App) {
 }
 
 func (b *backend) setLogger(logger *slog.Logger) {
-	b.store.SetLogger(logger)
+	if store, ok := b.store.(stores.LoggerSetter); ok {
+		store.SetLogger(logger)
+	}
 	b.log.logger.Store(logger)
 }
 

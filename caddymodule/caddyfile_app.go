@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
@@ -39,35 +40,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // UnmarshalCaddyfile sets up the app from the global option. Syntax:
 //
 //	upstream_auth {
-//	    store vault {
-//	        address         <url>
-//	        namespace       <namespace>
-//	        mount           <path>
-//	        kv_version      1|2
-//	        path            <template with {provider} and {tenant}>
-//	        auth token_file <file>
-//	        auth approle {
-//	            role_id        <id>
-//	            role_id_file   <file>
-//	            secret_id_file <file>
-//	            mount          <path>
-//	        }
-//	        auth kubernetes|jwt {
-//	            role  <role>
-//	            file  <file>
-//	            mount <path>
-//	        }
-//	        tls_ca          <file>
-//	        tls_client_cert <file>
-//	        tls_client_key  <file>
-//	        tls_server_name <name>
-//	        timeout         <duration>
-//	        cache_ttl       <duration>
-//	        stale_if_error  <duration>
-//	    }
-//	    store local <file> {
-//	        key_file <file>
-//	    }
+//	    store vault { … }        # see [stores.Vault]
+//	    store local <file> { … } # see [stores.Local]
 //	    journal <directory>
 //	    provider <name> {
 //	        schema        <file>|<JSON>
@@ -167,11 +141,8 @@ func (a *App) checkStore(d *caddyfile.Dispenser) error {
 
 // storeReadOnly reports whether the store, as configured, takes no writes.
 func (a *App) storeReadOnly() (bool, error) {
-	var store struct {
-		KVVersion int `json:"kv_version"`
-	}
-	err := json.Unmarshal(a.StoreRaw, &store)
-	return store.KVVersion == 1, err
+	store, err := stores.Read(a.StoreRaw)
+	return err == nil && store.ReadOnly(), err
 }
 
 func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
@@ -179,11 +150,11 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "upstream_auth.stores."+name)
+	module, err := caddyfile.UnmarshalModule(d, stores.Namespace+"."+name)
 	if err != nil {
 		return err
 	}
-	store, ok := module.(storeModule)
+	store, ok := module.(stores.Store)
 	if !ok {
 		return d.Errf("'%s' is not a store", name)
 	}

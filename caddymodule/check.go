@@ -15,6 +15,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew/journal"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -37,25 +38,25 @@ func (conf *Provider) checks(p *upstream.Provider) []check {
 		if file := oauth2.ClientSecretFile; file != "" {
 			all = append(all, checkOfFile("client_secret_file of provider "+p.Name, file))
 		}
-		all = append(all, tlsChecks(conf.oauth2().TLSFiles(), p.Name)...)
+		all = append(all, tlsChecks(conf.oauth2().Files, p.Name)...)
 	}
 	if fetch := p.Fetch; fetch != nil {
 		all = append(all, checkOfEndpoint(checkApplication, "the application of provider "+p.Name, fetch.URL, fetch.TLS))
-		all = append(all, tlsChecks(conf.FetchCredentials.tls(), p.Name)...)
+		all = append(all, tlsChecks(conf.FetchCredentials.Files, p.Name)...)
 	}
 	return all
 }
 
 // checks look at the client certificate of a provider, which is read again at
 // each handshake.
-func tlsChecks(files config.TLSFiles, provider string) []check {
-	if files.ClientCert == "" {
+func tlsChecks(files tlsfiles.Files, provider string) []check {
+	if files.TLSClientCert == "" {
 		return nil
 	}
 	resolve := config.NewResolver()
 	return []check{
-		checkOfFile("tls_client_cert of provider "+provider, resolve.Text("tls_client_cert", files.ClientCert)),
-		checkOfFile("tls_client_key of provider "+provider, resolve.Text("tls_client_key", files.ClientKey)),
+		checkOfFile("tls_client_cert of provider "+provider, resolve.Text("tls_client_cert", files.TLSClientCert)),
+		checkOfFile("tls_client_key of provider "+provider, resolve.Text("tls_client_key", files.TLSClientKey)),
 	}
 }
 

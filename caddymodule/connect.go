@@ -116,9 +116,9 @@ func (c *Connect) config(provider *Provider, resolve *config.Resolver) (*connect
 	settings := &connect.Config{
 		OAuth2:           o.Renewer,
 		Provider:         c.Provider,
-		Issuer:           resolve.Text("issuer", o.Issuer),
-		AuthorizationURL: resolve.Text("authorization_url", o.AuthorizationURL),
-		UserinfoURL:      resolve.Text("userinfo_url", o.UserinfoURL),
+		Issuer:           resolve.URL("issuer", o.Issuer),
+		AuthorizationURL: resolve.URL("authorization_url", o.AuthorizationURL),
+		UserinfoURL:      resolve.URL("userinfo_url", o.UserinfoURL),
 		Scopes:           c.Scopes,
 		Params:           c.Params,
 		LinkTTL:          time.Duration(c.LinkTTL),
@@ -129,10 +129,10 @@ func (c *Connect) config(provider *Provider, resolve *config.Resolver) (*connect
 		settings.Scopes = o.Scopes
 	}
 	for _, uri := range c.RedirectURIs {
-		settings.RedirectURIs = append(settings.RedirectURIs, resolve.Text("redirect_uris", uri))
+		settings.RedirectURIs = append(settings.RedirectURIs, resolve.URL("redirect_uris", uri))
 	}
 	for _, address := range c.ReturnTo {
-		settings.ReturnTo = append(settings.ReturnTo, resolve.Text("return_to", address))
+		settings.ReturnTo = append(settings.ReturnTo, resolve.URL("return_to", address))
 	}
 	if resolve.Err() != nil {
 		return nil, resolve.Err()

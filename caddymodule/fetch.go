@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -32,11 +33,8 @@ type FetchCredentials struct {
 	// run-time placeholders such as `{env.NAME}` and `{file.PATH}`.
 	Header []Mapping `json:"header,omitempty"`
 
-	// A client certificate and its key, for mutual TLS, and the certificate
-	// authorities to trust. Default: none, and the system's.
-	TLSClientCert string `json:"tls_client_cert,omitempty"`
-	TLSClientKey  string `json:"tls_client_key,omitempty"`
-	TLSCA         string `json:"tls_ca,omitempty"`
+	// Those of connections to the application.
+	tlsfiles.Files
 
 	// How long one question may take. Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
@@ -56,7 +54,7 @@ func (conf *FetchCredentials) check() error {
 			return err
 		}
 	}
-	if err := conf.tls().Check(); err != nil {
+	if err := tlsfiles.Check(conf.Files); err != nil {
 		return err
 	}
 	if conf.Timeout < 0 || conf.NegativeTTL < 0 {
@@ -102,12 +100,8 @@ func (conf *FetchCredentials) fetch(resolve *config.Resolver) (*upstream.Fetch, 
 		f.Header = header
 	}
 	var err error
-	if f.TLS, err = conf.tls().Load(resolve); err != nil {
+	if f.TLS, err = config.LoadTLS(conf.Files, resolve); err != nil {
 		return nil, err
 	}
 	return f, f.Prepare()
-}
-
-func (conf *FetchCredentials) tls() config.TLSFiles {
-	return config.TLSFiles{CA: conf.TLSCA, ClientCert: conf.TLSClientCert, ClientKey: conf.TLSClientKey}
 }

@@ -303,7 +303,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"placeholder without a value": {"header X-Api-Key {credential.api_key}{env.EMPTY}", "placeholder {env.EMPTY} has no value"},
 		"secret file that is gone":    {"oauth2 {\ntoken_url https://as.example/token\nclient_id a\nclient_secret_file {env.TMPDIR}/absent\n}", "client_secret_file: "},
 		"certificate authority gone":  {"oauth2 {\ntoken_url https://as.example/token\nclient_id a\nclient_auth none\ntls_ca {env.TMPDIR}/absent\n}", "tls_ca: open "},
-		"no certificate authority":    {"oauth2 {\ntoken_url https://as.example/token\nclient_id a\nclient_auth none\ntls_ca testdata/files/client_secret\n}", "tls_ca: no certificate in the file"},
+		"no certificate authority":    {"oauth2 {\ntoken_url https://as.example/token\nclient_id a\nclient_auth none\ntls_ca testdata/files/client_secret\n}", "tls_ca: testdata/files/client_secret holds no PEM certificate"},
 		"client certificate is none":  {"oauth2 {\ntoken_url https://as.example/token\nclient_id a\nclient_auth none\ntls_client_cert testdata/files/jwt\ntls_client_key testdata/files/jwt\n}", "tls_client_cert: "},
 		"token_url in the clear":      {"oauth2 {\ntoken_url {env.TOKEN_URL}\nclient_id a\nclient_auth none\n}", "token_url: must be https"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 )
@@ -29,21 +30,20 @@ func (*sharedStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "upstream_auth.stores.shared_test", New: func() caddy.Module { return new(sharedStore) }}
 }
 
-func (*sharedStore) readOnly() bool    { return false }
-func (*sharedStore) settings() string  { return "" }
-func (s *sharedStore) poolKey() string { return "shared " + s.Name }
-func (*sharedStore) exclusive() bool   { return false }
+func (*sharedStore) ReadOnly() bool   { return false }
+func (*sharedStore) Settings() string { return "" }
+func (s *sharedStore) Key() string    { return "shared " + s.Name }
+func (*sharedStore) Exclusive() bool  { return false }
 
-func (s *sharedStore) newStore(*slog.Logger) (openStore, credential.CacheOptions, error) { //nolint:unparam // as storeModule has it
+func (s *sharedStore) New(*slog.Logger) (stores.Opener, credential.CacheOptions, error) { //nolint:unparam // as stores.Store has it
 	store, _ := sharedStores.Load(s.Name)
 	return openMemory{store.(*storetest.Memory)}, credential.CacheOptions{}, nil
 }
 
 type openMemory struct{ *storetest.Memory }
 
-func (openMemory) Open() error            { return nil }
-func (openMemory) Close() error           { return nil }
-func (openMemory) SetLogger(*slog.Logger) {}
+func (openMemory) Open() error  { return nil }
+func (openMemory) Close() error { return nil }
 
 // startOnSharedStore is start with a store that other processes may use, too.
 func (s *sidecar) startOnSharedStore(t *testing.T, store *storetest.Memory, providers, site string) {

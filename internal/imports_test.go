@@ -17,14 +17,14 @@ const module = "github.com/upstreamauth/caddy-upstream-auth/"
 // layers are the packages of the product, the lowest first. One imports those of the
 // layers below its own, and none beside it.
 var layers = [][]string{
-	{"credential", "internal/renew/journal"},
+	{"credential", "internal/renew/journal", "internal/tlsfiles"},
 	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore"},
 	{"internal/tokenrequest"},
 	{"internal/oauth2", "internal/renew"},
 	{"internal/upstream"},
 	{"internal/proxy", "internal/lifecycle", "internal/connect"},
 	{"caddymodule/config"},
-	{"caddymodule/schemes"},
+	{"caddymodule/schemes", "caddymodule/stores"},
 	{"caddymodule"},
 	{"cmd/caddy", "cmd/demo"},
 }

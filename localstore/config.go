@@ -10,11 +10,11 @@ import (
 
 // Config says where a [Store] keeps its documents.
 type Config struct {
-	// Path is the database file. It and the directory it lies in are made if they
+	// The file with the credentials. It and the directory it lies in are made if they
 	// do not exist, for their owner alone. Required.
 	Path string `json:"path,omitempty"`
 
-	// KeyFile is the file with the key that documents are sealed with: 32 random
+	// The file with the key that credentials are sealed with: 32 random
 	// bytes in base64 (RFC 4648 section 4), on one line. It must not be accessible
 	// to group or others. A new database makes it if it does not exist; an existing
 	// one is useless without it, so keep a copy where no copy of the database is.
@@ -22,8 +22,8 @@ type Config struct {
 	KeyFile string `json:"key_file,omitempty"`
 }
 
-// check reports what is wrong with c that shows without a look at the disk.
-func (c Config) check() error {
+// Validate reports what is wrong with c that shows without a look at the disk.
+func (c Config) Validate() error {
 	if err := checkPath("path", c.Path); err != nil {
 		return err
 	}
@@ -31,18 +31,18 @@ func (c Config) check() error {
 		return err
 	}
 	if filepath.Clean(c.Path) == filepath.Clean(c.KeyFile) {
-		return errors.New("local store: path and key_file are the same file")
+		return errors.New("path and key_file are the same file")
 	}
 	return nil
 }
 
 func checkPath(setting, path string) error {
 	if path == "" {
-		return fmt.Errorf("local store: %s is not set", setting)
+		return fmt.Errorf("%s is missing", setting)
 	}
 	base := filepath.Base(path)
 	if base == "." || base == ".." || os.IsPathSeparator(path[len(path)-1]) || strings.ContainsRune(path, 0) {
-		return fmt.Errorf("local store: %s names no file", setting)
+		return fmt.Errorf("%s names no file", setting)
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ func TestNewRefusesWhatNamesNoFile(t *testing.T) {
 		want   string // "" means that it is accepted
 	}{
 		"both set":             {Config{Path: "a.db", KeyFile: "a.key"}, ""},
-		"no path":              {Config{KeyFile: "a.key"}, "path is not set"},
-		"no key file":          {Config{Path: "a.db"}, "key_file is not set"},
+		"no path":              {Config{KeyFile: "a.key"}, "path is missing"},
+		"no key file":          {Config{Path: "a.db"}, "key_file is missing"},
 		"path is a directory":  {Config{Path: "a/", KeyFile: "a.key"}, "path names no file"},
 		"path is here":         {Config{Path: ".", KeyFile: "a.key"}, "path names no file"},
 		"path is above":        {Config{Path: "a/..", KeyFile: "a.key"}, "path names no file"},

@@ -39,7 +39,7 @@ var _ credential.Store = (*Store)(nil)
 // New returns a store that is not open yet. It reports what is wrong with config and
 // does not touch the disk.
 func New(config Config) (*Store, error) {
-	if err := config.check(); err != nil {
+	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	return &Store{config: config, lockTimeout: lockTimeout}, nil

@@ -20,35 +20,35 @@ const (
 // (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/).
 const defaultServiceAccountFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// AuthConfig is how to log in to Vault. Method chooses which of the other fields
-// count; one that does not belong to the method is an error. All files are read
-// anew at each login; white space around their content is cut off.
+// AuthConfig is one way to log in to Vault. Method chooses which of the other fields
+// count; one that does not belong to the method is an error. All files are read anew at
+// each login, and need not be there before; white space around their content is cut off.
 type AuthConfig struct {
-	// Method is "token_file", "approle", "kubernetes" or "jwt". Required.
+	// `token_file`, `approle`, `kubernetes` or `jwt`. Required.
 	Method string `json:"method,omitempty"`
 
-	// TokenFile is a file with a token, such as the sink of a Vault Agent
-	// (token_file). It is read anew when it changes, looked at once a second at
-	// most. Whoever writes it renews the token.
+	// For token_file: a file with a token, such as the sink of a Vault Agent. It is read
+	// anew when it changes, looked at once a second at most. Whoever writes it renews the
+	// token.
 	TokenFile string `json:"token_file,omitempty"`
 
-	// RoleID or RoleIDFile is the role's id, which is no secret (approle).
+	// For approle: the role's id, which is no secret, or a file that holds it.
 	RoleID     string `json:"role_id,omitempty"`
 	RoleIDFile string `json:"role_id_file,omitempty"`
 
-	// SecretIDFile is a file with a secret id (approle).
+	// For approle: a file that holds the secret id.
 	SecretIDFile string `json:"secret_id_file,omitempty"`
 
-	// Role is the role to log in with (kubernetes; jwt, where the default is the
-	// mount's default_role).
+	// For kubernetes and jwt: the role to log in with. Default for jwt: the mount's
+	// `default_role`.
 	Role string `json:"role,omitempty"`
 
-	// JWTFile is a file with a JSON Web Token (jwt, kubernetes). Default for
-	// kubernetes: /var/run/secrets/kubernetes.io/serviceaccount/token.
-	JWTFile string `json:"jwt_file,omitempty"`
+	// For kubernetes and jwt: a file that holds the JSON Web Token to present. Default for
+	// kubernetes: `/var/run/secrets/kubernetes.io/serviceaccount/token`, the pod's own.
+	JWTFile string `json:"file,omitempty"`
 
-	// Mount is where the login is mounted below auth/ (approle, kubernetes,
-	// jwt). Default: the method's name.
+	// For all but token_file: where the login is mounted below `auth/`. Default: the
+	// method's name.
 	Mount string `json:"mount,omitempty"`
 }
 
@@ -63,8 +63,10 @@ func (a AuthConfig) withDefaults() AuthConfig {
 	return a
 }
 
-// validate reports what the method lacks or has too much.
-func (a *AuthConfig) validate() error {
+// Validate reports what the method lacks or has too much, defaults applied.
+func (a *AuthConfig) Validate() error {
+	full := a.withDefaults()
+	a = &full
 	// Which fields a method needs; those marked false it only may have.
 	var fields map[string]bool
 	switch a.Method {
@@ -72,24 +74,24 @@ func (a *AuthConfig) validate() error {
 		fields = map[string]bool{"token_file": true}
 	case MethodAppRole:
 		if a.RoleID != "" && a.RoleIDFile != "" {
-			return errors.New("auth approle has both role_id and role_id_file")
+			return errors.New("auth approle needs one of role_id_file and role_id, not both")
 		}
 		fields = map[string]bool{"role_id": a.RoleIDFile == "", "role_id_file": a.RoleID == "", "secret_id_file": true, "mount": true}
 		if a.RoleID == "" && a.RoleIDFile == "" {
-			return errors.New("auth approle needs role_id or role_id_file")
+			return errors.New("auth approle needs one of role_id_file and role_id")
 		}
 	case MethodKubernetes:
-		fields = map[string]bool{"role": true, "jwt_file": true, "mount": true}
+		fields = map[string]bool{"role": true, "file": true, "mount": true}
 	case MethodJWT:
-		fields = map[string]bool{"role": false, "jwt_file": true, "mount": true}
+		fields = map[string]bool{"role": false, "file": true, "mount": true}
 	case "":
-		return errors.New("no auth method: give one of token_file, approle, kubernetes and jwt")
+		return errors.New("auth is missing: one of token_file, approle, kubernetes and jwt")
 	default:
-		return fmt.Errorf("auth method %q is none of token_file, approle, kubernetes and jwt", a.Method)
+		return fmt.Errorf("auth '%s' is none of token_file, approle, kubernetes and jwt", a.Method)
 	}
 	for _, field := range []struct{ name, value string }{
 		{"token_file", a.TokenFile}, {"role_id", a.RoleID}, {"role_id_file", a.RoleIDFile}, {"secret_id_file", a.SecretIDFile},
-		{"role", a.Role}, {"jwt_file", a.JWTFile}, {"mount", a.Mount},
+		{"role", a.Role}, {"file", a.JWTFile}, {"mount", a.Mount},
 	} {
 		needed, known := fields[field.name]
 		switch {

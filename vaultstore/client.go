@@ -2,6 +2,7 @@ package vaultstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 )
 
 // maxAnswer bounds what is read of one answer, in bytes. Vault's JSON encoder
@@ -31,10 +33,14 @@ const (
 // connection would go on failing request after request. No proxy is taken from
 // the environment.
 func newTransport(cfg *Config) (*http.Transport, error) {
-	tlsConfig, err := cfg.TLS.load()
+	tlsConfig, err := tlsfiles.Load(cfg.Files)
 	if err != nil {
 		return nil, err
 	}
+	if tlsConfig == nil {
+		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	tlsConfig.ServerName = cfg.TLSServerName
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 )
 
 // Defaults of a [Config].
@@ -21,35 +22,36 @@ const (
 // all that a [Store] knows: no environment variable, no token helper and no
 // file of the vault command is looked at.
 type Config struct {
-	// Address is Vault's URL, such as https://vault.internal:8200. It is https
-	// unless the host is "localhost" or a loopback address. Required.
+	// Vault's URL, such as `https://vault.internal:8200`. It is https unless the host is
+	// `localhost` or a loopback address. Required.
 	Address string `json:"address,omitempty"`
 
-	// Namespace is the namespace of all requests, logins included (Vault
-	// Enterprise and OpenBao). Default: the root namespace.
+	// The namespace of all requests, logins included (Vault Enterprise, HCP Vault,
+	// OpenBao). Default: the root namespace.
 	Namespace string `json:"namespace,omitempty"`
 
-	// Mount is where the KV secrets engine is mounted. Default: "secret".
+	// Where the KV secrets engine is mounted. Default: `secret`.
 	Mount string `json:"mount,omitempty"`
 
-	// KVVersion is the version of that engine, 1 or 2. Version 1 has no
-	// check-and-set: such a store takes no writes. Default: 2.
+	// The version of that engine, 1 or 2. Version 1 has no check-and-set, and so serves
+	// only providers whose credentials are never refreshed. Default: 2.
 	KVVersion int `json:"kv_version,omitempty"`
 
-	// PathTemplate is the path of a credential below the mount. It has the
-	// segments {provider} and {tenant}, each once. Default:
-	// "upstream-auth/{provider}/{tenant}".
+	// The path of a credential below the mount. It has the segments `{provider}` and
+	// `{tenant}`, each once. Default: `upstream-auth/{provider}/{tenant}`.
 	PathTemplate string `json:"path,omitempty"`
 
-	// Auth is how to log in. Required.
+	// How to log in. Required.
 	Auth AuthConfig `json:"auth,omitzero"`
 
-	// TLS is how to reach an https address. Default: the system's certificate
-	// authorities, no client certificate.
-	TLS TLSConfig `json:"tls,omitzero"`
+	tlsfiles.Files
 
-	// Timeout bounds one read, with all that it waits for: a login, and the
-	// repetition after one. Default: 2 seconds. In JSON it is in nanoseconds.
+	// The name that Vault's certificate must be for, and that is sent as SNI. Default:
+	// the host in address.
+	TLSServerName string `json:"tls_server_name,omitempty"`
+
+	// How long one read may take in which a request waits, with all that it waits for: a
+	// login, and the repetition after one. Default: 2s. In JSON it is in nanoseconds.
 	Timeout time.Duration `json:"timeout,omitempty"`
 }
 
@@ -76,8 +78,8 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate reports what is wrong with c, defaults applied. It reads the TLS
-// files; those of a login need not be there yet, and nothing is dialled.
+// Validate reports what is wrong with c, defaults applied. It reads no file and dials
+// nothing.
 func (c *Config) Validate() error {
 	full := c.WithDefaults()
 	if err := checkAddress(full.Address); err != nil {
@@ -100,11 +102,10 @@ func (c *Config) Validate() error {
 	if full.Timeout < 0 {
 		return errors.New("timeout is negative")
 	}
-	if err := full.Auth.validate(); err != nil {
+	if err := c.Auth.Validate(); err != nil {
 		return err
 	}
-	_, err := full.TLS.load()
-	return err
+	return tlsfiles.Check(full.Files)
 }
 
 // checkAddress reports whether address is a URL that secrets may travel to.

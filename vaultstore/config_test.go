@@ -56,13 +56,13 @@ func TestConfigIsValidated(t *testing.T) {
 		{"percent", func(c *Config) { c.PathTemplate = "a%2fb/{provider}/{tenant}" }, "segment"},
 		{"below the reserved path", func(c *Config) { c.PathTemplate = "upstream-auth/_journal/{provider}/{tenant}" }, "reserved"},
 		{"beside the reserved path", func(c *Config) { c.PathTemplate = "upstream-auth/_journals/{provider}/{tenant}" }, ""},
-		{"no auth", func(c *Config) { c.Auth = AuthConfig{} }, "no auth method"},
+		{"no auth", func(c *Config) { c.Auth = AuthConfig{} }, "auth is missing"},
 		{"unknown auth", func(c *Config) { c.Auth = AuthConfig{Method: "userpass"} }, "userpass"},
 		{"token_file", func(c *Config) { c.Auth = AuthConfig{Method: "token_file", TokenFile: "f"} }, ""},
 		{"token_file without a file", func(c *Config) { c.Auth = AuthConfig{Method: "token_file"} }, "needs token_file"},
 		{"token_file with a mount", func(c *Config) { c.Auth = AuthConfig{Method: "token_file", TokenFile: "f", Mount: "m"} }, "takes no mount"},
 		{"approle", func(c *Config) { c.Auth = AuthConfig{Method: "approle", RoleID: "r", SecretIDFile: "f"} }, ""},
-		{"approle without a role", func(c *Config) { c.Auth = AuthConfig{Method: "approle", SecretIDFile: "f"} }, "needs role_id"},
+		{"approle without a role", func(c *Config) { c.Auth = AuthConfig{Method: "approle", SecretIDFile: "f"} }, "needs one of role_id_file and role_id"},
 		{"approle with two roles", func(c *Config) {
 			c.Auth = AuthConfig{Method: "approle", RoleID: "r", RoleIDFile: "f", SecretIDFile: "f"}
 		}, "both"},
@@ -72,26 +72,25 @@ func TestConfigIsValidated(t *testing.T) {
 		}, "takes no token_file"},
 		{"kubernetes", func(c *Config) { c.Auth = AuthConfig{Method: "kubernetes", Role: "r"} }, ""},
 		{"kubernetes without a role", func(c *Config) { c.Auth = AuthConfig{Method: "kubernetes"} }, "needs role"},
-		{"jwt without a file", func(c *Config) { c.Auth = AuthConfig{Method: "jwt", Role: "r"} }, "needs jwt_file"},
+		{"jwt without a file", func(c *Config) { c.Auth = AuthConfig{Method: "jwt", Role: "r"} }, "needs file"},
 		{"jwt with a secret id", func(c *Config) { c.Auth.SecretIDFile = "f" }, "takes no secret_id_file"},
 		{"auth mount that climbs", func(c *Config) { c.Auth.Mount = "../token" }, "auth mount"},
-		{"CA that is not there", func(c *Config) { c.TLS.CA = "/nonexistent/ca" }, "/nonexistent/ca"},
-		{"CA that is none", func(c *Config) { c.TLS.CA = junk }, "no PEM certificate"},
-		{"certificate without a key", func(c *Config) { c.TLS.ClientCert = junk }, "without the other"},
-		{"key without a certificate", func(c *Config) { c.TLS.ClientKey = junk }, "without the other"},
-		{"certificate that is none", func(c *Config) { c.TLS.ClientCert, c.TLS.ClientKey = junk, junk }, "client certificate"},
+		{"CA that is not there", func(c *Config) { c.TLSCA = "/nonexistent/ca" }, "/nonexistent/ca"},
+		{"CA that is none", func(c *Config) { c.TLSCA = junk }, "no PEM certificate"},
+		{"certificate without a key", func(c *Config) { c.TLSClientCert = junk }, "go together"},
+		{"key without a certificate", func(c *Config) { c.TLSClientKey = junk }, "go together"},
+		{"certificate that is none", func(c *Config) { c.TLSClientCert, c.TLSClientKey = junk, junk }, "tls_client_cert"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := validConfig()
 			c.change(&cfg)
-			err := cfg.Validate()
+			store, err := New(cfg, nil)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
-			store, newErr := New(cfg, nil)
-			if (newErr == nil) != (err == nil) {
-				t.Errorf("New: %v, Validate: %v", newErr, err)
+			if invalid := cfg.Validate(); invalid == nil && err != nil && !strings.HasPrefix(err.Error(), "tls_") || invalid != nil && err == nil {
+				t.Errorf("New: %v, Validate: %v", err, invalid)
 			}
 			if store != nil {
 				store.Close()
@@ -117,8 +116,8 @@ func TestConfigDefaults(t *testing.T) {
 
 func TestConfigInJSON(t *testing.T) {
 	text := `{"address":"https://vault.example","namespace":"n","mount":"m","kv_version":2,"path":"{provider}/{tenant}",` +
-		`"auth":{"method":"approle","token_file":"t","role_id":"r","role_id_file":"rf","secret_id_file":"sf","role":"ro","jwt_file":"jf","mount":"am"},` +
-		`"tls":{"ca":"ca","client_cert":"cc","client_key":"ck","server_name":"sn"},"timeout":2000000000}`
+		`"auth":{"method":"approle","token_file":"t","role_id":"r","role_id_file":"rf","secret_id_file":"sf","role":"ro","file":"jf","mount":"am"},` +
+		`"tls_ca":"ca","tls_client_cert":"cc","tls_client_key":"ck","tls_server_name":"sn","timeout":2000000000}`
 	var cfg Config
 	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
 		t.Fatal(err)

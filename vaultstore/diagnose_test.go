@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 )
 
 // diagnose makes a diagnosis, and fails the test if it is not well formed or holds
@@ -248,18 +249,18 @@ func TestDiagnosisOfConnections(t *testing.T) {
 
 	for name, c := range map[string]struct {
 		address string
-		tls     TLSConfig
+		tls     Config
 		want    string
 	}{
-		"nobody":         {gone.URL, TLSConfig{}, "vault wrong: curl -i " + gone.URL + "/v1/sys/health"},
-		"no CA":          {secure.URL, TLSConfig{}, "vault wrong: Set tls_ca"},
-		"another name":   {secure.URL, TLSConfig{CA: ours.file(t)}, "vault wrong: tls_server_name"},
-		"TLS for none":   {strings.Replace(plain.URL, "http:", "https:", 1), TLSConfig{}, "vault wrong: Have address begin with the scheme"},
-		"none for TLS":   {strings.Replace(secure.URL, "https:", "http:", 1), TLSConfig{}, "vault wrong: answers, with status 400, but not as Vault does"},
-		"the right ones": {secure.URL, TLSConfig{CA: ours.file(t), ServerName: "vault.internal"}, "vault ok: "},
+		"nobody":         {gone.URL, Config{}, "vault wrong: curl -i " + gone.URL + "/v1/sys/health"},
+		"no CA":          {secure.URL, Config{}, "vault wrong: Set tls_ca"},
+		"another name":   {secure.URL, Config{Files: tlsfiles.Files{TLSCA: ours.file(t)}}, "vault wrong: tls_server_name"},
+		"TLS for none":   {strings.Replace(plain.URL, "http:", "https:", 1), Config{}, "vault wrong: Have address begin with the scheme"},
+		"none for TLS":   {strings.Replace(secure.URL, "https:", "http:", 1), Config{}, "vault wrong: answers, with status 400, but not as Vault does"},
+		"the right ones": {secure.URL, Config{Files: tlsfiles.Files{TLSCA: ours.file(t)}, TLSServerName: "vault.internal"}, "vault ok: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := newStore(t, Config{Address: c.address, TLS: c.tls, Timeout: 30 * time.Second, Auth: AuthConfig{Method: MethodAppRole, RoleID: "r", SecretIDFile: writeFile(t, "s")}})
+			store := newStore(t, Config{Address: c.address, Files: c.tls.Files, TLSServerName: c.tls.TLSServerName, Timeout: 30 * time.Second, Auth: AuthConfig{Method: MethodAppRole, RoleID: "r", SecretIDFile: writeFile(t, "s")}})
 			wantFindings(t, diagnose(t, store)[:1], c.want)
 		})
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 )
 
 // authority signs certificates for tests.
@@ -101,21 +102,21 @@ func TestTLSSettings(t *testing.T) {
 
 	cases := []struct {
 		name string
-		tls  TLSConfig
+		tls  Config
 		want string // part of the error
 	}{
-		{"all given", TLSConfig{CA: ours.file(t), ClientCert: certFile, ClientKey: keyFile, ServerName: "vault.internal"}, ""},
-		{"no CA", TLSConfig{ClientCert: certFile, ClientKey: keyFile, ServerName: "vault.internal"}, "certificate"},
-		{"another CA", TLSConfig{CA: another.file(t), ClientCert: certFile, ClientKey: keyFile, ServerName: "vault.internal"}, "certificate"},
-		{"no server name", TLSConfig{CA: ours.file(t), ClientCert: certFile, ClientKey: keyFile}, "certificate"},
-		{"another server name", TLSConfig{CA: ours.file(t), ClientCert: certFile, ClientKey: keyFile, ServerName: "vault.example"}, "certificate"},
-		{"no client certificate", TLSConfig{CA: ours.file(t), ServerName: "vault.internal"}, "certificate"},
-		{"another's client certificate", TLSConfig{CA: ours.file(t), ClientCert: strangeCert, ClientKey: strangeKey, ServerName: "vault.internal"}, "tls:"},
+		{"all given", Config{Files: tlsfiles.Files{TLSCA: ours.file(t), TLSClientCert: certFile, TLSClientKey: keyFile}, TLSServerName: "vault.internal"}, ""},
+		{"no CA", Config{Files: tlsfiles.Files{TLSClientCert: certFile, TLSClientKey: keyFile}, TLSServerName: "vault.internal"}, "certificate"},
+		{"another CA", Config{Files: tlsfiles.Files{TLSCA: another.file(t), TLSClientCert: certFile, TLSClientKey: keyFile}, TLSServerName: "vault.internal"}, "certificate"},
+		{"no server name", Config{Files: tlsfiles.Files{TLSCA: ours.file(t), TLSClientCert: certFile, TLSClientKey: keyFile}}, "certificate"},
+		{"another server name", Config{Files: tlsfiles.Files{TLSCA: ours.file(t), TLSClientCert: certFile, TLSClientKey: keyFile}, TLSServerName: "vault.example"}, "certificate"},
+		{"no client certificate", Config{Files: tlsfiles.Files{TLSCA: ours.file(t)}, TLSServerName: "vault.internal"}, "certificate"},
+		{"another's client certificate", Config{Files: tlsfiles.Files{TLSCA: ours.file(t), TLSClientCert: strangeCert, TLSClientKey: strangeKey}, TLSServerName: "vault.internal"}, "tls:"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			store := newStore(t, Config{
-				Address: server.URL, TLS: c.tls,
+				Address: server.URL, Files: c.tls.Files, TLSServerName: c.tls.TLSServerName,
 				Auth: AuthConfig{Method: MethodAppRole, RoleID: secretRoleID, SecretIDFile: writeFile(t, secretID)},
 			})
 			_, err := store.Get(t.Context(), secretKey)
@@ -149,7 +150,7 @@ func TestClientCertificateIsReadAtEachHandshake(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	store := newStore(t, Config{
-		Address: server.URL, TLS: TLSConfig{CA: ours.file(t), ClientCert: certFile, ClientKey: keyFile, ServerName: "vault.internal"},
+		Address: server.URL, Files: tlsfiles.Files{TLSCA: ours.file(t), TLSClientCert: certFile, TLSClientKey: keyFile}, TLSServerName: "vault.internal",
 		Auth: AuthConfig{Method: MethodAppRole, RoleID: "r", SecretIDFile: writeFile(t, "s")},
 	})
 	mustGet(t, store)

@@ -27,24 +27,38 @@ type Resolver struct {
 // NewResolver makes one for a configuration that is loaded.
 func NewResolver() *Resolver { return &Resolver{replacer: caddy.NewReplacer()} }
 
-// AdaptingResolver is for adapting a Caddyfile, which does not know the values: it
-// puts a URL like [UnknownURL] for a text with any, each time another one.
+// AdaptingResolver is for adapting a Caddyfile, which does not know the values: it puts
+// a word for a text with any, and a URL like [UnknownURL] for such a URL, each time
+// another one.
 func AdaptingResolver() *Resolver { return new(Resolver) }
+
+// Adapting reports whether it is an [AdaptingResolver].
+func (r *Resolver) Adapting() bool { return r.replacer == nil }
 
 // Text returns value with its placeholders filled in. An unknown placeholder or
 // one without a value is an error, which names what the value is for.
 func (r *Resolver) Text(what, value string) string {
+	return r.fill(what, value, "unknown-%d")
+}
+
+// URL is [Resolver.Text] for a URL.
+func (r *Resolver) URL(what, value string) string {
+	return r.fill(what, value, "https://unknown-%d.invalid/unknown")
+}
+
+// fill returns value with its placeholders filled in, or something like unknown.
+func (r *Resolver) fill(what, value, unknown string) string {
 	if r.err != nil || !strings.Contains(value, "{") {
 		return value
 	}
-	if r.replacer == nil {
+	if r.Adapting() {
 		for _, name := range PlaceholderName.FindAllStringSubmatch(value, -1) {
 			if err := CheckRuntimePlaceholder(name[1]); err != nil {
 				r.err = fmt.Errorf("%s: %w", what, err)
 			}
 		}
 		r.unknown++
-		return fmt.Sprintf("https://unknown-%d.invalid/unknown", r.unknown)
+		return fmt.Sprintf(unknown, r.unknown)
 	}
 	resolved, err := r.replacer.ReplaceOrErr(value, true, true)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -40,12 +41,8 @@ type OAuth2 struct {
 	// Default: `basic`.
 	ClientAuth string `json:"client_auth,omitempty"`
 
-	// PEM files with the certificate authorities to trust at the authorization server,
-	// and with a client certificate and its key, which is read again at each
-	// connection. Default: the system's, and none.
-	TLSCA         string `json:"tls_ca,omitempty"`
-	TLSClientCert string `json:"tls_client_cert,omitempty"`
-	TLSClientKey  string `json:"tls_client_key,omitempty"`
+	// Those of connections to the authorization server.
+	tlsfiles.Files
 
 	// The scope to ask for. Default: none is sent, which asks for what was granted.
 	Scopes []string `json:"scopes,omitempty"`
@@ -166,7 +163,7 @@ func (conf *OAuth2) settings(lookup func(string) (string, error)) (o oauth2.Conf
 	if err := conf.checkClientAuth(); err != nil {
 		return o, err
 	}
-	if err := conf.TLSFiles().Check(); err != nil {
+	if err := tlsfiles.Check(conf.Files); err != nil {
 		return o, err
 	}
 	if conf.ClientSecret != "" {
@@ -229,13 +226,8 @@ func (conf *OAuth2) complete(o *oauth2.Config, resolve *config.Resolver) error {
 		}
 	}
 	var err error
-	o.TLS, err = conf.TLSFiles().Load(resolve)
+	o.TLS, err = config.LoadTLS(conf.Files, resolve)
 	return err
-}
-
-// TLSFiles are those of connections to the authorization server.
-func (conf *OAuth2) TLSFiles() config.TLSFiles {
-	return config.TLSFiles{CA: conf.TLSCA, ClientCert: conf.TLSClientCert, ClientKey: conf.TLSClientKey}
 }
 
 func (conf *OAuth2) checkClientAuth() error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -49,7 +50,7 @@ func TestOAuth2ReadsAllItsSubdirectives(t *testing.T) {
 `
 	all := schemes.OAuth2{
 		TokenURL: "https://as.example/token", ClientID: "{credential.client_id}",
-		TLSCA: file, TLSClientCert: file, TLSClientKey: file,
+		Files:            tlsfiles.Files{TLSCA: file, TLSClientCert: file, TLSClientKey: file},
 		Scopes:           []string{"chat:write", "users:read", "more"},
 		Params:           map[string]string{"audience": "https://api.example", "resource": "{env.RESOURCE}"},
 		CredentialFields: map[string]string{"access_token": "tokens.access", "expires_at": "tokens.until"},

@@ -1,4 +1,4 @@
-package caddymodule
+package stores
 
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -7,9 +7,35 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/vaultstore"
 )
 
-// UnmarshalCaddyfile sets up the store from Caddyfile tokens; the syntax stands
-// with that of [App].
-func (s *VaultStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+// UnmarshalCaddyfile sets up the store. Syntax:
+//
+//	store vault {
+//	    address         <url>
+//	    namespace       <namespace>
+//	    mount           <path>
+//	    kv_version      1|2
+//	    path            <template with {provider} and {tenant}>
+//	    auth token_file <file>
+//	    auth approle {
+//	        role_id        <id>
+//	        role_id_file   <file>
+//	        secret_id_file <file>
+//	        mount          <path>
+//	    }
+//	    auth kubernetes|jwt {
+//	        role  <role>
+//	        file  <file>
+//	        mount <path>
+//	    }
+//	    tls_ca          <file>
+//	    tls_client_cert <file>
+//	    tls_client_key  <file>
+//	    tls_server_name <name>
+//	    timeout         <duration>
+//	    cache_ttl       <duration>
+//	    stale_if_error  <duration>
+//	}
+func (s *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if d.NextArg() {
 		return d.ArgErr()
@@ -28,8 +54,8 @@ func (s *VaultStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "kv_version":
 			err = s.unmarshalKVVersion(d)
 		case "path":
-			if err = config.OneArg(d, &s.Path); err == nil {
-				err = config.WrapErr(d, name, vaultstore.CheckPathTemplate(s.Path))
+			if err = config.OneArg(d, &s.PathTemplate); err == nil {
+				err = config.WrapErr(d, name, vaultstore.CheckPathTemplate(s.PathTemplate))
 			}
 		case "auth":
 			err = s.unmarshalAuth(d)
@@ -54,16 +80,11 @@ func (s *VaultStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	switch {
-	case s.Auth == nil:
-		return d.Err("store vault needs auth: token_file, approle, kubernetes or jwt")
-	case (s.TLSClientCert == "") != (s.TLSClientKey == ""):
-		return d.Err("tls_client_cert and tls_client_key go together")
-	}
-	return nil
+	_, err := s.resolved(config.AdaptingResolver())
+	return config.WrapErr(d, "store vault", err)
 }
 
-func (s *VaultStore) unmarshalKVVersion(d *caddyfile.Dispenser) error {
+func (s *Vault) unmarshalKVVersion(d *caddyfile.Dispenser) error {
 	var version string
 	if s.KVVersion != 0 {
 		return d.Err("kv_version is given twice")
@@ -82,35 +103,35 @@ func (s *VaultStore) unmarshalKVVersion(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (s *VaultStore) unmarshalAuth(d *caddyfile.Dispenser) error {
-	if s.Auth != nil {
+func (s *Vault) unmarshalAuth(d *caddyfile.Dispenser) error {
+	if s.Auth.Method != "" {
 		return d.Err("auth is given twice")
 	}
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
-	s.Auth = &VaultAuth{Method: d.Val()}
+	s.Auth.Method = d.Val()
 	switch s.Auth.Method {
-	case "token_file":
+	case vaultstore.MethodTokenFile:
 		// The file need not be there yet: Vault Agent writes it when it can.
 		return config.OneArg(d, &s.Auth.TokenFile)
-	case "approle", "kubernetes", "jwt":
+	case vaultstore.MethodAppRole, vaultstore.MethodKubernetes, vaultstore.MethodJWT:
 	default:
-		return d.Errf("auth '%s' is none of token_file, approle, kubernetes, jwt", s.Auth.Method)
+		return config.WrapErr(d, "", s.Auth.Validate())
 	}
 	if d.NextArg() {
 		return d.ArgErr()
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := s.Auth.unmarshalSetting(d); err != nil {
+		if err := unmarshalAuthSetting(d, &s.Auth); err != nil {
 			return err
 		}
 	}
-	return s.Auth.check(d)
+	return config.WrapErr(d, "", s.Auth.Validate())
 }
 
-func (a *VaultAuth) unmarshalSetting(d *caddyfile.Dispenser) error {
-	isAppRole := a.Method == "approle"
+func unmarshalAuthSetting(d *caddyfile.Dispenser, a *vaultstore.AuthConfig) error {
+	isAppRole := a.Method == vaultstore.MethodAppRole
 	switch name := d.Val(); {
 	case name == "role_id" && isAppRole:
 		return config.OneArg(d, &a.RoleID)
@@ -121,49 +142,10 @@ func (a *VaultAuth) unmarshalSetting(d *caddyfile.Dispenser) error {
 	case name == "role" && !isAppRole:
 		return config.OneArg(d, &a.Role)
 	case name == "file" && !isAppRole:
-		return config.FileArg(d, &a.File)
+		return config.FileArg(d, &a.JWTFile)
 	case name == "mount":
 		return config.OneArg(d, &a.Mount)
 	default:
 		return d.Errf("unrecognized subdirective '%s' of auth %s", name, a.Method)
 	}
-}
-
-func (a *VaultAuth) check(d *caddyfile.Dispenser) error {
-	switch {
-	case a.Method == "approle" && (a.RoleID == "") == (a.RoleIDFile == ""):
-		return d.Err("auth approle needs one of role_id_file and role_id")
-	case a.Method == "approle" && a.SecretIDFile == "":
-		return d.Err("auth approle needs secret_id_file")
-	case a.Method != "approle" && a.Role == "":
-		return d.Errf("auth %s needs role", a.Method)
-	case a.Method == "jwt" && a.File == "":
-		return d.Err("auth jwt needs file")
-	}
-	return nil
-}
-
-// UnmarshalCaddyfile sets up the store from Caddyfile tokens; the syntax stands
-// with that of [App].
-func (s *LocalStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // the store's name
-	if !d.NextArg() || d.Val() == "" {
-		return d.ArgErr()
-	}
-	s.Path = d.Val()
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if name := d.Val(); name != "key_file" {
-			return d.Errf("unrecognized subdirective '%s' of store local", name)
-		}
-		if err := config.OneArg(d, &s.KeyFile); err != nil {
-			return err
-		}
-	}
-	if s.KeyFile == "" {
-		return d.Err("store local needs key_file")
-	}
-	return nil
 }
