@@ -1,25 +1,23 @@
-package caddymodule
+package caddymodule_test
 
 import (
-	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 )
 
+type doctorReport explain.Report
+
 // diagnose asks the doctor.
-func (s *sidecar) diagnose(t *testing.T) report {
+func (s *sidecar) diagnose(t *testing.T) doctorReport {
 	t.Helper()
 	res, body := s.ask(t, "GET", "doctor", "", nil)
-	var d report
+	var d doctorReport
 	if err := json.Unmarshal([]byte(body), &d); err != nil || res.StatusCode != 200 {
 		t.Fatalf("got %s, %v: %s", res.Status, err, body)
 	}
@@ -27,7 +25,7 @@ func (s *sidecar) diagnose(t *testing.T) report {
 }
 
 // wrong returns the checks that found something wrong, with what they found.
-func (d report) wrong() map[string]string {
+func (d doctorReport) wrong() map[string]string {
 	found := make(map[string]string)
 	for _, f := range d.Findings {
 		if !f.OK {
@@ -101,57 +99,5 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	}
 	if d.Healthy || len(wrong) != 3 {
 		t.Errorf("got %+v", d)
-	}
-}
-
-// What hangs does not keep the rest from being told.
-func TestDoctorDoesNotWaitForEver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		end := make(chan struct{})
-		found := makeChecks(t.Context(), []check{
-			{"hanging", func(context.Context) []credential.Finding { <-end; return nil }},
-			{"interrupted", func(ctx context.Context) []credential.Finding {
-				<-ctx.Done()
-				return []credential.Finding{{Check: "interrupted", Detail: "no answer"}}
-			}},
-			{"quick", func(context.Context) []credential.Finding { return []credential.Finding{{Check: "quick", OK: true}} }},
-		})
-		close(end)
-		var got []string
-		for _, f := range found {
-			got = append(got, f.Check+": "+f.Detail)
-		}
-		if want := "hanging: there was no answer within 10s; interrupted: no answer; quick: "; strings.Join(got, "; ") != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	})
-}
-
-func TestExaminedJournal(t *testing.T) {
-	dir := t.TempDir()
-	if f := examineJournal(dir); !f.OK {
-		t.Errorf("got %+v", f)
-	}
-	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if f := examineJournal(dir + "/file/journal"); f.OK || !strings.Contains(f.Remedy, "journal") {
-		t.Errorf("below a file: got %+v", f)
-	}
-}
-
-func TestReachedThroughAProxy(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	// The proxies that the environment names are read once in a process, so this one
-	// is not the environment's.
-	through, err := reach(t.Context(), "https://as.example/token", nil, func(*http.Request) (*url.URL, error) {
-		return &url.URL{Scheme: "http", Host: listener.Addr().String()}, nil
-	})
-	if err != nil || through != " (as far as the proxy "+listener.Addr().String()+")" {
-		t.Errorf("got %q, %v", through, err)
 	}
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -11,10 +11,21 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 )
 
+// explanationAnswer is what explain answers.
+type explanationAnswer struct {
+	rest.Tenant
+	Sets         []schemes.Setting
+	AllowedHosts []string `json:"allowed_hosts"`
+	Request      string
+	On401        string `json:"on_401"`
+	ToDo         string `json:"to_do"`
+}
+
 // explain asks what becomes of a tenant's requests.
-func (s *sidecar) explain(t *testing.T, provider, tenant string) explanationBody {
+func (s *sidecar) explain(t *testing.T, provider, tenant string) explanationAnswer {
 	t.Helper()
 	res, body := s.ask(t, "GET", provider+"/tenants/"+tenant+"/explain", "", nil)
 	if res.StatusCode != 200 {
@@ -23,7 +34,7 @@ func (s *sidecar) explain(t *testing.T, provider, tenant string) explanationBody
 	if strings.Contains(body, "canary") {
 		t.Errorf("%s: a secret is shown: %s", tenant, body)
 	}
-	var e explanationBody
+	var e explanationAnswer
 	if err := json.Unmarshal([]byte(body), &e); err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}

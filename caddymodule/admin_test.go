@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 )
 
 // ask makes a request to the administration API. A body goes as JSON unless the header
@@ -64,7 +65,7 @@ func wantCode(t *testing.T, res *http.Response, body string, status int, code st
 func TestAdminRefusals(t *testing.T) {
 	s := administered(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
 	s.start(t, apiKey, "upstream_auth billing 127.0.0.1:1")
-	tooLarge := `{"api_key":"` + strings.Repeat("k", maxRequestBody) + `"}`
+	tooLarge := `{"api_key":"` + strings.Repeat("k", rest.MaxRequestBody) + `"}`
 	for name, c := range map[string]struct {
 		method, path, body string
 		header             http.Header
@@ -140,7 +141,10 @@ func TestAdminListsTenantsByPage(t *testing.T) {
 	after := ""
 	for page := 1; ; page++ {
 		_, body := s.ask(t, "GET", "billing/tenants?limit=2&after="+after, "", nil)
-		var answer tenantPage
+		var answer struct {
+			Tenants []rest.Tenant
+			Next    string
+		}
 		if err := json.Unmarshal([]byte(body), &answer); err != nil {
 			t.Fatalf("%v: %s", err, body)
 		}
@@ -150,7 +154,7 @@ func TestAdminListsTenantsByPage(t *testing.T) {
 		for _, tenant := range answer.Tenants {
 			got = append(got, tenant.ID+" "+tenant.Status)
 		}
-		if after = string(answer.Next); after == "" {
+		if after = answer.Next; after == "" {
 			break
 		}
 	}

@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/admin"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/api"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -48,10 +51,8 @@ type App struct {
 	use       *use
 	readOnly  bool // the store takes no writes
 	providers map[string]*upstream.Provider
+	service   *rest.Service
 	logger    *slog.Logger
-
-	connectsMu sync.Mutex
-	connects   map[string]*Connect // by provider
 }
 
 // CaddyModule returns the Caddy module information.
@@ -100,9 +101,36 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("upstream_auth: store: %w", err)
 	}
+	a.service = &rest.Service{Lifecycle: a.backend.lifecycle, Coordinator: a.backend.coordinator}
 	a.use = newUse(a.backend.release)
 	return nil
 }
+
+// Provider returns the provider of that name, nil if there is none.
+func (a *App) Provider(name string) *upstream.Provider { return a.providers[name] }
+
+// Service has what requests for credentials are answered with.
+func (a *App) Service() *rest.Service { return a.service }
+
+// Logger returns the app's.
+func (a *App) Logger() *slog.Logger { return a.logger }
+
+// SharedKey returns a key that all processes on the same store share.
+func (a *App) SharedKey(ctx context.Context) ([]byte, error) {
+	return renew.SharedKey(ctx, a.backend.store)
+}
+
+// CheckWritable refuses what writes credentials beside a store that takes no writes.
+func (a *App) CheckWritable(what string) error {
+	if a.readOnly {
+		return needsCheckAndSet(what)
+	}
+	return nil
+}
+
+// Use keeps the configuration's store open until it is released. ok is false after its
+// last use: requests go on after a configuration is gone.
+func (a *App) Use() (release func(), ok bool) { return a.use.release, a.use.acquire() }
 
 // journalDir returns the directory of the journals, an absolute path.
 func (a *App) journalDir() (string, error) {
@@ -190,6 +218,8 @@ func needsCheckAndSet(what string) error {
 }
 
 var (
+	_ api.App            = (*App)(nil)
+	_ admin.App          = (*App)(nil)
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)

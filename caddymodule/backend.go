@@ -16,6 +16,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/refreshlog"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew/journal"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
@@ -34,7 +35,7 @@ type backend struct {
 	cache       *credential.Cache
 	coordinator *renew.Coordinator
 	lifecycle   *lifecycle.Service
-	log         *refreshLog
+	log         *refreshlog.Log
 	settings    string
 	journals    string // their directory; empty: the store needs none
 
@@ -56,11 +57,11 @@ func acquireBackend(module stores.Store, journalDir string, logger *slog.Logger)
 		}
 		b := &backend{
 			key: key, store: store, settings: module.Settings(),
-			cache: credential.NewCache(store, options), log: newRefreshLog(logger),
+			cache: credential.NewCache(store, options), log: refreshlog.New(logger),
 		}
 		coordination := renew.Options{
 			Name: processName(), Provider: b.provider, Exclusive: module.Exclusive(),
-			Observe: observers{b.log.observe}.observe, ObserveJournal: b.log.observeJournal,
+			Observe: b.log.Observe, ObserveJournal: b.log.ObserveJournal,
 		}
 		if !module.Exclusive() {
 			b.journals = journalDir
@@ -121,7 +122,7 @@ func (b *backend) setLogger(logger *slog.Logger) {
 	if store, ok := b.store.(stores.LoggerSetter); ok {
 		store.SetLogger(logger)
 	}
-	b.log.logger.Store(logger)
+	b.log.SetLogger(logger)
 }
 
 // provider returns a provider of the newest configuration that has it.

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"encoding/pem"
@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 )
 
 func TestDoctorComparesWithTheIssuersMetadata(t *testing.T) {
@@ -59,7 +61,7 @@ func TestDoctorComparesWithTheIssuersMetadata(t *testing.T) {
 			s.start(t, self("provider crm {\noauth2 {\ntoken_url SELF/token\nclient_id app\nclient_auth none\nissuer SELF\n"+c.settings+"\n}\n}\n"), "upstream_auth crm 127.0.0.1:1")
 			found, ok := "", false
 			for _, f := range s.diagnose(t).Findings {
-				if f.Check != checkIssuer {
+				if f.Check != "issuer" {
 					continue
 				}
 				ok = f.OK
@@ -98,7 +100,7 @@ func TestDoctorTrustsTheProvidersCertificateAuthority(t *testing.T) {
 	}
 	s.start(t, provider("private", "tls_ca "+s.path("ca.pem"))+provider("public", ""), "upstream_auth private 127.0.0.1:1")
 	for _, f := range s.diagnose(t).Findings {
-		if f.Check != checkIssuer && f.Check != checkTokenEndpoint {
+		if f.Check != "issuer" && f.Check != explain.CheckTokenEndpoint {
 			continue
 		}
 		if private := strings.Contains(f.Detail, "provider private"); private != f.OK {

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 )
 
 // output is what came of a command.
@@ -220,13 +222,16 @@ func TestDeleteKeepsWhatCannotBeRevoked(t *testing.T) {
 
 func TestListFollowsPages(t *testing.T) {
 	credentials := make(map[credential.Key]string)
-	for i := range maxPage + 5 {
+	for i := range 1000 + 5 {
 		credentials[key(credential.Tenant("t"+string(rune('a'+i%26))+strings.Repeat("x", i/26)))] = `{"api_key":"k"}`
 	}
 	s := administered(t, credentials)
 	s.start(t, apiKey, "upstream_auth billing 127.0.0.1:1")
 	got := s.command(t, "", "list", "--provider", "billing", "--json")
-	var page tenantPage
+	var page struct {
+		Tenants []rest.Tenant
+		Next    string
+	}
 	if err := json.Unmarshal([]byte(got.out), &page); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +306,7 @@ func TestCommandsSayWhenCaddyIsNotThere(t *testing.T) {
 		t.Errorf("doctor: got %+v", got)
 	}
 	got = run(t, nil, "doctor", "--address", nowhere, "--json")
-	var d report
+	var d explain.Report
 	if err := json.Unmarshal([]byte(got.out), &d); err != nil || d.Healthy || len(d.Findings) != 1 || d.Findings[0].Check != "caddy" {
 		t.Errorf("doctor: got %+v", got)
 	}

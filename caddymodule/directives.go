@@ -1,6 +1,11 @@
 package caddymodule
 
-import "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/api"
+)
 
 // Each stands before reverse_proxy, and so in the order in which they are registered:
 // what answers some paths by itself goes before what proxies all of them.
@@ -16,4 +21,43 @@ func init() {
 		httpcaddyfile.RegisterHandlerDirective(directive.name, directive.parse)
 		httpcaddyfile.RegisterDirectiveOrder(directive.name, httpcaddyfile.Before, "reverse_proxy")
 	}
+}
+
+// parseAPI reads upstream_auth_api, see [api.API], and holds it against the global option.
+func parseAPI(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(api.API)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	app, _, err := findProvider(h, handler.Provider)
+	if err != nil {
+		return nil, err
+	}
+	switch readOnly, err := app.storeReadOnly(); {
+	case err != nil:
+		return nil, h.WrapErr(err)
+	case readOnly:
+		return nil, h.WrapErr(needsCheckAndSet("upstream_auth_api"))
+	}
+	return handler, nil
+}
+
+// parseConnect reads upstream_auth_connect, see [api.Connect], and holds it against the
+// global option.
+func parseConnect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(api.Connect)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	_, provider, err := findProvider(h, handler.Provider)
+	if err != nil {
+		return nil, err
+	}
+	if err := provider.readOAuth2(); err != nil {
+		return nil, h.WrapErr(err)
+	}
+	if err := handler.Check(provider.oauth2()); err != nil {
+		return nil, h.WrapErr(err)
+	}
+	return handler, nil
 }

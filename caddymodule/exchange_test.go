@@ -1,10 +1,11 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
@@ -28,7 +29,7 @@ func TestExchangeShowsNothing(t *testing.T) {
 	echo := newEcho(t)
 	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"key-of-acme"}`})
 	s.start(t, apiKey, "upstream_auth billing "+echo.URL+` {
-		header_down X-Exchange {http.vars.`+exchangeVar+`}
+		header_down X-Exchange {http.vars.`+caddymodule.ExchangeVar+`}
 	}`)
 	res, _ := s.get(t, "/", as("acme"))
 	if got := res.Header.Get("X-Exchange"); got == "" || strings.Contains(got, "acme") {

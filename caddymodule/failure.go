@@ -15,9 +15,6 @@ import (
 // of its configuration.
 var errConfigurationGone = errors.New("the configuration of this request is gone")
 
-// retryAfter is what a client is asked to wait for the store, in seconds.
-const retryAfter = "2"
-
 // statusClientClosedRequest is what Caddy logs for a client that went away.
 const statusClientClosedRequest = 499
 
@@ -37,7 +34,7 @@ func fail(w http.ResponseWriter, code proxy.Code, err error) error {
 	header := w.Header()
 	header.Set(proxy.HeaderError, string(code))
 	if code == proxy.CodeStoreUnavailable {
-		header.Set("Retry-After", retryAfter)
+		header.Set("Retry-After", proxy.RetryAfter)
 	}
 	return caddyhttp.Error(statuses[code], &Error{Code: string(code), Err: err})
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
@@ -250,8 +251,8 @@ func TestReloadKeepsWhatIsShared(t *testing.T) {
 		}
 		s.load(t, apiKey, "upstream_auth billing "+echo.URL)
 	}
-	backends.Range(func(key, _ any) bool {
-		if n, _ := backends.References(key); n != 1 {
+	caddymodule.Backends.Range(func(key, _ any) bool {
+		if n, _ := caddymodule.Backends.References(key); n != 1 {
 			t.Errorf("the store is used by %d configurations, want 1", n)
 		}
 		return true
@@ -265,7 +266,7 @@ func TestStoreIsReleasedWhenNobodyUsesIt(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	backends.Range(func(key, _ any) bool {
+	caddymodule.Backends.Range(func(key, _ any) bool {
 		t.Errorf("%v is still there", key)
 		return true
 	})
@@ -337,8 +338,8 @@ func TestReloadWithAnotherKeyFileIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load(conf, true); err == nil || !strings.Contains(err.Error(), errSettings.Error()) {
-		t.Errorf("got error %v, want %v", err, errSettings)
+	if err := caddy.Load(conf, true); err == nil || !strings.Contains(err.Error(), caddymodule.ErrSettings.Error()) {
+		t.Errorf("got error %v, want %v", err, caddymodule.ErrSettings)
 	}
 	if res, _ := s.get(t, "/", as("acme")); res.StatusCode != 200 {
 		t.Errorf("the configuration before: got %s", res.Status)

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"strings"
@@ -40,7 +40,7 @@ func TestConnectOfASiteServedInTwoWays(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ caddyfile, want string }{
 		"the same twice": {site("http://connect.example.com, https://connect.example.com", ""), ""},
-		"two":            {site("https://connect.example.com", "https://other.example.com {\ntls internal\nupstream_auth_connect billing {\nredirect_uris https://other.example.com/callback\n}\n}\n"), "provider billing has two"},
+		"two":            {site("https://connect.example.com", "https://other.example.com {\ntls internal\nupstream_auth_connect billing {\nredirect_uris https://other.example.com/callback\n}\n}\n"), "provider billing: there are two ways to connect: give one several redirect_uris"},
 	} {
 		text, err := adapt(t, c.caddyfile)
 		if err != nil {

@@ -1,4 +1,4 @@
-package caddymodule
+package caddymodule_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 )
 
 // scripted is an authorization server whose token endpoints answer by their paths.
@@ -45,13 +46,13 @@ func (s *scripted) provider(name string) string {
 }
 
 // outcome asks what happened last to a tenant's credential.
-func (s *sidecar) outcome(t *testing.T, provider, tenant string) *outcomeBody {
+func (s *sidecar) outcome(t *testing.T, provider, tenant string) *rest.Outcome {
 	t.Helper()
 	res, body := s.ask(t, "GET", provider+"/tenants/"+tenant, "", nil)
 	if res.StatusCode != 200 || strings.Contains(body, "canary") {
 		t.Fatalf("got %s %s", res.Status, body)
 	}
-	var answer tenantBody
+	var answer rest.Tenant
 	if err := json.Unmarshal([]byte(body), &answer); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestOperatorsAreToldWhyARefreshFailed(t *testing.T) {
 			}
 			found := false
 			for _, f := range diagnosed.Findings {
-				found = found || f.Check == checkRefresh && !f.OK && strings.Contains(f.Remedy, want.toDo) &&
+				found = found || f.Check == "refresh" && !f.OK && strings.Contains(f.Remedy, want.toDo) &&
 					strings.Contains(f.Detail, "provider "+name+": the last refresh of 1 credential failed, at ") && strings.Contains(f.Detail, want.message)
 			}
 			if !found {
@@ -168,7 +169,7 @@ func TestOutcomeEndsWithItsCredential(t *testing.T) {
 	for _, tenant := range []string{"acme", "globex"} {
 		s.ask(t, "POST", "billing/tenants/"+tenant+"/refresh", "{}", nil)
 	}
-	if wrong := s.diagnose(t).wrong()[checkRefresh]; !strings.Contains(wrong, "2 credentials") {
+	if wrong := s.diagnose(t).wrong()["refresh"]; !strings.Contains(wrong, "2 credentials") {
 		t.Errorf("before: the doctor says %q", wrong)
 	}
 	res, body := s.ask(t, "PUT", "billing/tenants/acme", `{"access_token":"canary-new","refresh_token":"canary-new-refresh"}`, nil)
@@ -178,11 +179,11 @@ func TestOutcomeEndsWithItsCredential(t *testing.T) {
 	if o := s.outcome(t, "billing", "acme"); o != nil {
 		t.Errorf("afterwards: %+v", o)
 	}
-	if wrong := s.diagnose(t).wrong()[checkRefresh]; !strings.Contains(wrong, "1 credential ") {
+	if wrong := s.diagnose(t).wrong()["refresh"]; !strings.Contains(wrong, "1 credential ") {
 		t.Errorf("after one has new tokens the doctor says %q", wrong)
 	}
 	s.ask(t, "DELETE", "billing/tenants/globex", "", nil)
-	if wrong := s.diagnose(t).wrong()[checkRefresh]; wrong != "" {
+	if wrong := s.diagnose(t).wrong()["refresh"]; wrong != "" {
 		t.Errorf("after the other is deleted the doctor says %q", wrong)
 	}
 }
@@ -252,7 +253,7 @@ func TestOperatorsAreToldOfAClaimThatIsWaitedFor(t *testing.T) {
 			res.Body.Close()
 		}
 	}()
-	var o *outcomeBody
+	var o *rest.Outcome
 	for deadline := time.Now().Add(10 * time.Second); o == nil && time.Now().Before(deadline); {
 		o = s.outcome(t, "billing", "acme")
 	}
@@ -264,7 +265,7 @@ func TestOperatorsAreToldOfAClaimThatIsWaitedFor(t *testing.T) {
 	if e.Status != "refreshing" || !strings.Contains(e.ToDo, "If an old credential was written back over a newer one, write the newest tokens.") {
 		t.Errorf("explain: %q %q", e.Status, e.ToDo)
 	}
-	if wrong := s.diagnose(t).wrong()[checkRefresh]; !strings.Contains(wrong, claimed) || !strings.Contains(wrong, "it is taken over at") {
+	if wrong := s.diagnose(t).wrong()["refresh"]; !strings.Contains(wrong, "another process has claimed the refresh token and not finished") || !strings.Contains(wrong, "it is taken over at") {
 		t.Errorf("the doctor says %q", wrong)
 	}
 	// Its owner finishes.
@@ -309,7 +310,7 @@ func TestOperatorsAreToldThatThePolicyForbidsTheClaim(t *testing.T) {
 	if e := s.explain(t, "billing", "acme"); e.Status != "ready" || !strings.Contains(e.ToDo, "allow "+rule) {
 		t.Errorf("explain: %+v", e)
 	}
-	if wrong := s.diagnose(t).wrong()[checkRefresh]; !strings.Contains(wrong, rule) {
+	if wrong := s.diagnose(t).wrong()["refresh"]; !strings.Contains(wrong, rule) {
 		t.Errorf("the doctor says %q", wrong)
 	}
 }

@@ -128,10 +128,7 @@ func (conf *Provider) renewer() scheme.Renewer {
 }
 
 // oauth2 returns the scheme of that name, nil if there is none.
-func (conf *Provider) oauth2() *schemes.OAuth2 {
-	own, _ := conf.renewer().(*schemes.OAuth2)
-	return own
-}
+func (conf *Provider) oauth2() *schemes.OAuth2 { return schemes.OAuth2Of(conf.schemes) }
 
 // provision checks the configuration and makes it ready.
 func (conf *Provider) provision(ctx caddy.Context, name string) (*upstream.Provider, error) {

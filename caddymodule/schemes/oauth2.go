@@ -130,6 +130,16 @@ func (conf *OAuth2) Provision(caddy.Context) error {
 	return err
 }
 
+// OAuth2Of returns the one among schemes, nil if there is none.
+func OAuth2Of(all []scheme.Scheme) *OAuth2 {
+	for _, s := range all {
+		if o, ok := s.(*OAuth2); ok {
+			return o
+		}
+	}
+	return nil
+}
+
 // Sets implements [Explainer]: it is others that put the token into requests, or the
 // default.
 func (conf *OAuth2) Sets() []Setting { return nil }

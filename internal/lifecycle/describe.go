@@ -39,8 +39,14 @@ type Description struct {
 	Credentials map[string]json.RawMessage `json:"credentials"`
 }
 
-// StatusInvalid is the status of a credential that breaks a rule.
-const StatusInvalid = "invalid"
+// The statuses of a [Description], and that of a tenant without a credential.
+const (
+	StatusReady       = "ready"
+	StatusRefreshing  = "refreshing"
+	StatusReauthorize = "reauthorization_required"
+	StatusInvalid     = "invalid" // it breaks a rule
+	StatusMissing     = "missing"
+)
 
 // Describe tells what may be told of a credential.
 func Describe(p *upstream.Provider, cred *credential.Credential) Description {

@@ -1,5 +1,8 @@
 package proxy
 
+// RetryAfter is what a client is asked to wait for the store, in seconds.
+const RetryAfter = "2"
+
 // Response headers in which the proxy speaks for itself. They are removed from
 // what an upstream sends.
 const (

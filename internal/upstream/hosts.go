@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -15,6 +16,22 @@ type hostPattern struct {
 	name     string // lower case, without "*." and a trailing dot; an address as netip spells it
 	wildcard bool   // one label stands before name
 	port     uint16 // 0: any
+}
+
+// Patterns returns the list as it is written, nil for the nil list.
+func (l HostList) Patterns() []string {
+	var patterns []string
+	for _, p := range l {
+		text := p.name
+		if p.wildcard {
+			text = "*." + text
+		}
+		if p.port != 0 {
+			text = net.JoinHostPort(text, strconv.Itoa(int(p.port)))
+		}
+		patterns = append(patterns, text)
+	}
+	return patterns
 }
 
 // ParseHosts reads the entries of allowed_hosts: a host name, "*.example.com" for

@@ -1,0 +1,2 @@
+// Package admin holds the administration API and the command line, which asks it.
+package admin

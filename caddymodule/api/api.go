@@ -1,0 +1,256 @@
+// Package api holds the handlers by which credentials come in: the credentials API, and
+// connecting in a browser.
+package api
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
+)
+
+func init() {
+	caddy.RegisterModule(new(API))
+}
+
+// API is the credentials API: tenants bring their own credentials, and operators
+// those of any tenant, at any time. Callers authenticate by a bearer token, a JWT.
+//
+// It serves these paths and leaves all others to the next handler:
+//
+//   - `GET /self`, `PATCH /self`: the tenant that the token names
+//   - `POST /self/connect-link`: a link by which the tenant connects an account
+//   - `GET`, `PUT`, `PATCH`, `DELETE /tenants/{tenant}` and
+//     `POST /tenants/{tenant}/connect-link`: any tenant, for operators
+//
+// `PATCH` and `PUT` take `{"credentials": {…}}`, which replaces the credential after
+// it was checked. Answers have an `ETag`; `If-Match` and `If-None-Match: *` are
+// honoured. No answer has a secret in it: of a credential it shows what the provider
+// exposes. last_outcome is what happened last to the credential in this process: at,
+// outcome, failure, status, retry_at. Errors are JSON, with `code` and `message`.
+type API struct {
+	// The provider, by its name in the app `upstream_auth`.
+	Provider string `json:"provider"`
+
+	// Which tokens are accepted.
+	Token *Token `json:"token"`
+
+	// The issuer that a token has to name (`iss`). Default: any.
+	Issuer string `json:"issuer,omitempty"`
+
+	// The audience that a token has to name (`aud`). Default: any.
+	Audience string `json:"audience,omitempty"`
+
+	// The claim that names the tenant, a gjson path. Default: `id`.
+	TenantClaim string `json:"tenant_claim,omitempty"`
+
+	// What makes a caller an operator. Default: nobody is one.
+	Operators *Operators `json:"operators,omitempty"`
+
+	// The origins of web pages that may use the API. Default: none.
+	CORSOrigins []string `json:"cors_origins,omitempty"`
+
+	app        App
+	collection rest.Collection
+	verifier   *bearer.Verifier
+	origins    origins
+	logger     *slog.Logger
+}
+
+// Token says how the signature of a token is verified: by a shared secret, or by a
+// key set. The algorithms are those given here, whatever a token says.
+type Token struct {
+	// A file with the secret that HS256 tokens are signed with. It is read again when
+	// it changes.
+	SecretFile string `json:"secret_file,omitempty"`
+
+	// The key set (JWK set, RFC 7517) that tokens are verified by: its address, https
+	// unless the host is a loopback address, or a file.
+	KeySetURL  string `json:"jwks_url,omitempty"`
+	KeySetFile string `json:"jwks_file,omitempty"`
+
+	// With a key set: the algorithms to accept, of RS, PS and ES 256, 384 and 512, and
+	// EdDSA.
+	Algorithms []string `json:"algorithms,omitempty"`
+}
+
+// Operators are the callers whose token has a claim with a value, or with an array
+// that holds it.
+type Operators struct {
+	Claim string `json:"claim"`
+	Value string `json:"value"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*API) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.upstream_auth_api",
+		New: func() caddy.Module { return new(API) },
+	}
+}
+
+// Provision checks the configuration.
+func (a *API) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Slogger()
+	app, provider, err := appOf(ctx, a.Provider)
+	if err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	if err := app.CheckWritable("upstream_auth_api"); err != nil {
+		return err
+	}
+	a.app, a.collection = app, rest.Collection{Service: app.Service(), Provider: provider, By: "api", Logger: a.logger}
+	resolve := config.NewResolver()
+	conf, err := a.bearerConfig(resolve)
+	if err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	if conf.SecretFile+conf.KeySetFile != "" {
+		if err := config.CheckReadable(conf.SecretFile + conf.KeySetFile); err != nil {
+			return fmt.Errorf("upstream_auth_api: token: %w", err)
+		}
+	}
+	if a.verifier, err = bearer.New(*conf); err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	if a.origins, err = parseOrigins(a.CORSOrigins); err != nil {
+		return fmt.Errorf("upstream_auth_api: %w", err)
+	}
+	return nil
+}
+
+// bearerConfig checks the settings and fills in their placeholders.
+func (a *API) bearerConfig(resolve *config.Resolver) (*bearer.Config, error) {
+	if a.Token == nil {
+		return nil, errors.New("token is missing: hs256 or jwks")
+	}
+	conf := &bearer.Config{
+		SecretFile:  resolve.Text("secret_file", a.Token.SecretFile),
+		KeySetURL:   resolve.URL("jwks_url", a.Token.KeySetURL),
+		KeySetFile:  resolve.Text("jwks_file", a.Token.KeySetFile),
+		Algorithms:  a.Token.Algorithms,
+		Issuer:      resolve.Text("issuer", a.Issuer),
+		Audience:    resolve.Text("audience", a.Audience),
+		TenantClaim: a.TenantClaim,
+	}
+	if a.Operators != nil {
+		conf.OperatorClaim = a.Operators.Claim
+		conf.OperatorValue = resolve.Text("operators", a.Operators.Value)
+	}
+	if resolve.Err() != nil {
+		return nil, resolve.Err()
+	}
+	return conf, conf.Validate()
+}
+
+// ServeHTTP answers what is the API's, and leaves the rest to the next handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	target, ours := parseTarget(r.URL.Path)
+	if !ours {
+		return next.ServeHTTP(w, r)
+	}
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	if a.origins.allow(w, r) && isPreflight(r) {
+		a.origins.answerPreflight(w, r, target.methods())
+		return nil
+	}
+	release, ok := a.app.Use()
+	if !ok {
+		return a.answerError(w, r, rest.ErrConfigurationGone)
+	}
+	defer release()
+	call, err := a.authorize(r, target)
+	if err != nil {
+		return a.answerError(w, r, err)
+	}
+	return a.answer(w, r, call)
+}
+
+// target is what a request is about.
+type target struct {
+	tenant string // empty: the caller's own
+	link   bool   // a link to connect
+}
+
+// parseTarget reads a path. ours is false if it is not one of the API's.
+func parseTarget(path string) (t target, ours bool) {
+	rest, found := strings.CutPrefix(path, "/self")
+	if !found {
+		if rest, found = strings.CutPrefix(path, "/tenants/"); !found {
+			return target{}, false
+		}
+		t.tenant, rest, found = strings.Cut(rest, "/")
+		if found {
+			rest = "/" + rest
+		}
+		if t.tenant == "" {
+			return target{}, false
+		}
+	}
+	switch rest {
+	case "":
+		return t, true
+	case "/connect-link":
+		t.link = true
+		return t, true
+	}
+	return target{}, false
+}
+
+// methods are those that the target takes.
+func (t target) methods() string {
+	switch {
+	case t.link:
+		return "POST"
+	case t.tenant == "":
+		return "GET, HEAD, PATCH"
+	}
+	return "GET, HEAD, PUT, PATCH, DELETE"
+}
+
+// call is an authorized request.
+type call struct {
+	target
+	name credential.Tenant
+}
+
+// authorize finds out who calls, and whether they may do what they ask for.
+func (a *API) authorize(r *http.Request, t target) (*call, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) > 1 {
+		return nil, &rest.Error{Status: http.StatusUnauthorized, Code: "token_invalid", Message: "more than one Authorization header"}
+	}
+	caller, err := a.verifier.Verify(r.Context(), r.Header.Get("Authorization"))
+	if err != nil {
+		return nil, err
+	}
+	c := &call{target: t, name: caller.Tenant}
+	switch {
+	case t.tenant == "" && caller.Tenant == "":
+		return nil, rest.Forbidden("the token names no tenant")
+	case t.tenant == "":
+		return c, nil
+	case !caller.Operator:
+		return nil, rest.Forbidden("the token is not an operator's")
+	}
+	if c.name, err = credential.ParseTenant(t.tenant); err != nil {
+		return nil, &rest.Error{Status: http.StatusBadRequest, Code: "tenant_invalid", Message: err.Error()}
+	}
+	return c, nil
+}
+
+var (
+	_ caddy.Provisioner           = (*API)(nil)
+	_ caddyhttp.MiddlewareHandler = (*API)(nil)
+)

@@ -1,0 +1,185 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
+)
+
+func init() {
+	caddy.RegisterModule(new(Connect))
+}
+
+// Connect lets an end user connect an account in a browser: the OAuth 2.0
+// authorization code flow (RFC 6749, section 4.1) with PKCE (RFC 7636), which ends
+// with a new credential in the store. A short-lived signed link starts it; the
+// credentials API and the command `caddy upstream-auth connect-link` make such links.
+//
+// For a redirect URI `https://connect.example.com/oauth/callback` it serves that path
+// and its sibling `/oauth/connect`, where links lead, on that host, and leaves all
+// other requests to the next handler.
+//
+// The provider has an `oauth2` with an `issuer` or an `authorization_url`.
+type Connect struct {
+	// The provider, by its name in the app `upstream_auth`.
+	Provider string `json:"provider"`
+
+	// Where the authorization server sends the browser back to, as registered there:
+	// https, unless the host is a loopback address. The one is used whose host the
+	// browser came to; links lead to the first.
+	RedirectURIs []string `json:"redirect_uris"`
+
+	// The scope to ask for. Default: oauth2's scopes.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// Further parameters of the authorization request, such as `prompt` or
+	// `access_type`.
+	Params map[string]string `json:"params,omitempty"`
+
+	// Where the browser may be sent afterwards, with `status` in its query: addresses,
+	// or beginnings of such that end in a slash. A link says which. Default: a page of
+	// this handler's own says how it went.
+	ReturnTo []string `json:"return_to,omitempty"`
+
+	// How long a link may be opened, at most 24h. Default: 15m.
+	LinkTTL caddy.Duration `json:"link_ttl,omitempty"`
+
+	app  App
+	flow *connect.Flow
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Connect) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.upstream_auth_connect",
+		New: func() caddy.Module { return new(Connect) },
+	}
+}
+
+// Provision checks the configuration. Nothing is dialled.
+func (c *Connect) Provision(ctx caddy.Context) error {
+	if err := c.provision(ctx); err != nil {
+		return fmt.Errorf("upstream_auth_connect: %w", err)
+	}
+	return nil
+}
+
+func (c *Connect) provision(ctx caddy.Context) error {
+	app, provider, err := appOf(ctx, c.Provider)
+	if err != nil {
+		return err
+	}
+	c.app = app
+	settings, err := c.config(schemes.OAuth2Of(provider.Schemes), config.NewResolver())
+	if err != nil {
+		return err
+	}
+	logger := ctx.Slogger()
+	settings.Logger = logger
+	settings.Key = app.SharedKey
+	settings.Accept = func(ctx context.Context, tenant credential.Tenant, document []byte) error {
+		_, err := app.Service().Lifecycle.Put(ctx, provider, tenant, lifecycle.Change{Document: document, By: "connect", Logger: logger})
+		if test, ok := errors.AsType[*upstream.TestError](err); ok && test.Rejected() {
+			return fmt.Errorf("%w: %w", credential.ErrInvalid, err) // another account may do
+		}
+		return err
+	}
+	if c.flow, err = connect.New(*settings); err != nil {
+		return err
+	}
+	identity, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	if err := app.Service().Links.Add(c.Provider, c.flow, string(identity)); err != nil {
+		return fmt.Errorf("provider %s: %w", c.Provider, err)
+	}
+	return nil
+}
+
+// config checks the settings together with those of the provider, as far as adapting
+// a Caddyfile can tell.
+func (c *Connect) config(o *schemes.OAuth2, resolve *config.Resolver) (*connect.Config, error) {
+	if o == nil {
+		return nil, errors.New("the provider has no oauth2")
+	}
+	settings := &connect.Config{
+		OAuth2:           o.Renewer,
+		Provider:         c.Provider,
+		Issuer:           resolve.URL("issuer", o.Issuer),
+		AuthorizationURL: resolve.URL("authorization_url", o.AuthorizationURL),
+		UserinfoURL:      resolve.URL("userinfo_url", o.UserinfoURL),
+		Scopes:           c.Scopes,
+		Params:           c.Params,
+		LinkTTL:          time.Duration(c.LinkTTL),
+		IDTokenFields:    schemes.FieldMappings(o.IDTokenFields),
+		UserinfoFields:   schemes.FieldMappings(o.UserinfoFields),
+	}
+	if len(settings.Scopes) == 0 {
+		settings.Scopes = o.Scopes
+	}
+	for _, uri := range c.RedirectURIs {
+		settings.RedirectURIs = append(settings.RedirectURIs, resolve.URL("redirect_uris", uri))
+	}
+	for _, address := range c.ReturnTo {
+		settings.ReturnTo = append(settings.ReturnTo, resolve.URL("return_to", address))
+	}
+	if resolve.Err() != nil {
+		return nil, resolve.Err()
+	}
+	return settings, nil
+}
+
+// ServeHTTP serves the links and the way back from the authorization server.
+func (c *Connect) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	release, ok := c.app.Use()
+	if !ok {
+		w.Header().Set("Retry-After", proxy.RetryAfter)
+		return caddyhttp.Error(http.StatusServiceUnavailable, rest.ErrConfigurationGone)
+	}
+	defer release()
+	// Other handlers may have taken a part off the path; the redirect URI has all of it.
+	original := r
+	if o, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		original = r.Clone(r.Context())
+		original.URL = o.URL
+	}
+	if !c.flow.ServeHTTP(w, original) {
+		return next.ServeHTTP(w, r)
+	}
+	return nil
+}
+
+var (
+	_ caddy.Provisioner           = (*Connect)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Connect)(nil)
+)
+
+// checkRedirectURIs is what a Caddyfile's line can get wrong alone.
+func checkRedirectURIs(uris []string) error {
+	for _, uri := range uris {
+		if strings.Contains(uri, "{") {
+			continue
+		}
+		if err := config.CheckEndpoint(uri); err != nil {
+			return fmt.Errorf("redirect_uris: '%s': %w", uri, err)
+		}
+	}
+	return nil
+}

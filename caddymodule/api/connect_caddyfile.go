@@ -1,0 +1,60 @@
+package api
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
+)
+
+// UnmarshalCaddyfile sets up the handler. Syntax:
+//
+//	upstream_auth_connect [<matcher>] <provider> {
+//	    redirect_uris <urls...>
+//	    scopes        <scopes...>
+//	    param         <name> <value>
+//	    return_to     <urls...>
+//	    link_ttl      <duration>
+//	}
+func (c *Connect) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if err := config.OneArg(d, &c.Provider); err != nil {
+		return err
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch name := d.Val(); name {
+		case "redirect_uris":
+			if err = config.ManyArgs(d, &c.RedirectURIs); err == nil {
+				err = config.WrapErr(d, "", checkRedirectURIs(c.RedirectURIs))
+			}
+		case "scopes":
+			err = config.ManyArgs(d, &c.Scopes)
+		case "param":
+			err = config.NamedArgs(d, &c.Params)
+		case "return_to":
+			err = config.ManyArgs(d, &c.ReturnTo)
+		case "link_ttl":
+			err = config.DurationArg(d, &c.LinkTTL)
+		default:
+			err = d.Errf("unrecognized subdirective '%s' of upstream_auth_connect", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(c.RedirectURIs) == 0 {
+		return d.Err("upstream_auth_connect needs redirect_uris")
+	}
+	return nil
+}
+
+// Check reports what is wrong with the settings beside those of the provider's oauth2, as
+// far as adapting a Caddyfile can tell.
+func (c *Connect) Check(oauth2 *schemes.OAuth2) error {
+	settings, err := c.config(oauth2, config.AdaptingResolver())
+	if err != nil {
+		return err
+	}
+	return settings.Validate()
+}

@@ -1,0 +1,78 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
+)
+
+// Links makes links by which tenants connect accounts, for the providers that have a way
+// to. The zero value has none.
+type Links struct {
+	mu    sync.Mutex
+	flows map[string]configuredFlow // by provider
+}
+
+type configuredFlow struct {
+	flow     *connect.Flow
+	settings string
+}
+
+// ErrTwoFlows refuses a second way to connect for one provider.
+var ErrTwoFlows = errors.New("there are two ways to connect: give one several redirect_uris")
+
+// Add makes the way to connect an account of a provider known. A site that is served in
+// two ways, as by http and https, has the same one twice: settings tell.
+func (l *Links) Add(provider string, flow *connect.Flow, settings string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other, known := l.flows[provider]; known {
+		if other.settings != settings {
+			return ErrTwoFlows
+		}
+		return nil
+	}
+	if l.flows == nil {
+		l.flows = make(map[string]configuredFlow)
+	}
+	l.flows[provider] = configuredFlow{flow, settings}
+	return nil
+}
+
+// Has reports whether there is a way to connect an account of a provider.
+func (l *Links) Has(provider string) bool { return l.flow(provider) != nil }
+
+func (l *Links) flow(provider string) *connect.Flow {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flows[provider].flow
+}
+
+// Link is a link to connect.
+type Link struct {
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+var errNoConnect = &Error{http.StatusConflict, "connect_not_configured", "no site has upstream_auth_connect for the provider"}
+
+// new makes a link by which a tenant connects an account.
+func (l *Links) new(ctx context.Context, provider string, tenant credential.Tenant, returnTo string) (*Link, error) {
+	flow := l.flow(provider)
+	if flow == nil {
+		return nil, errNoConnect
+	}
+	link, expires, err := flow.Link(ctx, tenant, returnTo)
+	switch {
+	case errors.Is(err, connect.ErrReturnTo):
+		return nil, BadRequest("return_to is not an allowed address")
+	case err != nil:
+		return nil, err
+	}
+	return &Link{URL: link, ExpiresAt: expires.UTC()}, nil
+}
