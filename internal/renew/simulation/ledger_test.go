@@ -58,6 +58,7 @@ func (v violation) String() string { return fmt.Sprintf("%s: %s: %s", v.account,
 type actor struct {
 	machine string
 	dead    bool
+	diedAt  time.Duration
 	trouble time.Duration // when something was last in its way
 }
 
@@ -143,7 +144,7 @@ func (l *ledger) begins(process, machine string) {
 func (l *ledger) dies(process string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.actors[process].dead = true
+	l.actors[process].dead, l.actors[process].diedAt = true, l.now()
 	for _, a := range l.accounts {
 		for _, c := range a.claims {
 			c.orphaned = c.orphaned || c.by == process && !c.settled

@@ -139,6 +139,28 @@ func TestOracleSeesWhatIsBroken(t *testing.T) {
 			h.settles("m", "journal of q")
 			h.settles("n", "journal of p")
 		}},
+		"taken over right after who was stopped died": {singleUse(), "", func(h *history) {
+			h.spend("p", "n")
+			h.journals("n")
+			h.troubles("p", 3*time.Minute)
+			h.wait(2 * time.Minute)
+			h.dies("p")
+			h.wait(time.Second)
+			h.claim("q", "m")
+			h.silent(h.sends("q", "t", "r1"))
+			h.put("q", refused())
+			h.settles("m", "journal of q")
+			h.settles("n", "journal of p")
+		}},
+		"sent again right after who had the answer died": {singleUse(), onceWhileKnown, func(h *history) {
+			h.spend("p", "n")
+			h.journals("n")
+			h.wait(2 * time.Minute)
+			h.dies("p")
+			h.wait(time.Second)
+			h.claim("q", "m")
+			h.sends("q", "t", "r1")
+		}},
 		"taken over from who adopted it and was stopped": {singleUse(), "", func(h *history) {
 			h.spend("p", "n")
 			h.journals("n")

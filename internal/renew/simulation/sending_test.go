@@ -201,8 +201,16 @@ func (l *ledger) outOfReach(a *account, s *sending) string {
 	if now-claimedAt < a.takeoverOf(s.nonce)-time.Second { // a store may tell seconds
 		return ""
 	}
+	sender := l.actors[s.by]
+	if sender.dead && sender.diedAt-max(sender.trouble, s.at) > reach {
+		return ""
+	}
 	for name, p := range l.actors {
-		if l.mayGetAt(a, s, name) && now-p.trouble > reach {
+		since := p.trouble
+		if name != s.by { // until the sender's death it could not get at its journal
+			since = max(since, sender.diedAt)
+		}
+		if l.mayGetAt(a, s, name) && now-since > reach {
 			return ""
 		}
 	}
