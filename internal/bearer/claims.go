@@ -1,6 +1,9 @@
 package bearer
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -10,11 +13,13 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-// leeway is by how much the clock of whoever issues tokens may differ from ours.
-const leeway = 30 * time.Second
+// leeway is by how much the clock of whoever issues tokens may differ from ours. The
+// library takes "exp" for the last moment that counts, RFC 7519 section 4.1.4 for the
+// first that does not.
+const leeway = 30*time.Second - 1
 
 // caller returns who a verified payload says the caller is.
-func (v *Verifier) caller(payload []byte, now time.Time) (Caller, error) {
+func (v *Verifier) caller(payload []byte) (Caller, error) {
 	if _, ok := decodeObject(payload); !ok {
 		return Caller{}, errPayload
 	}
@@ -22,14 +27,17 @@ func (v *Verifier) caller(payload []byte, now time.Time) (Caller, error) {
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return Caller{}, errClaims
 	}
-	if err := checkTimes(&claims, now); err != nil {
-		return Caller{}, err
+	if claims.Expiry == nil {
+		return Caller{}, errNoExpiry
 	}
-	if v.config.Issuer != "" && claims.Issuer != v.config.Issuer {
-		return Caller{}, errIssuer
+	expected := jwt.Expected{Issuer: v.config.Issuer}
+	if v.config.Audience != "" {
+		expected.AnyAudience = jwt.Audience{v.config.Audience}
 	}
-	if v.config.Audience != "" && !claims.Audience.Contains(v.config.Audience) {
-		return Caller{}, errAudience
+	if err := claims.ValidateWithLeeway(expected, leeway); errors.Is(err, jwt.ErrExpired) {
+		return Caller{}, ErrExpired
+	} else if err != nil {
+		return Caller{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 
 	caller := Caller{Operator: v.isOperator(payload)}
@@ -48,37 +56,13 @@ func (v *Verifier) caller(payload []byte, now time.Time) (Caller, error) {
 	return caller, nil
 }
 
-// checkTimes checks the times of a token (RFC 7519 section 4.1). Of a fraction of
-// a second the library keeps nothing.
-func checkTimes(claims *jwt.Claims, now time.Time) error {
-	switch {
-	case claims.Expiry == nil:
-		return errNoExpiry
-	case !now.Before(claims.Expiry.Time().Add(leeway)): // "on or after which"
-		return ErrExpired
-	case claims.NotBefore != nil && now.Before(claims.NotBefore.Time().Add(-leeway)):
-		return errNotYet
-	case claims.IssuedAt != nil && now.Before(claims.IssuedAt.Time().Add(-leeway)):
-		return errIssuedLater
-	}
-	return nil
-}
-
 // isOperator reports whether the operator's claim is the operator's value, or an
 // array that has it.
 func (v *Verifier) isOperator(payload []byte) bool {
-	if v.config.OperatorClaim == "" {
-		return false
-	}
-	claim := gjson.GetBytes(payload, v.config.OperatorClaim)
-	values := []gjson.Result{claim}
-	if claim.IsArray() {
-		values = claim.Array()
-	}
-	for _, value := range values {
-		if value.Type == gjson.String && value.Str == v.config.OperatorValue {
-			return true
-		}
-	}
-	return false
+	return v.config.OperatorClaim != "" && slices.ContainsFunc(
+		gjson.GetBytes(payload, v.config.OperatorClaim).Array(),
+		func(value gjson.Result) bool {
+			return value.Type == gjson.String && value.Str == v.config.OperatorValue
+		},
+	)
 }

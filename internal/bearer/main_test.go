@@ -88,6 +88,9 @@ func wantError(t testing.TB, v *Verifier, authorization string, want error) {
 	if !errors.Is(err, want) {
 		t.Errorf("error %v, want %v", err, want)
 	}
+	if !errors.Is(err, ErrMissing) && !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrUnavailable) {
+		t.Errorf("error %v is of no kind", err)
+	}
 	if got != (Caller{}) {
 		t.Errorf("a caller %+v comes with the error", got)
 	}
