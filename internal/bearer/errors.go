@@ -25,15 +25,13 @@ var (
 
 var (
 	errTooLong      = fmt.Errorf("%w: token is longer than %d bytes", ErrInvalid, maxToken)
-	errForm         = fmt.Errorf("%w: token is not a signed token in compact form", ErrInvalid)
-	errHeader       = fmt.Errorf("%w: header of the token is not a valid JSON object", ErrInvalid)
+	errForm         = fmt.Errorf("%w: token is not a signed JWT in compact form", ErrInvalid)
 	errPayload      = fmt.Errorf("%w: payload of the token is not a valid JSON object", ErrInvalid)
 	errExtension    = fmt.Errorf("%w: token needs an extension that is not supported", ErrInvalid)
 	errType         = fmt.Errorf("%w: token is made for another use", ErrInvalid)
 	errAlgorithm    = fmt.Errorf("%w: algorithm is not allowed", ErrInvalid)
 	errUnknownKey   = fmt.Errorf("%w: key of the token is not known", ErrInvalid)
-	errKeyUnfit     = fmt.Errorf("%w: key of the token is not for its algorithm", ErrInvalid)
-	errSignature    = fmt.Errorf("%w: signature is not valid", ErrInvalid)
+	errSignature    = fmt.Errorf("%w: signature is not valid for the key and its algorithm", ErrInvalid)
 	errClaims       = fmt.Errorf("%w: a registered claim has the wrong type", ErrInvalid)
 	errNoExpiry     = fmt.Errorf("%w: token has no expiry", ErrInvalid)
 	errNoTenant     = fmt.Errorf("%w: token names no tenant", ErrInvalid)

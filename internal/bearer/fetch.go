@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // newTransport makes one that leaves nothing open behind a request.
@@ -27,7 +29,7 @@ func newTransport() *http.Transport {
 
 // newFetch returns what fetches the key set at address. Its errors hold nothing
 // that the server sent but the status.
-func newFetch(address string, transport http.RoundTripper) func(context.Context) (*keySet, error) {
+func newFetch(address string, transport http.RoundTripper) func(context.Context) (*jose.JSONWebKeySet, error) {
 	if transport == nil {
 		transport = newTransport()
 	}
@@ -35,7 +37,7 @@ func newFetch(address string, transport http.RoundTripper) func(context.Context)
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return func(ctx context.Context) (*keySet, error) {
+	return func(ctx context.Context) (*jose.JSONWebKeySet, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 		if err != nil {
 			return nil, err

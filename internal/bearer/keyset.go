@@ -1,9 +1,6 @@
 package bearer
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
 	"slices"
 
@@ -25,121 +22,69 @@ const (
 	minRSABits = 2048
 )
 
-// key is one that verifies signatures.
-type key struct {
-	id         string // "" if it has none
-	anyID      bool   // counts for tokens that name any key: the one shared secret
-	material   any    // what the library takes as a key
-	algorithms []jose.SignatureAlgorithm
-}
-
-// keySet is what tokens are verified with. It is never changed once made.
-type keySet struct {
-	keys []key
-}
-
 // parseKeySet reads a JWK set (RFC 7517 section 5). Keys in it that cannot verify
 // a signature are left out: of a kind or size that is not accepted, secret or
-// private, or made for something else.
-func parseKeySet(data []byte) (*keySet, error) {
-	if credential.DeeperThan(data, maxDepth) {
-		return nil, errNotKeySet
-	}
+// private, or made for something else. The library refuses the set for one of them.
+func parseKeySet(data []byte) (*jose.JSONWebKeySet, error) {
 	var document struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal(data, &document); err != nil || document.Keys == nil {
-		return nil, errNotKeySet // without err, which quotes from the document
+	if credential.DeeperThan(data, maxDepth) || json.Unmarshal(data, &document) != nil || document.Keys == nil {
+		return nil, errNotKeySet // without the library's error, which quotes from the document
 	}
-	set := &keySet{}
+	set := &jose.JSONWebKeySet{}
 	for _, raw := range document.Keys {
-		if k, ok := parseKey(raw); ok {
-			set.keys = append(set.keys, k)
+		if key, ok := parseKey(raw); ok {
+			set.Keys = append(set.Keys, key)
 		}
 	}
-	if len(set.keys) > maxKeys {
+	if len(set.Keys) > maxKeys {
 		return nil, errTooManyKeys
 	}
 	return set, nil
 }
 
 // parseKey reads one JWK, and returns false if it cannot verify a signature.
-func parseKey(data []byte) (key, bool) {
+func parseKey(data []byte) (key jose.JSONWebKey, ok bool) {
 	var parameters struct {
-		Use       string           `json:"use"`
-		KeyOps    *[]string        `json:"key_ops"`
-		Algorithm string           `json:"alg"`
-		Secret    *json.RawMessage `json:"k"`
-		Private   *json.RawMessage `json:"d"`
+		KeyOps  *[]string        `json:"key_ops"` // of which the library takes no notice
+		Secret  *json.RawMessage `json:"k"`
+		Private *json.RawMessage `json:"d"`
 	}
-	if err := json.Unmarshal(data, &parameters); err != nil {
-		return key{}, false
-	}
-	switch {
+	switch err := json.Unmarshal(data, &parameters); {
+	case err != nil:
+		return key, false
 	// Before the library looks at a private key, which it does at length.
 	case parameters.Secret != nil, parameters.Private != nil:
-		return key{}, false
-	case parameters.Use != "" && parameters.Use != "sig":
-		return key{}, false
+		return key, false
 	case parameters.KeyOps != nil && !slices.Contains(*parameters.KeyOps, "verify"):
-		return key{}, false
+		return key, false
 	}
-	var jwk jose.JSONWebKey
-	if err := json.Unmarshal(data, &jwk); err != nil || !jwk.Valid() || !jwk.IsPublic() {
-		return key{}, false
+	if json.Unmarshal(data, &key) != nil || !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
+		return key, false
 	}
-	algorithms := algorithmsOf(jwk.Key)
-	if own := jose.SignatureAlgorithm(parameters.Algorithm); own != "" {
-		algorithms = slices.DeleteFunc(algorithms, func(a jose.SignatureAlgorithm) bool { return a != own })
-	}
-	return key{id: jwk.KeyID, material: jwk.Key, algorithms: algorithms}, len(algorithms) > 0
+	public, isRSA := key.Key.(*rsa.PublicKey)
+	return key, !isRSA || public.N.BitLen() >= minRSABits
 }
 
-// algorithmsOf returns the algorithms that a public key can verify.
-func algorithmsOf(public any) []jose.SignatureAlgorithm {
-	switch public := public.(type) {
-	case *rsa.PublicKey:
-		if public.N.BitLen() >= minRSABits {
-			return []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512}
-		}
-	case *ecdsa.PublicKey:
-		switch public.Curve {
-		case elliptic.P256():
-			return []jose.SignatureAlgorithm{jose.ES256}
-		case elliptic.P384():
-			return []jose.SignatureAlgorithm{jose.ES384}
-		case elliptic.P521():
-			return []jose.SignatureAlgorithm{jose.ES512}
-		}
-	case ed25519.PublicKey:
-		return []jose.SignatureAlgorithm{jose.EdDSA}
+// verify returns the payload of token if a key of set signed it: one that has the
+// id that token names, if it names one. The library sees to it that a key is of the
+// kind that the algorithm takes, but not to the algorithm that the key is made for.
+func verify(token *jose.JSONWebSignature, set *jose.JSONWebKeySet) ([]byte, error) {
+	header, keys := token.Signatures[0].Protected, set.Keys
+	if header.KeyID != "" {
+		keys = set.Key(header.KeyID)
 	}
-	return nil
-}
-
-// verify returns the payload of t if one of the keys signed it: one that has the
-// id that t names, if it names one.
-func (s *keySet) verify(t *token) ([]byte, error) {
-	known, fit := false, false
-	for _, k := range s.keys {
-		if t.keyID != "" && k.id != t.keyID && !k.anyID {
+	if len(keys) == 0 {
+		return nil, errUnknownKey
+	}
+	for _, key := range keys {
+		if key.Algorithm != "" && key.Algorithm != header.Algorithm {
 			continue
 		}
-		known = true
-		if !slices.Contains(k.algorithms, t.algorithm) {
-			continue
-		}
-		fit = true
-		if payload, err := t.signed.Verify(k.material); err == nil {
+		if payload, err := token.Verify(key.Key); err == nil {
 			return payload, nil
 		}
 	}
-	switch {
-	case !known:
-		return nil, errUnknownKey
-	case !fit:
-		return nil, errKeyUnfit
-	default:
-		return nil, errSignature
-	}
+	return nil, errSignature
 }

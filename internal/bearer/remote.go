@@ -2,10 +2,13 @@ package bearer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 const (
@@ -28,21 +31,38 @@ const (
 
 // remote is a [source]: a key set at a URL.
 type remote struct {
-	fetch func(context.Context) (*keySet, error)
+	fetch func(context.Context) (*jose.JSONWebKeySet, error)
 
 	mu      sync.Mutex
-	keys    *keySet       // of the latest fetch that brought any; nil if none did
-	fetched time.Time     // when that one began
-	err     error         // of the latest fetch
-	ended   time.Time     // when that one ended
-	flight  chan struct{} // closed when the fetch that is under way has ended; nil: none is
+	keys    *jose.JSONWebKeySet // of the latest fetch that brought any; nil if none did
+	fetched time.Time           // when that one began
+	err     error               // of the latest fetch
+	ended   time.Time           // when that one ended
+	flight  chan struct{}       // closed when the fetch that is under way has ended; nil: none is
 }
 
 func newRemote(address string, transport http.RoundTripper) *remote {
 	return &remote{fetch: newFetch(address, transport)}
 }
 
-func (r *remote) current(ctx context.Context) (*keySet, error) {
+// verify implements [source].
+func (r *remote) verify(ctx context.Context, token *jose.JSONWebSignature) ([]byte, error) {
+	keys, err := r.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := verify(token, keys)
+	// The key may have come since, and a token that names none may be of that one.
+	if errors.Is(err, errUnknownKey) || err != nil && token.Signatures[0].Protected.KeyID == "" {
+		if newer := r.after(ctx, keys); newer != keys {
+			return verify(token, newer)
+		}
+	}
+	return payload, err
+}
+
+// current returns the keys that count now.
+func (r *remote) current(ctx context.Context) (*jose.JSONWebKeySet, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.keys != nil && time.Since(r.fetched) < freshTime {
@@ -63,7 +83,8 @@ func (r *remote) current(ctx context.Context) (*keySet, error) {
 	return r.keys, nil
 }
 
-func (r *remote) after(ctx context.Context, old *keySet) *keySet {
+// after returns newer keys than old if they can be had, else old.
+func (r *remote) after(ctx context.Context, old *jose.JSONWebKeySet) *jose.JSONWebKeySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ask()

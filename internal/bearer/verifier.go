@@ -2,7 +2,6 @@ package bearer
 
 import (
 	"context"
-	"errors"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -17,13 +16,11 @@ type Verifier struct {
 	source     source
 }
 
-// source is where keys come from. Its errors are an [ErrUnavailable].
+// source has the keys.
 type source interface {
-	// current returns the keys that count now.
-	current(ctx context.Context) (*keySet, error)
-
-	// after returns newer keys than old if they can be had, else old.
-	after(ctx context.Context, old *keySet) *keySet
+	// verify returns the payload of token if a key that counts now has signed it. The
+	// error is an [ErrInvalid] or [ErrUnavailable].
+	verify(ctx context.Context, token *jose.JSONWebSignature) (payload []byte, err error)
 }
 
 // New makes a verifier of a configuration that is valid, and opens and dials
@@ -35,16 +32,13 @@ func New(c Config) (*Verifier, error) {
 	if c.TenantClaim == "" {
 		c.TenantClaim = DefaultTenantClaim
 	}
-	algorithms, err := c.algorithms()
-	if err != nil {
-		return nil, err
-	}
-	v := &Verifier{config: c, algorithms: algorithms}
+	v := &Verifier{config: c}
+	v.algorithms, _ = c.algorithms() // which are valid
 	switch {
 	case c.SecretFile != "":
 		v.source = secretFile(c.SecretFile)
 	case c.KeySetFile != "":
-		v.source = &keySetFile{path: c.KeySetFile}
+		v.source = keySetFile(c.KeySetFile)
 	default:
 		v.source = newRemote(c.KeySetURL, c.Transport)
 	}
@@ -70,25 +64,9 @@ func (v *Verifier) Verify(ctx context.Context, authorization string) (Caller, er
 	if err != nil {
 		return Caller{}, err
 	}
-	payload, err := v.payload(ctx, token)
+	payload, err := v.source.verify(ctx, token)
 	if err != nil {
 		return Caller{}, err
 	}
 	return v.caller(payload)
-}
-
-// payload returns what a key that counts has signed.
-func (v *Verifier) payload(ctx context.Context, t *token) ([]byte, error) {
-	keys, err := v.source.current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	payload, err := keys.verify(t)
-	// The key may have come since, and a token that names none may be of that one.
-	if errors.Is(err, errUnknownKey) || err != nil && t.keyID == "" {
-		if newer := v.source.after(ctx, keys); newer != keys {
-			return newer.verify(t)
-		}
-	}
-	return payload, err
 }
