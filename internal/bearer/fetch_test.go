@@ -1,8 +1,10 @@
 package bearer
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +14,10 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestAnswersOfAKeyServer(t *testing.T) {
@@ -53,6 +58,10 @@ func TestAnswersOfAKeyServer(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			w.Write(packed.Bytes())
 		}, "larger than"},
+		"header too large": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Canary", strings.Repeat("canary", 64<<10))
+			io.WriteString(w, set)
+		}, "no answer"},
 		"cut": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			io.WriteString(w, set)
@@ -82,6 +91,35 @@ func TestAnswersOfAKeyServer(t *testing.T) {
 	if elsewhere > 0 {
 		t.Errorf("a redirect was followed %d times", elsewhere)
 	}
+}
+
+// The server begins to answer and goes on a byte at a time.
+func TestAnswerThatTakesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answers sync.WaitGroup
+		defer answers.Wait()
+		v := newVerifier(t, Config{KeySetURL: "http://127.0.0.1/keys", Algorithms: []string{"ES256"}, Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				client, server := net.Pipe()
+				answers.Go(func() {
+					defer server.Close()
+					http.ReadRequest(bufio.NewReader(server))
+					_, err := io.WriteString(server, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+					for err == nil {
+						time.Sleep(time.Second)
+						_, err = io.WriteString(server, " ")
+					}
+				})
+				return client, nil
+			},
+		}})
+		before := time.Now()
+		_, err := v.Verify(t.Context(), "Bearer "+tokenOne())
+		if waited := time.Since(before); waited != fetchTime || !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "in time") {
+			t.Errorf("error %v after %v", err, waited)
+		}
+	})
 }
 
 func TestWhatAKeyServerIsAsked(t *testing.T) {

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -29,21 +30,26 @@ const (
 	retryPause   = time.Second
 )
 
-// remote is a [source]: a key set at a URL.
+// remote is a [source]: a key set at a URL. It is not go-oidc's RemoteKeySet, which
+// asks the server for every token that it cannot verify, lets a removed key count
+// until then, and puts what the server answers into its errors.
 type remote struct {
-	fetch func(context.Context) (*jose.JSONWebKeySet, error)
-
-	mu      sync.Mutex
-	keys    *jose.JSONWebKeySet // of the latest fetch that brought any; nil if none did
-	fetched time.Time           // when that one began
-	err     error               // of the latest fetch
-	ended   time.Time           // when that one ended
-	flight  chan struct{}       // closed when the fetch that is under way has ended; nil: none is
+	address string
+	client  *http.Client
+	flight  singleflight.Group // of whoever asks
+	latest  atomic.Pointer[fetched]
 }
 
-func newRemote(address string, transport http.RoundTripper) *remote {
-	return &remote{fetch: newFetch(address, transport)}
+// fetched is what the fetches have brought so far. It is never changed once made.
+type fetched struct {
+	keys  *jose.JSONWebKeySet // of the latest one that brought any; nil if none did
+	began time.Time           // when that one began; zero, which is long ago, if none did
+	err   error               // of the latest one
+	ended time.Time           // when that one ended
 }
+
+// serves reports whether there are keys that count still.
+func (f *fetched) serves() bool { return time.Since(f.began) < freshTime+staleTime }
 
 // verify implements [source].
 func (r *remote) verify(ctx context.Context, token *jose.JSONWebSignature) ([]byte, error) {
@@ -54,7 +60,8 @@ func (r *remote) verify(ctx context.Context, token *jose.JSONWebSignature) ([]by
 	payload, err := verify(token, keys)
 	// The key may have come since, and a token that names none may be of that one.
 	if errors.Is(err, errUnknownKey) || err != nil && token.Signatures[0].Protected.KeyID == "" {
-		if newer := r.after(ctx, keys); newer != keys {
+		_ = wait(ctx, r.ask())
+		if newer := r.latest.Load().keys; newer != keys {
 			return verify(token, newer)
 		}
 	}
@@ -63,77 +70,50 @@ func (r *remote) verify(ctx context.Context, token *jose.JSONWebSignature) ([]by
 
 // current returns the keys that count now.
 func (r *remote) current(ctx context.Context) (*jose.JSONWebKeySet, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.keys != nil && time.Since(r.fetched) < freshTime {
-		return r.keys, nil
+	known := r.latest.Load()
+	if time.Since(known.began) < freshTime {
+		return known.keys, nil
 	}
+	flight := r.ask()
 	// In an outage nobody waits for what is likely to fail again.
-	outage := r.err != nil && r.ended.Sub(r.fetched) >= freshTime
-	patient := !outage || !r.serves()
-	r.ask()
-	if r.flight != nil && patient {
-		if err := r.wait(ctx); err != nil {
+	outage := known.err != nil && known.ended.Sub(known.began) >= freshTime
+	if !outage || !known.serves() {
+		if err := wait(ctx, flight); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
+		known = r.latest.Load()
 	}
-	if !r.serves() {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
+	if !known.serves() {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, known.err)
 	}
-	return r.keys, nil
+	return known.keys, nil
 }
 
-// after returns newer keys than old if they can be had, else old.
-func (r *remote) after(ctx context.Context, old *jose.JSONWebKeySet) *jose.JSONWebKeySet {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ask()
-	if r.flight != nil {
-		if err := r.wait(ctx); err != nil {
-			return old
+// ask fetches the key set, unless it is too soon. All who ask share one fetch, which
+// goes on without them.
+func (r *remote) ask() <-chan singleflight.Result {
+	return r.flight.DoChan("", func() (any, error) {
+		next := *r.latest.Load()
+		pause := refetchPause
+		if !next.serves() {
+			pause = retryPause
 		}
-	}
-	return r.keys
-}
-
-// serves reports whether there are keys that count still. The lock is held.
-func (r *remote) serves() bool {
-	return r.keys != nil && time.Since(r.fetched) < freshTime+staleTime
-}
-
-// ask starts a fetch, unless one is under way or it is too soon. The lock is held.
-func (r *remote) ask() {
-	pause := refetchPause
-	if !r.serves() {
-		pause = retryPause
-	}
-	if r.flight != nil || !r.ended.IsZero() && time.Since(r.ended) < pause {
-		return
-	}
-	flight, began := make(chan struct{}), time.Now()
-	r.flight = flight
-	// Detached from the request that it starts with: others wait for it too.
-	go func() {
-		defer close(flight)
-		ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
-		defer cancel()
-		keys, err := r.fetch(ctx)
-
-		r.mu.Lock()
-		defer r.mu.Unlock()
+		if time.Since(next.ended) < pause {
+			return nil, nil
+		}
+		began := time.Now()
+		keys, err := r.fetch()
 		if err == nil {
-			r.keys, r.fetched = keys, began
+			next.keys, next.began = keys, began
 		}
-		r.err, r.ended, r.flight = err, time.Now(), nil
-	}()
+		next.err, next.ended = err, time.Now()
+		r.latest.Store(&next)
+		return nil, nil
+	})
 }
 
-// wait waits until the fetch that is under way has ended or ctx has. The lock is
-// held, but not while waiting.
-func (r *remote) wait(ctx context.Context) error {
-	flight := r.flight
-	r.mu.Unlock()
-	defer r.mu.Lock()
+// wait waits until what was asked for is there or ctx is done.
+func wait(ctx context.Context, flight <-chan singleflight.Result) error {
 	select {
 	case <-flight:
 		return nil
