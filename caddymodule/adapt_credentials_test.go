@@ -59,7 +59,7 @@ func TestErrorsOfRoadsInNameTheirPlace(t *testing.T) {
 		// the API
 		"API without a provider":        {inSite("upstream_auth_api"), "wrong argument count or unexpected line ending after 'upstream_auth_api', at Caddyfile:12"},
 		"API of an unknown provider":    {inSite("upstream_auth_api other {\n" + hs256 + "}"), "no provider 'other' is configured"},
-		"API without a token":           {inAPI("issuer x"), "upstream_auth_api: token is missing: hs256 or jwks, at Caddyfile:14"},
+		"API without a token":           {inAPI("issuer x"), "upstream_auth_api: token is missing: a shared secret (hs256) or a key set (jwks), at Caddyfile:14"},
 		"API with an unknown line":      {inAPI("tokens x"), "unrecognized subdirective 'tokens' of upstream_auth_api, at Caddyfile:13"},
 		"token of no kind":              {inAPI("token"), "wrong argument count or unexpected line ending after 'token', at Caddyfile:13"},
 		"token of an unknown kind":      {inAPI("token rs256"), "token 'rs256' is neither hs256 nor jwks, at Caddyfile:13"},

@@ -128,9 +128,15 @@ func (a *App) CheckWritable(what string) error {
 	return nil
 }
 
-// Use keeps the configuration's store open until it is released. ok is false after its
-// last use: requests go on after a configuration is gone.
-func (a *App) Use() (release func(), ok bool) { return a.use.release, a.use.acquire() }
+// Use keeps the store open until it is released. A request that comes in after the last
+// use of its configuration, on a connection that was accepted before, has the use of a
+// later configuration with the same store. ok is false if there is none.
+func (a *App) Use() (release func(), ok bool) {
+	if a.use.acquire() {
+		return a.use.release, true
+	}
+	return a.backend.use()
+}
 
 // journalDir returns the directory of the journals, an absolute path.
 func (a *App) journalDir() (string, error) {

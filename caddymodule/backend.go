@@ -137,6 +137,17 @@ func (b *backend) provider(name string) *renew.Provider {
 	return nil
 }
 
+// use adds a user to the newest configuration that runs. ok is false if there is none.
+func (b *backend) use() (release func(), ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.apps) == 0 {
+		return nil, false
+	}
+	newest := b.apps[len(b.apps)-1].use
+	return newest.release, newest.acquire()
+}
+
 // credentials finds those of requests. What it logs is logger's.
 func (b *backend) credentials(logger *slog.Logger) *upstream.Credentials {
 	return &upstream.Credentials{

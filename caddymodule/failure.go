@@ -11,10 +11,6 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
-// errConfigurationGone is what a request gets that comes in after the last use
-// of its configuration.
-var errConfigurationGone = errors.New("the configuration of this request is gone")
-
 // statusClientClosedRequest is what Caddy logs for a client that went away.
 const statusClientClosedRequest = 499
 

@@ -14,6 +14,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -133,10 +134,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // fail here fails before the proxy is called, which would count our errors
 // against the upstream's health and repeat them.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if !h.app.use.acquire() {
-		return fail(w, proxy.CodeStoreUnavailable, errConfigurationGone)
+	release, ok := h.app.Use()
+	if !ok {
+		return fail(w, proxy.CodeStoreUnavailable, rest.ErrConfigurationGone)
 	}
-	defer h.app.use.release()
+	defer release()
 
 	tenant, err := h.tenant.resolve(r)
 	if err != nil {

@@ -3,7 +3,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -42,19 +41,7 @@ type API struct {
 	Provider string `json:"provider"`
 
 	// Which tokens are accepted.
-	Token *Token `json:"token"`
-
-	// The issuer that a token has to name (`iss`). Default: any.
-	Issuer string `json:"issuer,omitempty"`
-
-	// The audience that a token has to name (`aud`). Default: any.
-	Audience string `json:"audience,omitempty"`
-
-	// The claim that names the tenant, a gjson path. Default: `id`.
-	TenantClaim string `json:"tenant_claim,omitempty"`
-
-	// What makes a caller an operator. Default: nobody is one.
-	Operators *Operators `json:"operators,omitempty"`
+	bearer.Config
 
 	// The origins of web pages that may use the API. Default: none.
 	CORSOrigins []string `json:"cors_origins,omitempty"`
@@ -64,30 +51,6 @@ type API struct {
 	verifier   *bearer.Verifier
 	origins    origins
 	logger     *slog.Logger
-}
-
-// Token says how the signature of a token is verified: by a shared secret, or by a
-// key set. The algorithms are those given here, whatever a token says.
-type Token struct {
-	// A file with the secret that HS256 tokens are signed with. It is read again when
-	// it changes.
-	SecretFile string `json:"secret_file,omitempty"`
-
-	// The key set (JWK set, RFC 7517) that tokens are verified by: its address, https
-	// unless the host is a loopback address, or a file.
-	KeySetURL  string `json:"jwks_url,omitempty"`
-	KeySetFile string `json:"jwks_file,omitempty"`
-
-	// With a key set: the algorithms to accept, of RS, PS and ES 256, 384 and 512, and
-	// EdDSA.
-	Algorithms []string `json:"algorithms,omitempty"`
-}
-
-// Operators are the callers whose token has a claim with a value, or with an array
-// that holds it.
-type Operators struct {
-	Claim string `json:"claim"`
-	Value string `json:"value"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -109,17 +72,15 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.app, a.collection = app, rest.Collection{Service: app.Service(), Provider: provider, By: "api", Logger: a.logger}
-	resolve := config.NewResolver()
-	conf, err := a.bearerConfig(resolve)
-	if err != nil {
+	if a.Config, err = a.resolved(config.NewResolver()); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
-	if conf.SecretFile+conf.KeySetFile != "" {
-		if err := config.CheckReadable(conf.SecretFile + conf.KeySetFile); err != nil {
+	if file := a.Token.SecretFile + a.Token.KeySetFile; file != "" {
+		if err := config.CheckReadable(file); err != nil {
 			return fmt.Errorf("upstream_auth_api: token: %w", err)
 		}
 	}
-	if a.verifier, err = bearer.New(*conf); err != nil {
+	if a.verifier, err = bearer.New(a.Config); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
 	if a.origins, err = parseOrigins(a.CORSOrigins); err != nil {
@@ -128,28 +89,19 @@ func (a *API) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// bearerConfig checks the settings and fills in their placeholders.
-func (a *API) bearerConfig(resolve *config.Resolver) (*bearer.Config, error) {
-	if a.Token == nil {
-		return nil, errors.New("token is missing: hs256 or jwks")
-	}
-	conf := &bearer.Config{
-		SecretFile:  resolve.Text("secret_file", a.Token.SecretFile),
-		KeySetURL:   resolve.URL("jwks_url", a.Token.KeySetURL),
-		KeySetFile:  resolve.Text("jwks_file", a.Token.KeySetFile),
-		Algorithms:  a.Token.Algorithms,
-		Issuer:      resolve.Text("issuer", a.Issuer),
-		Audience:    resolve.Text("audience", a.Audience),
-		TenantClaim: a.TenantClaim,
-	}
-	if a.Operators != nil {
-		conf.OperatorClaim = a.Operators.Claim
-		conf.OperatorValue = resolve.Text("operators", a.Operators.Value)
-	}
+// resolved returns the settings with their placeholders filled in, checked.
+func (a *API) resolved(resolve *config.Resolver) (bearer.Config, error) {
+	c := a.Config
+	c.Token.SecretFile = resolve.Text("secret_file", c.Token.SecretFile)
+	c.Token.KeySetURL = resolve.URL("jwks_url", c.Token.KeySetURL)
+	c.Token.KeySetFile = resolve.Text("jwks_file", c.Token.KeySetFile)
+	c.Issuer = resolve.Text("issuer", c.Issuer)
+	c.Audience = resolve.Text("audience", c.Audience)
+	c.Operators.Value = resolve.Text("operators", c.Operators.Value)
 	if resolve.Err() != nil {
-		return nil, resolve.Err()
+		return c, resolve.Err()
 	}
-	return conf, conf.Validate()
+	return c, c.Validate()
 }
 
 // ServeHTTP answers what is the API's, and leaves the rest to the next handler.

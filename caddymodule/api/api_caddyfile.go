@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
 )
 
 // UnmarshalCaddyfile sets up the credentials API. Syntax:
@@ -57,13 +58,13 @@ func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	_, err := a.bearerConfig(config.AdaptingResolver())
+	_, err := a.resolved(config.AdaptingResolver())
 	return config.WrapErr(d, "upstream_auth_api", err)
 }
 
 // unmarshalToken reads: token hs256|jwks { … }
 func (a *API) unmarshalToken(d *caddyfile.Dispenser) error {
-	if a.Token != nil {
+	if a.Token.SecretFile+a.Token.KeySetFile+a.Token.KeySetURL != "" {
 		return d.Err("token is given twice")
 	}
 	var kind string
@@ -73,7 +74,6 @@ func (a *API) unmarshalToken(d *caddyfile.Dispenser) error {
 	if kind != "hs256" && kind != "jwks" {
 		return d.Errf("token '%s' is neither hs256 nor jwks", kind)
 	}
-	a.Token = new(Token)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch name := d.Val(); {
@@ -105,7 +105,7 @@ func (a *API) unmarshalToken(d *caddyfile.Dispenser) error {
 
 // unmarshalOperators reads: operators <claim> <value>
 func (a *API) unmarshalOperators(d *caddyfile.Dispenser) error {
-	if a.Operators != nil {
+	if a.Operators.Claim != "" {
 		return d.Err("operators is given twice")
 	}
 	claim, value, err := config.NamedArg(d)
@@ -115,6 +115,6 @@ func (a *API) unmarshalOperators(d *caddyfile.Dispenser) error {
 	if strings.TrimSpace(claim) == "" || value == "" {
 		return d.ArgErr()
 	}
-	a.Operators = &Operators{Claim: claim, Value: value}
+	a.Operators = bearer.Operators{Claim: claim, Value: value}
 	return nil
 }

@@ -2,7 +2,6 @@ package bearer
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -37,10 +36,8 @@ func (v *Verifier) caller(payload []byte) (Caller, error) {
 	if v.config.Audience != "" {
 		expected.AnyAudience = jwt.Audience{v.config.Audience}
 	}
-	if err := claims.ValidateWithLeeway(expected, leeway); errors.Is(err, jwt.ErrExpired) {
-		return Caller{}, ErrExpired
-	} else if err != nil {
-		return Caller{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	if err := claims.ValidateWithLeeway(expected, leeway); err != nil {
+		return Caller{}, refusal(err)
 	}
 
 	caller := Caller{Operator: v.isOperator(payload)}
@@ -62,10 +59,25 @@ func (v *Verifier) caller(payload []byte) (Caller, error) {
 // isOperator reports whether the operator's claim is the operator's value, or an
 // array that has it.
 func (v *Verifier) isOperator(payload []byte) bool {
-	return v.config.OperatorClaim != "" && slices.ContainsFunc(
-		gjson.GetBytes(payload, v.config.OperatorClaim).Array(),
+	return v.config.Operators.Claim != "" && slices.ContainsFunc(
+		gjson.GetBytes(payload, v.config.Operators.Claim).Array(),
 		func(value gjson.Result) bool {
-			return value.Type == gjson.String && value.Str == v.config.OperatorValue
+			return value.Type == gjson.String && value.Str == v.config.Operators.Value
 		},
 	)
+}
+
+// refusal says what an error of the library means.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, jwt.ErrExpired):
+		return ErrExpired
+	case errors.Is(err, jwt.ErrInvalidIssuer):
+		return errIssuer
+	case errors.Is(err, jwt.ErrInvalidAudience):
+		return errAudience
+	case errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return errNotYet
+	}
+	return ErrInvalid
 }

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/go-jose/go-jose/v4/jwt"
 )
 
 func TestExpiredIsInvalid(t *testing.T) {
@@ -37,7 +35,7 @@ func TestTimes(t *testing.T) {
 			"expires later":                 {at(`"exp":%d`, 1), nil},
 			"expired 29 s ago":              {at(`"exp":%d`, -29), nil},
 			"expired 30 s ago":              {at(`"exp":%d`, -30), ErrExpired},
-			"expired 30 s ago, and not yet": {at(`"exp":%d,"nbf":%d`, -30, 60), jwt.ErrNotValidYet},
+			"expired 30 s ago, and not yet": {at(`"exp":%d,"nbf":%d`, -30, 60), errNotYet},
 			"expires in 1000 years":         {at(`"exp":%d`, 1000*365*24*3600), nil},
 			"expiry with a fraction":        {at(`"exp":%d.9`, -30), ErrExpired},
 			"expiry with an exponent":       {`"exp":1e10`, nil},
@@ -52,12 +50,12 @@ func TestTimes(t *testing.T) {
 			"expiry that is infinite":       {`"exp":1e999`, errPayload},
 			"EXP for exp":                   {at(`"EXP":%d`, 60), errNoExpiry},
 			"valid in 29 s":                 {at(`"exp":%d,"nbf":%d`, 60, 29), nil},
-			"valid in 30 s":                 {at(`"exp":%d,"nbf":%d`, 60, 30), jwt.ErrNotValidYet},
-			"never valid":                   {at(`"exp":%d,"nbf":4e18`, 60), jwt.ErrNotValidYet},
+			"valid in 30 s":                 {at(`"exp":%d,"nbf":%d`, 60, 30), errNotYet},
+			"never valid":                   {at(`"exp":%d,"nbf":4e18`, 60), errNotYet},
 			"nbf that overflows":            {at(`"exp":%d,"nbf":1e30`, 60), errClaims},
 			"nbf a string":                  {at(`"exp":%d,"nbf":"%d"`, 60, 0), errClaims},
 			"issued in 29 s":                {at(`"exp":%d,"iat":%d`, 60, 29), nil},
-			"issued in 30 s":                {at(`"exp":%d,"iat":%d`, 60, 30), jwt.ErrIssuedInTheFuture},
+			"issued in 30 s":                {at(`"exp":%d,"iat":%d`, 60, 30), errNotYet},
 			"issued long ago":               {at(`"exp":%d,"iat":1`, 60), nil},
 			"iat a string":                  {at(`"exp":%d,"iat":"%d"`, 60, 0), errClaims},
 		} {
@@ -76,7 +74,7 @@ func TestTimes(t *testing.T) {
 		early := now + 90
 		notYet := sign(`{"alg":"HS256"}`, fmt.Sprintf(`{"id":%q,"exp":%d,"nbf":%d,"iat":%d}`, tenant, now+1000, early, early), secret)
 		time.Sleep(leeway + 1)
-		wantRefused(t, v, notYet, jwt.ErrNotValidYet)
+		wantRefused(t, v, notYet, errNotYet)
 		time.Sleep(time.Nanosecond)
 		wantAccepted(t, v, notYet)
 	})
@@ -90,26 +88,26 @@ func TestIssuerAndAudience(t *testing.T) {
 	}{
 		"not configured":           {"", "", `,"aud":"any"`, nil},
 		"issuer":                   {issuer, "", ``, nil},
-		"another issuer":           {"https://as.example", "", ``, jwt.ErrInvalidIssuer},
-		"part of the issuer":       {"canary", "", ``, jwt.ErrInvalidIssuer},
-		"issuer and more":          {issuer + "/", "", ``, jwt.ErrInvalidIssuer},
-		"issuer in another case":   {strings.ToUpper(issuer), "", ``, jwt.ErrInvalidIssuer},
+		"another issuer":           {"https://as.example", "", ``, errIssuer},
+		"part of the issuer":       {"canary", "", ``, errIssuer},
+		"issuer and more":          {issuer + "/", "", ``, errIssuer},
+		"issuer in another case":   {strings.ToUpper(issuer), "", ``, errIssuer},
 		"audience":                 {"", "us", `,"aud":"us"`, nil},
 		"audience among others":    {"", "us", `,"aud":["them","us"]`, nil},
-		"another audience":         {"", "us", `,"aud":"canary-them"`, jwt.ErrInvalidAudience},
-		"other audiences":          {"", "us", `,"aud":["canary-them","u","us "]`, jwt.ErrInvalidAudience},
-		"no audience":              {"", "us", ``, jwt.ErrInvalidAudience},
-		"empty audience":           {"", "us", `,"aud":""`, jwt.ErrInvalidAudience},
-		"no audiences":             {"", "us", `,"aud":[]`, jwt.ErrInvalidAudience},
-		"audience in another case": {"", "us", `,"aud":"US"`, jwt.ErrInvalidAudience},
+		"another audience":         {"", "us", `,"aud":"canary-them"`, errAudience},
+		"other audiences":          {"", "us", `,"aud":["canary-them","u","us "]`, errAudience},
+		"no audience":              {"", "us", ``, errAudience},
+		"empty audience":           {"", "us", `,"aud":""`, errAudience},
+		"no audiences":             {"", "us", `,"aud":[]`, errAudience},
+		"audience in another case": {"", "us", `,"aud":"US"`, errAudience},
 		"audience is an object":    {"", "us", `,"aud":{"us":"us"}`, errClaims},
 		"audience is a number":     {"", "1", `,"aud":1`, errClaims},
 		"audience in a list of it": {"", "us", `,"aud":[["us"]]`, errClaims},
-		"AUD for aud":              {"", "us", `,"AUD":"us"`, jwt.ErrInvalidAudience},
+		"AUD for aud":              {"", "us", `,"AUD":"us"`, errAudience},
 		"both":                     {issuer, "us", `,"aud":"us"`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := newVerifier(t, Config{SecretFile: writeFile(t, secret), Issuer: c.issuer, Audience: c.audience})
+			v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}, Issuer: c.issuer, Audience: c.audience})
 			token := sign(`{"alg":"HS256"}`, claims(c.claims), secret)
 			if c.want != nil {
 				wantRefused(t, v, token, c.want)
@@ -118,11 +116,11 @@ func TestIssuerAndAudience(t *testing.T) {
 			wantAccepted(t, v, token)
 		})
 	}
-	v := newVerifier(t, Config{SecretFile: writeFile(t, secret), Issuer: issuer})
+	v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}, Issuer: issuer})
 	for _, c := range []struct {
 		claim string
 		want  error
-	}{{``, jwt.ErrInvalidIssuer}, {`,"iss":""`, jwt.ErrInvalidIssuer}, {`,"iss":null`, jwt.ErrInvalidIssuer}, {`,"iss":["canary-issuer"]`, errClaims}} {
+	}{{``, errIssuer}, {`,"iss":""`, errIssuer}, {`,"iss":null`, errIssuer}, {`,"iss":["canary-issuer"]`, errClaims}} {
 		wantRefused(t, v, sign(`{"alg":"HS256"}`, `{"id":"acme","exp":1e10`+c.claim+`}`, secret), c.want)
 	}
 }
@@ -159,7 +157,7 @@ func TestTenantClaim(t *testing.T) {
 		"nobody is an operator": {"", `"id":"acme","":"","role":"","operator":true`, Caller{Tenant: "acme"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := newVerifier(t, Config{SecretFile: writeFile(t, secret), TenantClaim: c.path})
+			v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}, TenantClaim: c.path})
 			wantOutcome(t, v, c.payload, c.want, c.err)
 		})
 	}
@@ -191,11 +189,11 @@ func TestOperatorClaim(t *testing.T) {
 		"operator whose tenant is null": {"role", `"role":"op","id":null`, Caller{}, errTenant},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := newVerifier(t, Config{SecretFile: writeFile(t, secret), OperatorClaim: c.path, OperatorValue: "op"})
+			v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}, Operators: Operators{Claim: c.path, Value: "op"}})
 			wantOutcome(t, v, c.payload, c.want, c.err)
 		})
 	}
-	v := newVerifier(t, Config{SecretFile: writeFile(t, secret), OperatorClaim: "level", OperatorValue: "1"})
+	v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}, Operators: Operators{Claim: "level", Value: "1"}})
 	wantOutcome(t, v, `"level":1,"id":"acme"`, Caller{Tenant: "acme"}, nil)
 	wantOutcome(t, v, `"level":[1,true],"id":"acme"`, Caller{Tenant: "acme"}, nil)
 }

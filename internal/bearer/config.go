@@ -25,70 +25,83 @@ var (
 	}
 )
 
-// Config says which tokens are accepted. Exactly one of SecretFile, KeySetFile
-// and KeySetURL is set.
+// Config says which tokens are accepted.
 type Config struct {
-	// SecretFile is the file with the secret that is shared with whoever issues
-	// tokens. It is read anew for each token; a newline at its end is cut off.
-	SecretFile string `json:"secret_file,omitempty"`
+	// How the signature of a token is verified: by a shared secret, or by a key set.
+	Token Token `json:"token"`
 
-	// KeySetFile is a file with a JWK set (RFC 7517). It is read anew for each
-	// token, and so counts from the moment it changes. Replace it by a rename.
-	KeySetFile string `json:"key_set_file,omitempty"`
-
-	// KeySetURL is where a JWK set is fetched when the first token comes: https,
-	// or http on a loopback host. It is fetched again after 5 minutes, and for a
-	// token whose key it does not have, though not within 10 seconds. If that
-	// fails, the old one serves for an hour more.
-	KeySetURL string `json:"key_set_url,omitempty"`
-
-	// Algorithms are those that tokens may be signed with. For a secret: HS256,
-	// HS384, HS512; default: HS256. For a key set, where it is required: RS256,
-	// RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA (Ed25519).
-	Algorithms []string `json:"algorithms,omitempty"`
-
-	// Issuer is the "iss" claim that a token must have. Default: any or none.
+	// The issuer that a token has to name (`iss`). Default: any or none.
 	Issuer string `json:"issuer,omitempty"`
 
-	// Audience is what the "aud" claim must be or contain. Default: any or none.
+	// The audience that a token has to name (`aud`), alone or among others. Default: any
+	// or none.
 	Audience string `json:"audience,omitempty"`
 
-	// TenantClaim is the gjson path of the claim that holds the tenant; a dot in a
-	// name is written `\.`. Default: "id".
+	// The claim that names the tenant, a gjson path; a dot in a name is written `\.`.
+	// Default: `id`.
 	TenantClaim string `json:"tenant_claim,omitempty"`
 
-	// OperatorClaim is the gjson path of a claim, and OperatorValue what it must be,
-	// or contain as an array of strings, to make the caller an operator. Default:
-	// nobody is one.
-	OperatorClaim string `json:"operator_claim,omitempty"`
-	OperatorValue string `json:"operator_value,omitempty"`
+	// What makes a caller an operator. Default: nobody is one.
+	Operators Operators `json:"operators,omitzero"`
 
-	// Transport fetches KeySetURL. Default: one that follows the proxy settings of
+	// Transport fetches a key set. Default: one that follows the proxy settings of
 	// the environment and keeps no connection open.
 	Transport http.RoundTripper `json:"-"`
+}
+
+// Token says how the signature of a token is verified. Exactly one of its secret and
+// two key sets is given. The algorithms are those given here, whatever a token says.
+type Token struct {
+	// A file with the secret that is shared with whoever issues tokens. It is read anew
+	// for each token; a newline at its end is cut off.
+	SecretFile string `json:"secret_file,omitempty"`
+
+	// Where a key set (JWK set, RFC 7517) is fetched when the first token comes: https,
+	// unless the host is a loopback address. It is fetched again after 5 minutes, and
+	// for a token whose key it does not have, though not within 10 seconds. If that
+	// fails, the old one serves for an hour more.
+	KeySetURL string `json:"jwks_url,omitempty"`
+
+	// A file with a key set. It is read anew for each token, and so counts from the
+	// moment it changes. Replace it by a rename.
+	KeySetFile string `json:"jwks_file,omitempty"`
+
+	// The algorithms to accept. For a secret: HS256, HS384, HS512; default: HS256. For a
+	// key set, where it is required: of RS, PS and ES 256, 384 and 512, and EdDSA.
+	Algorithms []string `json:"algorithms,omitempty"`
+}
+
+// Operators are the callers whose token has a claim, a gjson path, with a value, or with
+// an array that holds it.
+type Operators struct {
+	Claim string `json:"claim"`
+	Value string `json:"value"`
 }
 
 // Validate reports what is wrong with c. It opens and dials nothing: the files
 // need not be there yet.
 func (c *Config) Validate() error {
 	sources := 0
-	for _, source := range []string{c.SecretFile, c.KeySetFile, c.KeySetURL} {
+	for _, source := range []string{c.Token.SecretFile, c.Token.KeySetFile, c.Token.KeySetURL} {
 		if source != "" {
 			sources++
 		}
 	}
-	if sources != 1 {
-		return errors.New("want exactly one of a secret file, a JWK set in a file and a JWK set at a URL")
+	switch {
+	case sources == 0:
+		return errors.New("token is missing: a shared secret (hs256) or a key set (jwks)")
+	case sources > 1:
+		return errors.New("token takes exactly one of secret_file, jwks_url and jwks_file")
 	}
-	if c.KeySetURL != "" {
-		if _, err := credential.ParseEndpoint(c.KeySetURL); err != nil {
-			return fmt.Errorf("URL of the JWK set: %w", err)
+	if c.Token.KeySetURL != "" {
+		if _, err := credential.ParseEndpoint(c.Token.KeySetURL); err != nil {
+			return fmt.Errorf("jwks_url: %w", err)
 		}
 	}
 	if _, err := c.algorithms(); err != nil {
 		return err
 	}
-	if (c.OperatorClaim == "") != (c.OperatorValue == "") {
+	if (c.Operators.Claim == "") != (c.Operators.Value == "") {
 		return errors.New("operators need both a claim and its value")
 	}
 	return nil
@@ -97,17 +110,17 @@ func (c *Config) Validate() error {
 // algorithms returns those that tokens may be signed with.
 func (c *Config) algorithms() ([]jose.SignatureAlgorithm, error) {
 	known, source := keySetAlgorithms, "a JWK set"
-	if c.SecretFile != "" {
+	if c.Token.SecretFile != "" {
 		known, source = secretAlgorithms, "a shared secret"
 	}
-	if len(c.Algorithms) == 0 {
-		if c.SecretFile != "" {
+	if len(c.Token.Algorithms) == 0 {
+		if c.Token.SecretFile != "" {
 			return []jose.SignatureAlgorithm{jose.HS256}, nil
 		}
 		return nil, errors.New("a JWK set needs the algorithms that tokens may be signed with, such as RS256 or ES256")
 	}
 	var allowed []jose.SignatureAlgorithm
-	for _, name := range c.Algorithms {
+	for _, name := range c.Token.Algorithms {
 		algorithm := jose.SignatureAlgorithm(name)
 		if !slices.Contains(known, algorithm) {
 			return nil, fmt.Errorf("algorithm %q cannot be used with %s, which takes %v", name, source, known)

@@ -8,32 +8,34 @@ import (
 
 func TestConfigIsValidated(t *testing.T) {
 	const missing = "/nonexistent/file"
-	keySetURL := func(address string) Config { return Config{KeySetURL: address, Algorithms: []string{"RS256"}} }
+	keySetURL := func(address string) Config {
+		return Config{Token: Token{KeySetURL: address, Algorithms: []string{"RS256"}}}
+	}
 	cases := map[string]struct {
 		config Config
 		want   string // part of the error; empty: valid
 	}{
-		"secret":                        {Config{SecretFile: missing}, ""},
-		"secret and its algorithms":     {Config{SecretFile: missing, Algorithms: []string{"HS256", "HS384", "HS512"}}, ""},
-		"file with key set":             {Config{KeySetFile: missing, Algorithms: []string{"ES256"}}, ""},
-		"all algorithms of a key set":   {Config{KeySetFile: missing, Algorithms: strings.Fields("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA")}, ""},
-		"no source":                     {Config{}, "exactly one"},
-		"secret and key set":            {Config{SecretFile: missing, KeySetFile: missing}, "exactly one"},
-		"key sets in file and at URL":   {Config{KeySetFile: missing, KeySetURL: "https://a.example", Algorithms: []string{"RS256"}}, "exactly one"},
-		"three sources":                 {Config{SecretFile: missing, KeySetFile: missing, KeySetURL: "https://a.example"}, "exactly one"},
-		"key set without algorithms":    {Config{KeySetFile: missing}, "needs the algorithms"},
-		"key set with none":             {Config{KeySetFile: missing, Algorithms: []string{"none"}}, `"none"`},
-		"key set with HS256":            {Config{KeySetFile: missing, Algorithms: []string{"RS256", "HS256"}}, `"HS256"`},
-		"key set with HS512":            {Config{KeySetFile: missing, Algorithms: []string{"HS512"}}, `"HS512"`},
-		"secret with none":              {Config{SecretFile: missing, Algorithms: []string{"none"}}, `"none"`},
-		"secret with RS256":             {Config{SecretFile: missing, Algorithms: []string{"RS256"}}, `"RS256"`},
-		"unknown algorithm":             {Config{KeySetFile: missing, Algorithms: []string{"XS256"}}, `"XS256"`},
-		"algorithm in another case":     {Config{KeySetFile: missing, Algorithms: []string{"rs256"}}, `"rs256"`},
-		"encryption":                    {Config{KeySetFile: missing, Algorithms: []string{"RSA-OAEP"}}, `"RSA-OAEP"`},
-		"empty algorithm":               {Config{KeySetFile: missing, Algorithms: []string{""}}, `""`},
-		"operators":                     {Config{SecretFile: missing, OperatorClaim: "role", OperatorValue: "op"}, ""},
-		"operator claim alone":          {Config{SecretFile: missing, OperatorClaim: "role"}, "both"},
-		"operator value alone":          {Config{SecretFile: missing, OperatorValue: "op"}, "both"},
+		"secret":                        {Config{Token: Token{SecretFile: missing}}, ""},
+		"secret and its algorithms":     {Config{Token: Token{SecretFile: missing, Algorithms: []string{"HS256", "HS384", "HS512"}}}, ""},
+		"file with key set":             {Config{Token: Token{KeySetFile: missing, Algorithms: []string{"ES256"}}}, ""},
+		"all algorithms of a key set":   {Config{Token: Token{KeySetFile: missing, Algorithms: strings.Fields("RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA")}}, ""},
+		"no source":                     {Config{}, "token is missing"},
+		"secret and key set":            {Config{Token: Token{SecretFile: missing, KeySetFile: missing}}, "exactly one"},
+		"key sets in file and at URL":   {Config{Token: Token{KeySetFile: missing, KeySetURL: "https://a.example", Algorithms: []string{"RS256"}}}, "exactly one"},
+		"three sources":                 {Config{Token: Token{SecretFile: missing, KeySetFile: missing, KeySetURL: "https://a.example"}}, "exactly one"},
+		"key set without algorithms":    {Config{Token: Token{KeySetFile: missing}}, "needs the algorithms"},
+		"key set with none":             {Config{Token: Token{KeySetFile: missing, Algorithms: []string{"none"}}}, `"none"`},
+		"key set with HS256":            {Config{Token: Token{KeySetFile: missing, Algorithms: []string{"RS256", "HS256"}}}, `"HS256"`},
+		"key set with HS512":            {Config{Token: Token{KeySetFile: missing, Algorithms: []string{"HS512"}}}, `"HS512"`},
+		"secret with none":              {Config{Token: Token{SecretFile: missing, Algorithms: []string{"none"}}}, `"none"`},
+		"secret with RS256":             {Config{Token: Token{SecretFile: missing, Algorithms: []string{"RS256"}}}, `"RS256"`},
+		"unknown algorithm":             {Config{Token: Token{KeySetFile: missing, Algorithms: []string{"XS256"}}}, `"XS256"`},
+		"algorithm in another case":     {Config{Token: Token{KeySetFile: missing, Algorithms: []string{"rs256"}}}, `"rs256"`},
+		"encryption":                    {Config{Token: Token{KeySetFile: missing, Algorithms: []string{"RSA-OAEP"}}}, `"RSA-OAEP"`},
+		"empty algorithm":               {Config{Token: Token{KeySetFile: missing, Algorithms: []string{""}}}, `""`},
+		"operators":                     {Config{Token: Token{SecretFile: missing}, Operators: Operators{Claim: "role", Value: "op"}}, ""},
+		"operator claim alone":          {Config{Token: Token{SecretFile: missing}, Operators: Operators{Claim: "role"}}, "both"},
+		"operator value alone":          {Config{Token: Token{SecretFile: missing}, Operators: Operators{Value: "op"}}, "both"},
 		"https":                         {keySetURL("https://as.example/keys?policy=p"), ""},
 		"http to localhost":             {keySetURL("http://LocalHost:8080/keys"), ""},
 		"http to 127.0.0.2":             {keySetURL("http://127.0.0.2/keys"), ""},
@@ -63,8 +65,8 @@ func TestConfigIsValidated(t *testing.T) {
 }
 
 func TestConfigInJSON(t *testing.T) {
-	text := `{"secret_file":"s","key_set_file":"f","key_set_url":"u","algorithms":["RS256"],"issuer":"i","audience":"a",` +
-		`"tenant_claim":"t","operator_claim":"c","operator_value":"v"}`
+	text := `{"token":{"secret_file":"s","jwks_url":"u","jwks_file":"f","algorithms":["RS256"]},"issuer":"i","audience":"a",` +
+		`"tenant_claim":"t","operators":{"claim":"c","value":"v"}}`
 	var config Config
 	if err := json.Unmarshal([]byte(text), &config); err != nil {
 		t.Fatal(err)
@@ -73,7 +75,7 @@ func TestConfigInJSON(t *testing.T) {
 	if err != nil || string(back) != text {
 		t.Errorf("%s became %s, error %v", text, back, err)
 	}
-	if empty, _ := json.Marshal(Config{}); string(empty) != `{}` {
+	if empty, _ := json.Marshal(Config{}); string(empty) != `{"token":{}}` {
 		t.Errorf("the empty configuration is %s", empty)
 	}
 }

@@ -80,7 +80,7 @@ func TestAnswersOfAKeyServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(c.answer)
 			defer server.Close()
-			v := newVerifier(t, Config{KeySetURL: server.URL, Algorithms: []string{"ES256"}})
+			v := newVerifier(t, Config{Token: Token{KeySetURL: server.URL, Algorithms: []string{"ES256"}}})
 			if c.want == "" {
 				wantAccepted(t, v, tokenOne())
 				return
@@ -98,7 +98,7 @@ func TestAnswerThatTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var answers sync.WaitGroup
 		defer answers.Wait()
-		v := newVerifier(t, Config{KeySetURL: "http://127.0.0.1/keys", Algorithms: []string{"ES256"}, Transport: &http.Transport{
+		v := newVerifier(t, Config{Token: Token{KeySetURL: "http://127.0.0.1/keys", Algorithms: []string{"ES256"}}, Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(context.Context, string, string) (net.Conn, error) {
 				client, server := net.Pipe()
@@ -129,7 +129,7 @@ func TestWhatAKeyServerIsAsked(t *testing.T) {
 		io.WriteString(w, keySetOf(keyOne(t)))
 	}))
 	defer server.Close()
-	wantAccepted(t, newVerifier(t, Config{KeySetURL: server.URL + "/keys?policy=p", Algorithms: []string{"ES256"}}), tokenOne())
+	wantAccepted(t, newVerifier(t, Config{Token: Token{KeySetURL: server.URL + "/keys?policy=p", Algorithms: []string{"ES256"}}}), tokenOne())
 	if asked.Method != http.MethodGet || asked.RequestURI != "/keys?policy=p" || !strings.Contains(asked.Header.Get("Accept"), "jwk-set+json") ||
 		asked.Header.Get("Authorization") != "" {
 		t.Errorf("asked %s %s with %v", asked.Method, asked.RequestURI, asked.Header)
@@ -149,7 +149,7 @@ func TestKeyServersThatCannotBeTalkedTo(t *testing.T) {
 		"closes at once":        {"http://" + answering(t, ""), "no answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			wantUnavailable(t, newVerifier(t, Config{KeySetURL: c.address, Algorithms: []string{"ES256"}}), c.want)
+			wantUnavailable(t, newVerifier(t, Config{Token: Token{KeySetURL: c.address, Algorithms: []string{"ES256"}}}), c.want)
 		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 func TestRotatedSecretCountsAtOnce(t *testing.T) {
 	path := writeFile(t, "canary-one")
-	v := newVerifier(t, Config{SecretFile: path})
+	v := newVerifier(t, Config{Token: Token{SecretFile: path}})
 	one, two := sign(`{"alg":"HS256"}`, claims(""), "canary-one"), sign(`{"alg":"HS256"}`, claims(""), "canary-two")
 	wantAccepted(t, v, one)
 	wantRefused(t, v, two, errSignature)
@@ -39,7 +39,7 @@ func TestSecretInAFile(t *testing.T) {
 		"more":            {long, long},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := newVerifier(t, Config{SecretFile: writeFile(t, c.content), Algorithms: []string{"HS256", "HS384", "HS512"}})
+			v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, c.content), Algorithms: []string{"HS256", "HS384", "HS512"}}})
 			for _, algorithm := range []string{"HS256", "HS384", "HS512"} {
 				wantAccepted(t, v, sign(fmt.Sprintf(`{"alg":%q}`, algorithm), claims(""), c.secret))
 			}
@@ -67,9 +67,9 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		"large set":         {writeFile(t, large), true, errFileTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config, token := Config{SecretFile: c.path}, sign(`{"alg":"HS256"}`, claims(""), "")
+			config, token := Config{Token: Token{SecretFile: c.path}}, sign(`{"alg":"HS256"}`, claims(""), "")
 			if c.set {
-				config = Config{KeySetFile: c.path, Algorithms: []string{"ES256"}}
+				config = Config{Token: Token{KeySetFile: c.path, Algorithms: []string{"ES256"}}}
 				token = sign(`{"alg":"ES256"}`, claims(""), p256())
 			}
 			v := newVerifier(t, config)
@@ -88,7 +88,7 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 func TestKeySetFileCountsWhenItChanges(t *testing.T) {
 	one, two := jwk(t, p256().Public(), `"kid":"1"`), jwk(t, p256Two().Public(), `"kid":"2"`)
 	path := writeFile(t, keySetOf(one))
-	v := newVerifier(t, Config{KeySetFile: path, Algorithms: []string{"ES256"}})
+	v := newVerifier(t, Config{Token: Token{KeySetFile: path, Algorithms: []string{"ES256"}}})
 	first, second := sign(`{"alg":"ES256","kid":"1"}`, claims(""), p256()), sign(`{"alg":"ES256","kid":"2"}`, claims(""), p256Two())
 	wantAccepted(t, v, first)
 	wantRefused(t, v, second, errUnknownKey)

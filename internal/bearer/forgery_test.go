@@ -14,7 +14,7 @@ import (
 
 func TestEveryAlgorithmIsVerified(t *testing.T) {
 	for algorithm, key := range map[string]any{"HS256": secret, "HS384": secret, "HS512": secret} {
-		v := newVerifier(t, Config{SecretFile: writeFile(t, secret), Algorithms: []string{algorithm}})
+		v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret), Algorithms: []string{algorithm}}})
 		wantAccepted(t, v, sign(fmt.Sprintf(`{"alg":%q}`, algorithm), claims(""), key))
 		wantRefused(t, v, sign(fmt.Sprintf(`{"alg":%q}`, algorithm), claims(""), "another"), errSignature)
 	}

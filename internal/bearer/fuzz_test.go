@@ -16,7 +16,7 @@ import (
 func FuzzVerify(f *testing.F) {
 	set := keySetOf(jwk(f, p256().Public(), `"kid":"1"`), jwk(f, rsaKey().Public(), ""))
 	verifiers := []*Verifier{
-		newVerifier(f, Config{SecretFile: writeFile(f, secret), OperatorClaim: "role", OperatorValue: "op"}),
+		newVerifier(f, Config{Token: Token{SecretFile: writeFile(f, secret)}, Operators: Operators{Claim: "role", Value: "op"}}),
 		withKeys(f, set, "ES256", "RS256"),
 	}
 	for _, seed := range []string{

@@ -32,13 +32,13 @@ func newVerifier(t testing.TB, c Config) *Verifier {
 // withSecret makes a verifier of HS256 tokens.
 func withSecret(t testing.TB) *Verifier {
 	t.Helper()
-	return newVerifier(t, Config{SecretFile: writeFile(t, secret)})
+	return newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}})
 }
 
 // withKeys makes a verifier of tokens that a key of set signed, with algorithms.
 func withKeys(t testing.TB, set string, algorithms ...string) *Verifier {
 	t.Helper()
-	return newVerifier(t, Config{KeySetFile: writeFile(t, set), Algorithms: algorithms})
+	return newVerifier(t, Config{Token: Token{KeySetFile: writeFile(t, set), Algorithms: algorithms}})
 }
 
 func writeFile(t testing.TB, content string) string {

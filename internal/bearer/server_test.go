@@ -64,9 +64,7 @@ func newKeyServer(t *testing.T) (*keyServer, *Verifier) {
 	t.Helper()
 	server := &keyServer{}
 	server.serves(keyOne(t))
-	return server, newVerifier(t, Config{
-		KeySetURL: "https://as.example/keys", Algorithms: []string{"ES256"}, Transport: server,
-	})
+	return server, newVerifier(t, Config{Token: Token{KeySetURL: "https://as.example/keys", Algorithms: []string{"ES256"}}, Transport: server})
 }
 
 func keyOne(t *testing.T) string { return jwk(t, p256().Public(), `"kid":"1"`) }

@@ -22,10 +22,10 @@ func TestExamplesOfRFC7515(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := newVerifier(t, Config{SecretFile: writeFile(t, string(raw)), TenantClaim: "iss", Issuer: "joe"})
+		v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, string(raw))}, TenantClaim: "iss", Issuer: "joe"})
 		wantCaller(t, v, exampleHMAC, Caller{Tenant: "joe"})
 
-		v = newVerifier(t, Config{KeySetFile: writeFile(t, keySetOf(exampleKey)), Algorithms: []string{"ES256"}, TenantClaim: "iss"})
+		v = newVerifier(t, Config{Token: Token{KeySetFile: writeFile(t, keySetOf(exampleKey)), Algorithms: []string{"ES256"}}, TenantClaim: "iss"})
 		wantCaller(t, v, exampleECDSA, Caller{Tenant: "joe"})
 	})
 }

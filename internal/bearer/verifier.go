@@ -35,12 +35,12 @@ func New(c Config) (*Verifier, error) {
 	v := &Verifier{config: c}
 	v.algorithms, _ = c.algorithms() // which are valid
 	switch {
-	case c.SecretFile != "":
-		v.source = secretFile(c.SecretFile)
-	case c.KeySetFile != "":
-		v.source = keySetFile(c.KeySetFile)
+	case c.Token.SecretFile != "":
+		v.source = secretFile(c.Token.SecretFile)
+	case c.Token.KeySetFile != "":
+		v.source = keySetFile(c.Token.KeySetFile)
 	default:
-		v.source = newRemote(c.KeySetURL, c.Transport)
+		v.source = newRemote(c.Token.KeySetURL, c.Transport)
 	}
 	return v, nil
 }
