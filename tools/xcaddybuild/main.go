@@ -3,14 +3,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // build is the content of an xcaddy.json.
@@ -30,14 +35,19 @@ func main() {
 	file := flag.String("file", "xcaddy.json", "the `file` that states the build")
 	xcaddy := flag.String("xcaddy", "xcaddy", "the xcaddy `program`")
 	output := flag.String("output", "caddy", "the `file` to write")
+	limit := flag.Duration("limit", 20*time.Minute, "how long it may take")
 	flag.Parse()
-	if err := run(*file, *xcaddy, *output); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *limit)
+	defer cancel()
+	if err := run(ctx, *file, *xcaddy, *output, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "xcaddybuild:", err)
 		os.Exit(1)
 	}
 }
 
-func run(file, xcaddy, output string) error {
+func run(ctx context.Context, file, xcaddy, output string, log io.Writer) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -50,14 +60,28 @@ func run(file, xcaddy, output string) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
-	proxy, err := exec.Command("go", "env", "GOPROXY").Output()
+	proxy, err := exec.CommandContext(ctx, "go", "env", "GOPROXY").Output()
 	if err != nil {
 		return fmt.Errorf("asking for GOPROXY: %w", err)
 	}
-	command := exec.Command(xcaddy, args...)
-	command.Env = append(os.Environ(), "GOPROXY="+lenient(strings.TrimSpace(string(proxy))))
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
-	return command.Run()
+	dir, err := os.MkdirTemp("", "xcaddybuild")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	proxies := lenient(strings.TrimSpace(string(proxy)))
+	command := exec.CommandContext(ctx, xcaddy, args...)
+	command.Env = append(os.Environ(), "GOPROXY="+proxies, "TMPDIR="+dir)
+	command.Stdout, command.Stderr = log, log
+	// The go command waits for a proxy that does not answer as long as that takes, and
+	// xcaddy for the go command, whatever it is told. So both are ended.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
+	err = command.Run()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("not built in time; modules come from GOPROXY=%s: does it answer?", proxies)
+	}
+	return err
 }
 
 // lenient makes a GOPROXY whose refusals count as "not found". Go looks for a

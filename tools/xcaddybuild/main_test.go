@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"net"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestArguments(t *testing.T) {
@@ -42,5 +47,46 @@ func TestLenientProxy(t *testing.T) {
 		if got := lenient(proxy); got != want {
 			t.Errorf("%s: got %s, want %s", proxy, got, want)
 		}
+	}
+}
+
+// Who has no modules yet and reaches no proxy is told so, by the real xcaddy.
+func TestUnreachableProxyFailsTheBuild(t *testing.T) {
+	path, err := exec.Command("go", "tool", "-n", "xcaddy").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for name, c := range map[string]struct {
+		proxy string
+		limit time.Duration
+		want  string
+	}{
+		"refuses connections": {"http://127.0.0.1:1", time.Minute, "connection refused"},
+		"never answers":       {"http://" + silent.Addr().String(), 2 * time.Second, "does it answer?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("GOMODCACHE", t.TempDir())
+			t.Setenv("GOPROXY", c.proxy)
+			t.Setenv("GOSUMDB", "off")
+			ctx, cancel := context.WithTimeout(t.Context(), c.limit)
+			defer cancel()
+			var log strings.Builder
+			began := time.Now()
+			err := run(ctx, "../../xcaddy.json", strings.TrimSpace(string(path)), t.TempDir()+"/caddy", &log)
+			if err == nil {
+				t.Fatal("it was built")
+			}
+			if told := log.String() + err.Error(); !strings.Contains(told, c.want) || !strings.Contains(told, c.proxy) {
+				t.Errorf("got %v\n%s\nwant %q and the proxy", err, log.String(), c.want)
+			}
+			if took := time.Since(began); took > c.limit+5*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
 	}
 }
