@@ -6,8 +6,9 @@ GO ?= go
 # The programs that tests start. They are built once, not by each test.
 export DEVVAULT_BIN ?= $(BIN)/devvault
 export CADDY_BIN ?= $(BIN)/caddy
+export OWNSCHEMES_BIN ?= $(BIN)/caddy-ownschemes
 
-.PHONY: test unit e2e sdk e2e-programs build devvault lint vet xcaddy demo bench pgo fuzz soak clean
+.PHONY: test unit e2e sdk e2e-programs build devvault lint vet xcaddy-programs xcaddy ownschemes demo bench pgo fuzz soak clean
 
 test: vet lint unit e2e xcaddy
 	@echo "==> all tests passed"
@@ -32,6 +33,7 @@ vet:
 	cd tools && $(GO) vet ./...
 	cd e2e && $(GO) vet ./...
 	cd bench && $(GO) vet ./...
+	cd examples/ownschemes && $(GO) vet ./...
 
 # The linter is heavy to build, so it is a nested module of its own.
 lint: $(BIN)/golangci-lint
@@ -49,9 +51,10 @@ unit: devvault
 	$(GO) test ./internal/renew/modelcheck # its large searches go without the race detector
 	cd cmd/devvault && $(GO) test ./...
 	cd bench && $(GO) test ./...
+	cd examples/ownschemes && $(GO) test ./...
 
 # The sidecar is built with the race detector; a report in its output fails the test.
-e2e: devvault sdk
+e2e: devvault sdk ownschemes
 	@echo "==> end-to-end tests"
 	$(GO) build -race -pgo=off -o $(BIN)/caddy-race ./cmd/caddy
 	cd e2e && CADDY_BIN=$(BIN)/caddy-race $(GO) test -race -count=1 -timeout 40m ./...
@@ -68,14 +71,21 @@ e2e-programs:
 	@echo "==> looking for Node.js, npm and Chromium"
 	@e2e/programs.sh
 
-# The build that users make, from xcaddy.json with the real xcaddy.
-xcaddy:
-	@echo "==> building bin/caddy-xcaddy from xcaddy.json"
+xcaddy-programs:
 	@mkdir -p $(BIN)
-	cd tools && $(GO) test ./...
 	cd tools && $(GO) build -o $(BIN)/ github.com/caddyserver/xcaddy/cmd/xcaddy ./xcaddybuild
+
+# The build that users make, from xcaddy.json with the real xcaddy.
+xcaddy: xcaddy-programs
+	@echo "==> building bin/caddy-xcaddy from xcaddy.json"
+	cd tools && $(GO) test ./...
 	$(BIN)/xcaddybuild -xcaddy $(BIN)/xcaddy -output $(BIN)/caddy-xcaddy
 	$(BIN)/caddy-xcaddy list-modules | grep -x http.handlers.upstream_auth
+
+# The same with schemes of another module beside ours, which e2e/ownschemes tests.
+ownschemes: xcaddy-programs
+	@echo "==> building bin/caddy-ownschemes from examples/ownschemes/xcaddy.json"
+	cd examples/ownschemes && $(BIN)/xcaddybuild -xcaddy $(BIN)/xcaddy -output $(BIN)/caddy-ownschemes
 
 demo:
 	$(GO) run ./cmd/demo

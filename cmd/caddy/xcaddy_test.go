@@ -23,6 +23,9 @@ func TestXcaddyBuildAgreesWithGoMod(t *testing.T) {
 	}
 	module := find(`module (\S+)`)
 	caddy := find(`\s*github\.com/caddyserver/caddy/v2 (\S+)`)
+	if other := caddyOf(t, "../../examples/ownschemes/xcaddy.json"); other != caddy {
+		t.Errorf("the xcaddy.json of examples/ownschemes builds Caddy %s, go.mod has %s", other, caddy)
+	}
 
 	text, err := os.ReadFile("../../xcaddy.json")
 	if err != nil {
@@ -47,4 +50,20 @@ func TestXcaddyBuildAgreesWithGoMod(t *testing.T) {
 	if len(build.Replacements) != 1 || build.Replacements[0].Old != module || build.Replacements[0].New != "." {
 		t.Errorf("xcaddy.json's replacements are %+v, want %s by this directory", build.Replacements, module)
 	}
+}
+
+// caddyOf returns the version of Caddy that an xcaddy.json builds.
+func caddyOf(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var build struct {
+		CaddyVersion string `json:"caddy_version"`
+	}
+	if err := json.Unmarshal(text, &build); err != nil {
+		t.Fatal(err)
+	}
+	return build.CaddyVersion
 }
