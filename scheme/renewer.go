@@ -28,17 +28,24 @@ type Renewer interface {
 
 	// Spends returns the token that Request uses up; "": none, so that it can be repeated,
 	// and needs no claim. The error, a [credential.FieldError], says that the credential
-	// cannot be renewed: somebody has to authorize anew.
+	// cannot be renewed: somebody has to authorize anew. That is so of an empty field, too.
 	Spends(*credential.Credential) (string, error)
 
 	// Request makes the request that renews a credential, and says how its server is
-	// trusted; nil: as the system does. The request has a GetBody if it has a body.
+	// trusted; nil: as the system does. The request has a GetBody if it has a body, and its
+	// URL is one for [credential.ParseEndpoint]. It is sent once, over HTTP/1.1, and no
+	// redirect is followed.
 	Request(context.Context, *credential.Credential) (*http.Request, *tls.Config, error)
 
 	// Merge returns document, a stored JSON object, with what an answer brings. Everything
 	// else in it stays. The error is a [*RefusedError] if the server did not renew, else it
 	// says that the answer is of no use to requests; there may be a document even so, with
 	// a new token to be spent next, which must not be lost with the rest.
+	//
+	// It is asked several times about one answer, by this process or by one that finishes
+	// what this one began: with an empty object, to know what the answer says, and with the
+	// document of the moment. So the result depends on its arguments alone, and no field has
+	// to be in the document.
 	Merge(document []byte, r Response) ([]byte, error)
 }
 
@@ -46,7 +53,7 @@ type Renewer interface {
 type Response struct {
 	Status    int
 	Header    http.Header
-	Body      []byte    // decompressed
+	Body      []byte    // decompressed, at most 512 KiB
 	Truncated bool      // there was more, or should have been
 	At        time.Time // when the request was sent: lifetimes in the answer start no later
 }
@@ -54,7 +61,7 @@ type Response struct {
 // RefusedError says that a server did not renew a credential. Without Permanent and
 // Unspent nobody knows what became of the token; of both, Permanent counts.
 type RefusedError struct {
-	Code       string        // RFC 6749 section 5.2
+	Code       string        // RFC 6749 section 5.2; what is not known is told as unknown_error
 	Permanent  bool          // somebody has to authorize anew
 	Unspent    bool          // the token is as it was
 	Retry      bool          // once more, now (use_dpop_nonce)

@@ -3,13 +3,17 @@
 //
 // A scheme is a Caddy module in the namespace upstream_auth.schemes that implements
 // [Scheme]. In a Caddyfile its name is a subdirective of a provider; it implements
-// caddyfile.Unmarshaler for that. A scheme may besides implement
+// caddyfile.Unmarshaler for that, with errors made by the Dispenser, which have the file
+// and the line in them. A scheme may besides implement
 //
 //   - [Renewer], if one request to a server renews its credentials,
 //   - [Describer], to say what it needs of a credential,
 //   - [Companion], if it does not say who makes a request,
 //
 // and its [Authenticator] may be a [Challenger] or a [ConnectionAuthenticator].
+//
+// Errors are logged, and shown to operators: none quotes a secret, nor what a server
+// answered. The directory examples/ownschemes has schemes to begin with.
 package scheme
 
 import (
@@ -27,11 +31,14 @@ import (
 type Scheme interface {
 	// Names are what Authenticate may set. What the client sent under them is removed
 	// first, in every spelling. They are asked for when a Caddyfile is adapted, too: before
-	// Provision, of a scheme that was unmarshalled.
+	// Provision, of a scheme that was unmarshalled. No two schemes of a provider set the
+	// same but for Cookie, and none sets what frames the message (Content-Length, Trailer,
+	// Connection, Host …).
 	Names() Names
 
 	// Bind checks one version of a credential and prepares it, without I/O. The result is
-	// kept with that version. The error is a [credential.FieldError].
+	// kept with that version. The error is a [credential.FieldError]: also if a value cannot
+	// be sent where it belongs, as one with a line break in a header.
 	Bind(*credential.Credential) (Authenticator, error)
 }
 
@@ -44,8 +51,8 @@ type Authenticator interface {
 	// Authenticate is called once for each attempt, with a copy of the request as it goes
 	// out: after all rewriting, with the dialled URL and the sent Host. It changes header,
 	// path, query and trailer, and leaves the host, which was allowed before, and the body
-	// to the proxy. An [ErrBodyTooLarge]
-	// is answered with 413, other errors with 502.
+	// to the proxy. An [ErrBodyTooLarge], which may be wrapped, is answered with 413, other
+	// errors with 502.
 	Authenticate(req *http.Request, body Body) error
 }
 
@@ -82,7 +89,8 @@ type ConnectionAuthenticator interface {
 }
 
 // Describer is a Scheme that says what it needs of a credential, as a JSON Schema
-// (2020-12).
+// (2020-12). It is checked on every way in and on every read; what is writeOnly in it
+// cannot be exposed.
 type Describer interface {
 	Scheme
 	Schema() json.RawMessage
