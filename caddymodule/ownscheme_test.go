@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/tidwall/sjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
@@ -27,6 +28,7 @@ import (
 func init() {
 	caddy.RegisterModule(new(testSignature))
 	caddy.RegisterModule(new(testLogin))
+	caddy.RegisterModule(new(testPass))
 }
 
 // testSignature is a scheme as others write them: it signs method, path and body with a
@@ -294,6 +296,49 @@ func TestRenewerOfAnotherPluginIsAskedOn401(t *testing.T) {
 				t.Errorf("rejected again: got %s %q", res.Status, body)
 			}
 		})
+	}
+}
+
+// testPass is testLogin with a server that answers in a format of its own, and with a pass
+// that is never sent twice, though it stays what it is when it is used.
+type testPass struct{ testLogin }
+
+func (*testPass) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "upstream_auth.schemes.test_pass", New: func() caddy.Module { return new(testPass) }}
+}
+
+func (*testPass) Renewal() scheme.Renewal { return scheme.Renewal{Takeover: -1} }
+
+func (*testPass) Spends(c *credential.Credential) (string, error) { return c.Text("password") }
+
+func (*testPass) Merge(document []byte, r scheme.Response) ([]byte, error) {
+	session, found := strings.CutPrefix(string(r.Body), "<session>")
+	if !found || r.Truncated {
+		return nil, &scheme.RefusedError{}
+	}
+	return sjson.SetBytes(document, "session", session)
+}
+
+func TestTokenThatStaysIsUsedAgainWhateverTheFormatOfAnswers(t *testing.T) {
+	var logins atomic.Int64
+	login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/xml")
+		fmt.Fprintf(w, "<session>%d", logins.Add(1))
+	}))
+	t.Cleanup(login.Close)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+r.URL.Path[1:] {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(api.Close)
+	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"password":"pw","session":"0"}`})
+	s.start(t, "provider billing {\ntest_pass "+login.URL+"\n}", "upstream_auth billing "+api.URL)
+	for n := range 3 {
+		res, _ := s.get(t, fmt.Sprintf("/%d", n), as("acme"))
+		if res.StatusCode != http.StatusOK || logins.Load() != int64(n) {
+			t.Errorf("got %s %q after %d logins, want %d", res.Status, res.Header.Get(proxy.HeaderError), logins.Load(), n)
+		}
 	}
 }
 

@@ -177,7 +177,10 @@ func (r *renewal) answerTo(claim *pendingClaim, wrong *tokenrequest.Error) (*tok
 	}
 	read, unusable := r.wrongWith(response)
 	wrong = cmp.Or(wrong, read)
-	_, complete, _ := response.TokenResponse()
+	object, complete, _ := response.TokenResponse()
+	if object == nil { // in a format that its scheme alone can read
+		complete = !response.Truncated
+	}
 	tokens := &tokenResponse{spent: answer.SpentToken, response: response, complete: complete, wrong: wrong}
 	if !tokens.areThere(r) {
 		if wrong == nil {
