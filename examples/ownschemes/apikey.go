@@ -15,6 +15,7 @@ func init() { caddy.RegisterModule(new(APIKey)) }
 // APIKey sends the credential's field api_key in the header X-Api-Key.
 type APIKey struct{}
 
+// CaddyModule names the module.
 func (*APIKey) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "upstream_auth.schemes.api_key", New: func() caddy.Module { return new(APIKey) }}
 }

@@ -98,7 +98,7 @@ func (s signer) Authenticate(req *http.Request, body scheme.Body) error {
 		return err // as it is: the client gets 413 if its body is too long to be recorded
 	}
 	mac := hmac.New(sha256.New, []byte(s))
-	fmt.Fprintf(mac, "%s\n%s\n%x", req.Method, req.URL.RequestURI(), digest.Sum(nil))
+	mac.Write(fmt.Appendf(nil, "%s\n%s\n%x", req.Method, req.URL.RequestURI(), digest.Sum(nil)))
 	req.Header.Set(signatureHeader, hex.EncodeToString(mac.Sum(nil)))
 	return nil
 }
