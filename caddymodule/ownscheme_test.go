@@ -29,6 +29,7 @@ func init() {
 	caddy.RegisterModule(new(testSignature))
 	caddy.RegisterModule(new(testLogin))
 	caddy.RegisterModule(new(testPass))
+	caddy.RegisterModule(new(testPassForGood))
 }
 
 // testSignature is a scheme as others write them: it signs method, path and body with a
@@ -312,12 +313,24 @@ func (*testPass) Renewal() scheme.Renewal { return scheme.Renewal{Takeover: -1} 
 func (*testPass) Spends(c *credential.Credential) (string, error) { return c.Text("password") }
 
 func (*testPass) Merge(document []byte, r scheme.Response) ([]byte, error) {
+	if string(r.Body) == "<once more>" {
+		return nil, &scheme.RefusedError{Unspent: true, Retry: true}
+	}
 	session, found := strings.CutPrefix(string(r.Body), "<session>")
 	if !found || r.Truncated {
 		return nil, &scheme.RefusedError{}
 	}
 	return sjson.SetBytes(document, "session", session)
 }
+
+// testPassForGood is testPass with a pass that may be sent any number of times.
+type testPassForGood struct{ testPass }
+
+func (*testPassForGood) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "upstream_auth.schemes.test_pass_for_good", New: func() caddy.Module { return new(testPassForGood) }}
+}
+
+func (*testPassForGood) Spends(*credential.Credential) (string, error) { return "", nil }
 
 func TestTokenThatStaysIsUsedAgainWhateverTheFormatOfAnswers(t *testing.T) {
 	var logins atomic.Int64
@@ -339,6 +352,48 @@ func TestTokenThatStaysIsUsedAgainWhateverTheFormatOfAnswers(t *testing.T) {
 		if res.StatusCode != http.StatusOK || logins.Load() != int64(n) {
 			t.Errorf("got %s %q after %d logins, want %d", res.Status, res.Header.Get(proxy.HeaderError), logins.Load(), n)
 		}
+	}
+}
+
+// A server that wants a request once more, as with a nonce that it gave, gets it at once,
+// and only once.
+func TestRenewalIsAskedForOnceMoreIfTheServerWantsIt(t *testing.T) {
+	for _, spends := range []string{"test_pass", "test_pass_for_good"} {
+		t.Run(spends, func(t *testing.T) {
+			var logins atomic.Int64
+			willing := int64(2)
+			login := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if logins.Add(1) < willing {
+					w.WriteHeader(http.StatusBadRequest)
+					fmt.Fprint(w, "<once more>")
+					return
+				}
+				fmt.Fprint(w, "<session>new")
+			}))
+			t.Cleanup(login.Close)
+			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "Bearer new" {
+					w.WriteHeader(http.StatusUnauthorized)
+				}
+			}))
+			t.Cleanup(api.Close)
+			for _, c := range []struct {
+				willing, logins int64
+				status          int
+			}{{2, 2, http.StatusOK}, {3, 2, http.StatusUnauthorized}} {
+				logins.Store(0)
+				willing = c.willing
+				s := newSidecar(t, map[credential.Key]string{key("acme"): `{"password":"pw","session":"0"}`})
+				s.start(t, "provider billing {\n"+spends+" "+login.URL+"\n}", "upstream_auth billing "+api.URL)
+				res, _ := s.get(t, "/", as("acme"))
+				if res.StatusCode != c.status || logins.Load() != c.logins {
+					t.Errorf("willing at %d: got %s after %d logins", c.willing, res.Status, logins.Load())
+				}
+				if err := caddy.Stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -64,7 +64,7 @@ type RefusedError struct {
 	Code       string        // RFC 6749 section 5.2; what is not known is told as unknown_error
 	Permanent  bool          // somebody has to authorize anew
 	Unspent    bool          // the token is as it was
-	Retry      bool          // once more, now (use_dpop_nonce)
+	Retry      bool          // with Unspent: once more, now, and not a third time (use_dpop_nonce)
 	RetryAfter time.Duration // how long the server asks to be left alone
 }
 

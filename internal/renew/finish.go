@@ -24,6 +24,12 @@ func (r *renewal) conclude(claim *pendingClaim, base version, wrong *tokenreques
 	switch {
 	case tokens != nil:
 		return r.commitFresh(claim, base, tokens)
+	case wrong.Unspent && wrong.Retry && !r.retried:
+		r.retried = true
+		if err := r.finish(claim); err != nil {
+			return failure(err)
+		}
+		return failure(errConcurrentUpdate) // from the beginning: it is the same with any number of claims
 	case wrong.Unspent:
 		err := r.failAnswer(base.Credential, wrong)
 		r.releaseWaiters(nil, err)
@@ -208,6 +214,7 @@ func (r *renewal) wrongWith(response *tokenrequest.Response) (wrong *tokenreques
 	}
 	wrong.Code = cmp.Or(tokenrequest.ErrorCode(refused.Code), wrong.Code)
 	wrong.Permanent, wrong.Unspent, wrong.RetryAfter = refused.Permanent, refused.Unspent && !refused.Permanent, refused.RetryAfter
+	wrong.Retry = refused.Retry && wrong.Unspent
 	wrong.NoResponse = !refused.Permanent && !refused.Unspent && (response.Truncated || !answers(response.Status))
 	return wrong, ""
 }

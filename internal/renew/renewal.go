@@ -20,12 +20,14 @@ type renewal struct {
 
 	claims []claimView // on the credential, as they were when the pass began
 	looked int         // how often an older version was read
+
+	retried bool // the token endpoint has had it asked once more
 }
 
 // result is what came of one pass of a renewal.
 type result struct {
 	credential *credential.Credential
-	err        error // errConcurrentUpdate: somebody else wrote the document, look anew
+	err        error // errConcurrentUpdate: the document is another one, look anew
 }
 
 func failure(err error) result { return result{err: err} }

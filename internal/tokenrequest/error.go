@@ -33,6 +33,7 @@ type Error struct {
 	NoResponse bool // no answer, or one that tells nothing: counts for the breaker
 	Unspent    bool // the token is as it was: not sent, or not looked at
 	Permanent  bool // the token is refused for good
+	Retry      bool // with Unspent: the endpoint wants it once more, at once, with what it told
 }
 
 // Error implements error.
