@@ -147,6 +147,27 @@ func TestWhoJoinsAFlightOfAnotherConfigurationDoesNotFailWithIt(t *testing.T) {
 	})
 }
 
+func TestWhoJoinsAFlightForAnOlderTokenDoesNotFailWithIt(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		p, rejected := f.start(nil), f.stored()
+		f.answers(func(url.Values) *tokenrequest.Response {
+			f.answers(rotate)
+			time.Sleep(time.Second)
+			return status(400, `{"error":"invalid_client"}`)
+		})
+		var all sync.WaitGroup
+		all.Go(func() {
+			fresh, err := p.refresh(rejected)
+			wantError(t, fresh, err, renew.ErrFailed)
+		})
+		time.Sleep(time.Millisecond)
+		fresh, err := p.refresh(f.put(`{"access_token":"canary-a7","refresh_token":"canary-r7"}`))
+		wantToken(t, fresh, err, "canary-a8")
+		all.Wait()
+		f.wantAsked(2)
+	})
+}
+
 func TestRetryAfterIsKept(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int

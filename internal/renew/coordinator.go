@@ -164,7 +164,7 @@ func (c *Coordinator) Refresh(ctx context.Context, p *Provider, tenant credentia
 		switch {
 		case f.err == nil && !older && tokenChanged(p, f.credential, rejected):
 			return f.credential, nil
-		case f.err != nil && f.provider.Fingerprint == p.Fingerprint:
+		case f.err != nil && f.provider.Fingerprint == p.Fingerprint && c.failsWith(f, key, rejected):
 			return nil, f.err
 		}
 		select {
@@ -192,6 +192,19 @@ func (c *Coordinator) RefreshNow(ctx context.Context, p *Provider, tenant creden
 	}
 	c.mu.Unlock()
 	return c.Refresh(ctx, p, tenant, newest.Credential)
+}
+
+// failsWith reports whether the failure of a flight is that of a call whose credential is
+// rejected: the flight has looked at that one, or at another with the same tokens.
+func (c *Coordinator) failsWith(f *flight, key credential.Key, rejected *credential.Credential) bool {
+	if judged := f.judged.Load(); judged == 0 || judged >= rejected.Version() {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	s := c.state(key, now)
+	return s.cooldown.active(f.provider, now) && s.cooldown.concerns(rejected)
 }
 
 // join returns the flight to wait for, or why none is made.

@@ -21,7 +21,8 @@ type flight struct {
 	joined   bool // a call waits for it; guarded by the coordinator's mutex
 	released chan struct{}
 	ended    chan struct{}
-	waitsFor atomic.Value // string: what it waits for now
+	waitsFor atomic.Value  // string: what it waits for now
+	judged   atomic.Uint64 // the newest version that it has looked at; 0: none
 
 	// Set before released is closed.
 	credential *credential.Credential

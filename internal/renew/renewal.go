@@ -61,6 +61,7 @@ func (r *renewal) pass() result {
 	if err != nil {
 		return failure(r.notRead(err))
 	}
+	r.flight.judged.Store(newest.Version())
 	if r.rejected != nil {
 		if found, err := r.evaluate(newest, began); found || err != nil {
 			return result{newest.Credential, err}
