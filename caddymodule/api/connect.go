@@ -40,22 +40,7 @@ type Connect struct {
 	// The provider, by its name in the app `upstream_auth`.
 	Provider string `json:"provider"`
 
-	// Where the authorization server sends the browser back to, as registered there:
-	// https, unless the host is a loopback address. The one is used whose host the
-	// browser came to; links lead to the first.
-	RedirectURIs []string `json:"redirect_uris"`
-
-	// The scope to ask for. Default: oauth2's scopes.
-	Scopes []string `json:"scopes,omitempty"`
-
-	// Further parameters of the authorization request, such as `prompt` or
-	// `access_type`.
-	Params map[string]string `json:"params,omitempty"`
-
-	// Where the browser may be sent afterwards, with `status` in its query: addresses,
-	// or beginnings of such that end in a slash. A link says which. Default: a page of
-	// this handler's own says how it went.
-	ReturnTo []string `json:"return_to,omitempty"`
+	connect.Settings
 
 	// How long a link may be opened, at most 24h. Default: 15m.
 	LinkTTL caddy.Duration `json:"link_ttl,omitempty"`
@@ -125,8 +110,7 @@ func (c *Connect) config(o *schemes.OAuth2, resolve *config.Resolver) (*connect.
 		Issuer:           resolve.URL("issuer", o.Issuer),
 		AuthorizationURL: resolve.URL("authorization_url", o.AuthorizationURL),
 		UserinfoURL:      resolve.URL("userinfo_url", o.UserinfoURL),
-		Scopes:           c.Scopes,
-		Params:           c.Params,
+		Settings:         connect.Settings{Scopes: c.Scopes, Params: c.Params},
 		LinkTTL:          time.Duration(c.LinkTTL),
 		IDTokenFields:    schemes.FieldMappings(o.IDTokenFields),
 		UserinfoFields:   schemes.FieldMappings(o.UserinfoFields),

@@ -26,6 +26,30 @@ const (
 	KeySize = 32
 )
 
+// Settings are those of connecting that operators make.
+type Settings struct {
+	// Where the authorization server sends the browser back to, each as registered there:
+	// https, unless the host is a loopback address, with a path, without a query. The one
+	// is used whose host the browser came to; links lead to the first. Its sibling
+	// `connect` is where links lead: for `https://h/oauth/callback` it is
+	// `https://h/oauth/connect`, which no redirect URI may be. So two providers with one
+	// host need two directories.
+	RedirectURIs []string `json:"redirect_uris"`
+
+	// The scope to ask for. Default: oauth2's scopes; none at all means those that the
+	// server chooses.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// Further parameters of the authorization request, such as `prompt`, `access_type` or
+	// `audience`.
+	Params map[string]string `json:"params,omitempty"`
+
+	// Where the browser may be sent afterwards, with `status` in its query: addresses, each
+	// with any query, or beginnings of such that end in a slash. A link says which.
+	// Default: a page of this handler's own says how it went.
+	ReturnTo []string `json:"return_to,omitempty"`
+}
+
 // Config is how accounts of one provider are connected.
 type Config struct {
 	// Provider is its name.
@@ -50,23 +74,7 @@ type Config struct {
 	// what the metadata say.
 	UserinfoURL string
 
-	// Scopes are asked for; none means those that the server chooses.
-	Scopes []string
-
-	// Params are further parameters of the authorization request, as access_type,
-	// prompt or audience.
-	Params map[string]string
-
-	// RedirectURIs are where the authorization server sends the browser back to, each
-	// as registered there: https, or http on a loopback host, with a path, without a
-	// query. The start page is its sibling "connect": for https://h/oauth/callback it
-	// is https://h/oauth/connect, which no redirect URI may be. So two providers with
-	// one host need two directories. Links lead to the first one's.
-	RedirectURIs []string
-
-	// ReturnTo are the addresses that a browser may be sent to in the end: one, with
-	// any query, or all below one that ends in "/".
-	ReturnTo []string
+	Settings
 
 	// LinkTTL is how long a link can be opened. Default: [DefaultLinkTTL]; at most
 	// [MaxLinkTTL].

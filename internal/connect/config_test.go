@@ -15,7 +15,7 @@ func newConfig(t testing.TB) Config {
 	t.Helper()
 	return Config{
 		Provider: "crm", OAuth2: newOAuth2(t, "https://as.example/token", nil),
-		Issuer: "https://as.example", RedirectURIs: []string{callbackURI},
+		Issuer: "https://as.example", Settings: Settings{RedirectURIs: []string{callbackURI}},
 		Key:    func(context.Context) ([]byte, error) { return make([]byte, KeySize), nil },
 		Accept: func(context.Context, credential.Tenant, []byte) error { return nil },
 	}

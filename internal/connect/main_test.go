@@ -62,17 +62,19 @@ func newFixture(t *testing.T, change func(*Config)) *fixture {
 func (f *fixture) newFlow(change func(*Config)) *Flow {
 	f.t.Helper()
 	c := Config{
-		Provider:     "crm",
-		OAuth2:       newOAuth2(f.t, f.server.issuer+"/token", nil),
-		Issuer:       f.server.issuer,
-		Scopes:       []string{"openid", "offline_access"},
-		RedirectURIs: []string{callbackURI},
-		ReturnTo:     []string{"https://app.example/done", "https://app.example/tenants/"},
-		Key:          func(context.Context) ([]byte, error) { return bytes.Repeat([]byte{7}, KeySize), nil },
-		Accept:       f.acceptDocument,
-		Dialer:       dialer{f.server},
-		Transport:    f.server,
-		Logger:       slog.New(f.log.handler()),
+		Provider: "crm",
+		OAuth2:   newOAuth2(f.t, f.server.issuer+"/token", nil),
+		Issuer:   f.server.issuer,
+		Settings: Settings{
+			Scopes:       []string{"openid", "offline_access"},
+			RedirectURIs: []string{callbackURI},
+			ReturnTo:     []string{"https://app.example/done", "https://app.example/tenants/"},
+		},
+		Key:       func(context.Context) ([]byte, error) { return bytes.Repeat([]byte{7}, KeySize), nil },
+		Accept:    f.acceptDocument,
+		Dialer:    dialer{f.server},
+		Transport: f.server,
+		Logger:    slog.New(f.log.handler()),
 	}
 	if change != nil {
 		change(&c)
