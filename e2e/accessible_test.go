@@ -12,7 +12,7 @@ func (v *visitor) accessible() {
 		Contrast                            float64
 		Zoomable, Narrow                    bool
 	}
-	v.check(v.Eval(v.ctx, inspect, &page))
+	v.Check(v.Eval(v.Ctx, inspect, &page))
 	if page.Lang != "en" || page.Title == "" || page.Title != page.Heading || page.Headings != 1 || page.Mains != 1 || page.Outside != "" ||
 		page.Contrast < 4.5 || !page.Zoomable || !page.Narrow || page.Scripts != 0 || page.Resources != 0 {
 		v.Errorf("%+v", page)

@@ -16,39 +16,39 @@ func TestAdoptedClaimIsJudgedByTheDocumentAsItIs(t *testing.T) {
 	t.Parallel()
 	// Dead processes are looked for every 3 s, and a refresh gives a read up after 5 s.
 	const tenant, readTime = "acme", 4500 * time.Millisecond
-	w := newWorld(t)
-	c := configuration{quiet: true, store: "cache_ttl 1h\ntimeout 20s", oauth2: "takeover never"}
+	w := New(t)
+	c := Configuration{Quiet: true, Store: "cache_ttl 1h\ntimeout 20s", OAuth2: "takeover never"}
 	journal := t.TempDir()
-	a, b := w.replica(c, "a", journal), w.ownTap().replica(c, "b", journal)
-	w.seed(tenant)
-	b.expect(request{tenant: tenant, id: "while its token is good"}, http.StatusOK)
-	w.check(w.auth.Expire(tenant))
+	a, b := w.Replica(c, "a", journal), w.OwnTap().Replica(c, "b", journal)
+	w.Seed(tenant)
+	b.Expect(Request{Tenant: tenant, ID: "while its token is good"}, http.StatusOK)
+	w.Check(w.Auth.Expire(tenant))
 
 	// One is about to claim when the other reads.
-	claim, rotated := w.holdWrite(tenant, "spending", false), w.holdRefresh(tenant, afterRotation)
-	lost := a.lose(request{tenant: tenant, id: "at the dead"})
-	w.check(claim.await(w.ctx))
-	stale := b.tap.hold(true, func(r *http.Request, _ []byte) bool { return readsOf(r, tenant) })
-	w.Cleanup(stale.open)
+	claim, rotated := holdWrite(w, tenant, "spending", false), w.HoldRefresh(tenant, AfterRotation)
+	lost := lose(a, Request{Tenant: tenant, ID: "at the dead"})
+	w.Check(claim.Await(w.Ctx))
+	stale := b.Tap.Hold(true, func(r *http.Request, _ []byte) bool { return ReadsOf(r, tenant) })
+	w.Cleanup(stale.Open)
 	answered := make(chan error, 1)
-	go func() { answered <- b.ignore(request{tenant: tenant, id: "at the reader"}) }()
-	w.check(stale.await(w.ctx)) // Vault has answered; the answer is on its way for a while
-	time.AfterFunc(readTime, stale.open)
-	claim.open()
-	w.check(rotated.await(w.ctx))
-	a.kill()
-	rotated.open()
-	w.check(<-lost)
-	w.check(<-answered)
+	go func() { answered <- b.Ignore(Request{Tenant: tenant, ID: "at the reader"}) }()
+	w.Check(stale.Await(w.Ctx)) // Vault has answered; the answer is on its way for a while
+	time.AfterFunc(readTime, stale.Open)
+	claim.Open()
+	w.Check(rotated.Await(w.Ctx))
+	a.Kill()
+	rotated.Open()
+	w.Check(<-lost)
+	w.Check(<-answered)
 
 	// The answer is lost with the dead, and the tenant waits for a person.
-	b.soon(10*time.Second, func() error { return b.reauthorization(tenant) })
-	a.restart()
-	w.remains(4*time.Second, func() error {
-		if entries := w.auth.Of(tenant); len(entries) != 1 {
+	b.Soon(10*time.Second, func() error { return reauthorization(b, tenant) })
+	a.Restart()
+	remains(w, 4*time.Second, func() error {
+		if entries := w.Auth.Of(tenant); len(entries) != 1 {
 			return fmt.Errorf("token requests %+v", entries)
 		}
 		return nil
 	})
-	w.asked(tenant, authserver.Lost)
+	w.Asked(tenant, authserver.Lost)
 }

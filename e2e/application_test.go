@@ -13,7 +13,7 @@ import (
 
 // application is the app's own endpoint, which has the credentials of its tenants.
 type application struct {
-	*endpoint
+	*Endpoint
 	secret string // that a sidecar has to show
 
 	mu      sync.Mutex
@@ -23,22 +23,22 @@ type application struct {
 }
 
 // newApplication makes one that is up.
-func (w *world) newApplication() *application {
+func newApplication(w *World) *application {
 	w.Helper()
 	a := &application{
-		endpoint: w.newEndpoint(), secret: "the sidecar's " + rand.Text(),
+		Endpoint: w.NewEndpoint(), secret: "the sidecar's " + rand.Text(),
 		asked: make(map[string]int), answers: make(map[string]http.HandlerFunc), changed: make(chan struct{}),
 	}
-	w.secrets.Add("the application's secret", a.secret)
-	w.file("app-secret", a.secret)
-	a.serve(a)
+	w.Secrets.Add("the application's secret", a.secret)
+	w.File("app-secret", a.secret)
+	a.Serve(a)
 	return a
 }
 
 // fetching adds the endpoint to a configuration.
-func (a *application) fetching(c configuration, lines string) configuration {
-	c.provider += fmt.Sprintf("\nfetch_credentials http://%s/of/{tenant} {\nheader Authorization \"Bearer {file.%s}\"\n%s\n}",
-		a.address, filepath.Join(a.files, "app-secret"), lines)
+func (a *application) fetching(c Configuration, lines string) Configuration {
+	c.Provider += fmt.Sprintf("\nfetch_credentials http://%s/of/{tenant} {\nheader Authorization \"Bearer {file.%s}\"\n%s\n}",
+		a.Address, filepath.Join(a.Files, "app-secret"), lines)
 	return c
 }
 
@@ -76,11 +76,11 @@ func (a *application) has(tenant string, credential func() any) {
 // authorized is a credential with tokens of a login of its own.
 func (a *application) authorized(tenant string) func() any {
 	return func() any {
-		tokens, err := a.auth.Seed(tenant)
+		tokens, err := a.Auth.Seed(tenant)
 		if err != nil {
 			return err
 		}
-		return documentOf(tenant, tokens)
+		return DocumentOf(tenant, tokens)
 	}
 }
 

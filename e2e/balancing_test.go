@@ -21,54 +21,54 @@ import (
 // What goes wrong with a tenant or with Vault is not the upstream's fault: it is
 // neither marked down for it, nor is the request tried again.
 func TestOurErrorsDoNotCountAgainstTheUpstream(t *testing.T) {
-	w := newWorld(t)
+	w := New(t)
 	const patience = 30 * time.Second
-	w.start(configuration{
-		store: "timeout 500ms",
-		sites: []site{{handler: "fail_duration 10m\nmax_fails 1\nlb_try_duration " + patience.String() + "\nlb_try_interval 50ms"}},
+	w.Start(Configuration{
+		Store: "timeout 500ms",
+		Sites: []Site{{Handler: "fail_duration 10m\nmax_fails 1\nlb_try_duration " + patience.String() + "\nlb_try_interval 50ms"}},
 	})
-	w.seed("acme")
-	w.seed("globex")
-	w.store("broken", document{AccessToken: "split\r\nin two lines", RefreshToken: "some refresh token"})
-	w.expect(request{tenant: "acme", id: "first"}, 200)
+	w.Seed("acme")
+	w.Seed("globex")
+	w.Store("broken", Document{AccessToken: "split\r\nin two lines", RefreshToken: "some refresh token"})
+	w.Expect(Request{Tenant: "acme", ID: "first"}, 200)
 
-	promptly := func(r request, status int, code string) response {
+	promptly := func(r Request, status int, code string) Response {
 		t.Helper()
 		begun := time.Now()
-		res := w.expect(r, status)
+		res := w.Expect(r, status)
 		if took := time.Since(begun); took > patience/3 {
-			t.Errorf("%s: the answer took %v", r.id, took)
+			t.Errorf("%s: the answer took %v", r.ID, took)
 		}
 		if got := res.Header.Get("Upstream-Auth-Error"); got != code {
-			t.Errorf("%s: code %q", r.id, got)
+			t.Errorf("%s: code %q", r.ID, got)
 		}
 		return res
 	}
 	for range 3 {
-		promptly(request{tenant: "nobody", id: "unknown"}, 403, "tenant_unknown")
-		promptly(request{tenant: "not/valid", id: "invalid"}, 400, "tenant_invalid")
-		promptly(request{id: "missing"}, 400, "tenant_missing")
-		promptly(request{tenant: "broken", id: "broken"}, 502, "credential_invalid")
+		promptly(Request{Tenant: "nobody", ID: "unknown"}, 403, "tenant_unknown")
+		promptly(Request{Tenant: "not/valid", ID: "invalid"}, 400, "tenant_invalid")
+		promptly(Request{ID: "missing"}, 400, "tenant_missing")
+		promptly(Request{Tenant: "broken", ID: "broken"}, 502, "credential_invalid")
 	}
-	w.tap.cut.Store(true)
-	res := promptly(request{tenant: "globex", id: "outage"}, 503, "store_unavailable")
+	w.Tap.Cut.Store(true)
+	res := promptly(Request{Tenant: "globex", ID: "outage"}, 503, "store_unavailable")
 	if res.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	promptly(request{tenant: "acme", id: "cached"}, 200, "")
-	w.tap.cut.Store(false)
-	w.eventually(func() error {
-		r := request{tenant: "globex", id: fmt.Sprint("after the outage ", time.Now())}
-		return w.delivered(r, w.must(r))
+	promptly(Request{Tenant: "acme", ID: "cached"}, 200, "")
+	w.Tap.Cut.Store(false)
+	w.Eventually(func() error {
+		r := Request{Tenant: "globex", ID: fmt.Sprint("after the outage ", time.Now())}
+		return w.Delivered(r, w.Must(r))
 	})
 
 	for _, id := range []string{"unknown", "invalid", "missing", "broken", "outage"} {
-		if len(w.api.Attempts(id)) > 0 {
+		if len(w.API.Attempts(id)) > 0 {
 			t.Errorf("%s: the upstream was asked", id)
 		}
 	}
-	answer, err := w.caddy.Get(w.ctx, "/reverse_proxy/upstreams")
-	w.check(err)
+	answer, err := w.Caddy.Get(w.Ctx, "/reverse_proxy/upstreams")
+	w.Check(err)
 	var upstreams []struct{ Fails int }
 	if err := json.Unmarshal(answer, &upstreams); err != nil || len(upstreams) != 1 || upstreams[0].Fails != 0 {
 		t.Errorf("upstreams: %s, %v", answer, err)
@@ -78,9 +78,9 @@ func TestOurErrorsDoNotCountAgainstTheUpstream(t *testing.T) {
 // A chunked POST that breaks off at one upstream reaches the next whole, or not
 // at all: never the rest of it, never a part that passes for all.
 func TestRetriesNeverDeliverPartOfABody(t *testing.T) {
-	w := newWorld(t)
+	w := New(t)
 	var broken atomic.Int64
-	breaker := w.serve(upstream.Serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	breaker := w.Serve(upstream.Serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		broken.Add(1)
 		after, _ := strconv.ParseInt(r.Header.Get("X-Break-After"), 10, 64)
 		_, _ = io.CopyN(io.Discard, r.Body, after)
@@ -88,39 +88,39 @@ func TestRetriesNeverDeliverPartOfABody(t *testing.T) {
 	})))
 	breakAfter := func(n int) http.Header { return http.Header{"X-Break-After": {strconv.Itoa(n)}} }
 	const settings = "replay_max_body 1MiB\nlb_policy first\nlb_retries 3\nlb_try_interval 10ms\nlb_retry_match {\nmethod POST\n}\n"
-	w.start(configuration{sites: []site{
-		{name: "over-h1", upstream: breaker + " " + w.apiURL, handler: settings + "fail_duration 300ms"},
-		{name: "over-h2c", upstream: breaker + " " + w.apiURL, handler: settings + "fail_duration 300ms\ntransport http {\nversions h2c\n}"},
+	w.Start(Configuration{Sites: []Site{
+		{Name: "over-h1", Upstream: breaker + " " + w.APIURL, Handler: settings + "fail_duration 300ms"},
+		{Name: "over-h2c", Upstream: breaker + " " + w.APIURL, Handler: settings + "fail_duration 300ms\ntransport http {\nversions h2c\n}"},
 	}})
 
 	for _, y := range allWays {
 		for _, fresh := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s fresh=%t", y, fresh), func(t *testing.T) {
-				w := w.within(t)
+				w := w.Within(t)
 				tenant := strings.NewReplacer(" ", "-", "/", "-").Replace(fmt.Sprintf("%s-%t", y, fresh))
-				w.seed(tenant)
+				w.Seed(tenant)
 				if !fresh {
-					w.check(w.auth.Expire(tenant))
+					w.Check(w.Auth.Expire(tenant))
 				}
-				small := request{proto: y.proto, site: y.site, tenant: tenant, id: tenant + " small", body: randomBytes(800 * kib), chunked: true, header: breakAfter(500 * kib)}
-				w.awaitRecovery()
+				small := Request{Proto: y.proto, Site: y.site, Tenant: tenant, ID: tenant + " small", Body: RandomBytes(800 * KiB), Chunked: true, Header: breakAfter(500 * KiB)}
+				awaitRecovery(w)
 				before := broken.Load()
-				w.check(w.delivered(small, w.must(small)))
+				w.Check(w.Delivered(small, w.Must(small)))
 				if broken.Load() == before {
 					t.Error("the request did not break off")
 				}
 
-				large := request{proto: y.proto, site: y.site, tenant: tenant, id: tenant + " large", body: randomBytes(3 * mib), chunked: true, header: breakAfter(2 * mib)}
-				w.awaitRecovery()
+				large := Request{Proto: y.proto, Site: y.site, Tenant: tenant, ID: tenant + " large", Body: RandomBytes(3 * MiB), Chunked: true, Header: breakAfter(2 * MiB)}
+				awaitRecovery(w)
 				before = broken.Load()
-				res, err := w.send(w.ctx, large)
+				res, err := w.Send(w.Ctx, large)
 				if err == nil && res.StatusCode < 500 {
-					t.Errorf("half a body was answered with %d: %q", res.StatusCode, res.body)
+					t.Errorf("half a body was answered with %d: %q", res.StatusCode, res.Content)
 				}
 				if broken.Load() == before {
 					t.Error("the large request did not break off")
 				}
-				for _, attempt := range w.api.Attempts(large.id) {
+				for _, attempt := range w.API.Attempts(large.ID) {
 					if attempt.Whole {
 						t.Errorf("part of a body passed for all: %+v", attempt)
 					}
@@ -133,31 +133,31 @@ func TestRetriesNeverDeliverPartOfABody(t *testing.T) {
 // An upstream that takes a body and then says that it is overloaded is no reason to
 // send the next one anything but the whole.
 func TestRetriesOfAnswersDeliverTheWholeBody(t *testing.T) {
-	w := newWorld(t)
+	w := New(t)
 	var asked atomic.Int64
-	overloaded := w.serve(upstream.Serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	overloaded := w.Serve(upstream.Serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		_, _ = io.Copy(io.Discard, r.Body)
 		rw.WriteHeader(http.StatusServiceUnavailable)
 	})))
-	w.start(configuration{sites: []site{{
-		upstream: overloaded + " " + w.apiURL,
-		handler:  "replay_max_body 1MiB\nlb_policy round_robin\nlb_retries 1\nlb_retry_match {\nmethod POST\nexpression `{rp.status_code} == 503`\n}",
+	w.Start(Configuration{Sites: []Site{{
+		Upstream: overloaded + " " + w.APIURL,
+		Handler:  "replay_max_body 1MiB\nlb_policy round_robin\nlb_retries 1\nlb_retry_match {\nmethod POST\nexpression `{rp.status_code} == 503`\n}",
 	}}})
 	for _, proto := range []string{"HTTP/1.1", "h2c"} {
 		for i := range 4 { // half of them start at the wrong end
 			tenant := strings.ReplaceAll(fmt.Sprint(proto, "-", i), "/", "-")
-			w.seedExpired(tenant)
-			r := request{proto: proto, tenant: tenant, id: tenant, body: randomBytes(900 * kib), chunked: true}
-			w.check(w.delivered(r, w.must(r)))
+			w.SeedExpired(tenant)
+			r := Request{Proto: proto, Tenant: tenant, ID: tenant, Body: RandomBytes(900 * KiB), Chunked: true}
+			w.Check(w.Delivered(r, w.Must(r)))
 
-			large := request{proto: proto, tenant: tenant, id: tenant + " large", body: randomBytes(3 * mib), chunked: true}
-			res, err := w.send(w.ctx, large)
+			large := Request{Proto: proto, Tenant: tenant, ID: tenant + " large", Body: RandomBytes(3 * MiB), Chunked: true}
+			res, err := w.Send(w.Ctx, large)
 			if err == nil && res.StatusCode == http.StatusOK {
-				w.check(w.delivered(large, res))
+				w.Check(w.Delivered(large, res))
 			}
-			for _, attempt := range w.api.Attempts(large.id) {
-				if attempt.Whole && attempt.Digest != upstream.DigestOf(large.body) {
+			for _, attempt := range w.API.Attempts(large.ID) {
+				if attempt.Whole && attempt.Digest != upstream.DigestOf(large.Body) {
 					t.Errorf("part of a body passed for all: %+v", attempt)
 				}
 			}
@@ -169,10 +169,10 @@ func TestRetriesOfAnswersDeliverTheWholeBody(t *testing.T) {
 }
 
 // awaitRecovery waits until Caddy has forgotten that an upstream failed.
-func (w *world) awaitRecovery() {
+func awaitRecovery(w *World) {
 	w.Helper()
-	w.eventually(func() error {
-		answer, err := w.caddy.Get(w.ctx, "/reverse_proxy/upstreams")
+	w.Eventually(func() error {
+		answer, err := w.Caddy.Get(w.Ctx, "/reverse_proxy/upstreams")
 		if err != nil {
 			return err
 		}
@@ -192,30 +192,30 @@ func (w *world) awaitRecovery() {
 // Active health checks reach an https upstream as they would without us: over
 // TLS, and without a credential.
 func TestActiveHealthChecksOfAnHTTPSUpstream(t *testing.T) {
-	w := newWorld(t)
-	secure := upstream.ServeTLS(w.api)
-	w.serve(secure)
-	ca := filepath.Join(w.files, "ca.pem")
-	w.check(os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
-	w.start(configuration{sites: []site{{
-		upstream: secure.URL,
-		handler: "health_uri /health\nhealth_interval 50ms\nhealth_timeout 5s\n" +
+	w := New(t)
+	secure := upstream.ServeTLS(w.API)
+	w.Serve(secure)
+	ca := filepath.Join(w.Files, "ca.pem")
+	w.Check(os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
+	w.Start(Configuration{Sites: []Site{{
+		Upstream: secure.URL,
+		Handler: "health_uri /health\nhealth_interval 50ms\nhealth_timeout 5s\n" +
 			"transport http {\ntls_trust_pool file " + ca + "\ntls_server_name example.com\n}",
 	}}})
 
 	for i := range 10 {
 		tenant := fmt.Sprint("tenant-", i)
-		w.seedExpired(tenant)
-		r := request{tenant: tenant, id: tenant, body: randomBytes(10 * kib)}
-		w.check(w.delivered(r, w.must(r)))
+		w.SeedExpired(tenant)
+		r := Request{Tenant: tenant, ID: tenant, Body: RandomBytes(10 * KiB)}
+		w.Check(w.Delivered(r, w.Must(r)))
 	}
-	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.Ctx, 20*time.Second)
 	defer cancel()
-	w.check(w.api.AwaitProbes(ctx, 10))
-	for _, probe := range w.api.Probes() {
+	w.Check(w.API.AwaitProbes(ctx, 10))
+	for _, probe := range w.API.Probes() {
 		if !probe.TLS || probe.Authorization != "" {
 			t.Errorf("probe: %+v", probe)
 		}
 	}
-	w.settled("tenant-0", "tenant-9")
+	w.Settled("tenant-0", "tenant-9")
 }

@@ -26,18 +26,18 @@ import (
 // is said.
 func TestForgedTokensAndHostileBodies(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.start(w.withAPI(configuration{keys: true, store: patientVault}, "audience credentials-api"))
-	key := w.newKey("acme")
-	w.storeRaw("acme", keyDocument{key})
-	good := func() claims { return claimsOf("acme").with("aud", "credentials-api") }
+	w := New(t)
+	w.Start(w.WithAPI(Configuration{Keys: true, Store: PatientVault}, "audience credentials-api"))
+	key := w.NewKey("acme")
+	w.StoreRaw("acme", KeyDocument{APIKey: key})
+	good := func() Claims { return ClaimsOf("acme").With("aud", "credentials-api") }
 	other := func(algorithm jose.SignatureAlgorithm, secret string) string {
-		return w.signedWith(jose.SigningKey{Algorithm: algorithm, Key: []byte(secret)}, good())
+		return w.SignedWith(jose.SigningKey{Algorithm: algorithm, Key: []byte(secret)}, good())
 	}
-	secret := w.read(workspaceSecret)
+	secret := w.Read(WorkspaceSecret)
 	padded := secret + strings.Repeat("\x00", 64) // of the same HMAC key, if it is shorter than a block
 	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." +
-		strings.Split(w.signed(good()), ".")[1] + "."
+		strings.Split(w.Signed(good()), ".")[1] + "."
 	anHourAgo := time.Now().Add(-time.Hour).Unix()
 	for name, c := range map[string]struct{ token, code string }{
 		"none at all":             {"", "token_missing"},
@@ -46,34 +46,34 @@ func TestForgedTokensAndHostileBodies(t *testing.T) {
 		"alg none with signature": {unsigned + "c2lnbmF0dXJl", "token_invalid"},
 		"another algorithm":       {other(jose.HS512, padded), "token_invalid"},
 		"another secret":          {other(jose.HS256, "a secret of somebody else's, as long as it needs to be"), "token_invalid"},
-		"another issuer":          {w.signed(good().with("iss", "somebody else")), "token_invalid"},
-		"no issuer":               {w.signed(good().without("iss")), "token_invalid"},
-		"another audience":        {w.signed(good().with("aud", []string{"another-api"})), "token_invalid"},
-		"no audience":             {w.signed(good().without("aud")), "token_invalid"},
-		"expired":                 {w.signed(good().with("exp", anHourAgo)), "token_expired"},
-		"no expiry":               {w.signed(good().without("exp")), "token_invalid"},
-		"not yet":                 {w.signed(good().with("nbf", time.Now().Add(time.Hour).Unix())), "token_invalid"},
-		"no tenant":               {w.signed(good().without("id")), "token_invalid"},
-		"a tenant out of bounds":  {w.signed(good().with("id", "../acme")), "token_invalid"},
-		"a list of tenants":       {w.signed(good().with("id", []string{"acme"})), "token_invalid"},
+		"another issuer":          {w.Signed(good().With("iss", "somebody else")), "token_invalid"},
+		"no issuer":               {w.Signed(good().Without("iss")), "token_invalid"},
+		"another audience":        {w.Signed(good().With("aud", []string{"another-api"})), "token_invalid"},
+		"no audience":             {w.Signed(good().Without("aud")), "token_invalid"},
+		"expired":                 {w.Signed(good().With("exp", anHourAgo)), "token_expired"},
+		"no expiry":               {w.Signed(good().Without("exp")), "token_invalid"},
+		"not yet":                 {w.Signed(good().With("nbf", time.Now().Add(time.Hour).Unix())), "token_invalid"},
+		"no tenant":               {w.Signed(good().Without("id")), "token_invalid"},
+		"a tenant out of bounds":  {w.Signed(good().With("id", "../acme")), "token_invalid"},
+		"a list of tenants":       {w.Signed(good().With("id", []string{"acme"})), "token_invalid"},
 		"the tenant's name alone": {"acme", "token_invalid"},
-		"changed by one":          {flipped(w.signed(good())), "token_invalid"},
+		"changed by one":          {flipped(w.Signed(good())), "token_invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := w.within(t)
-			a := w.answers(call{token: c.token, patch: keyDocument{"a key of whoever forged this"}}, http.StatusUnauthorized, c.code)
+			w := w.Within(t)
+			a := w.Answers(Call{Token: c.token, Patch: KeyDocument{APIKey: "a key of whoever forged this"}}, http.StatusUnauthorized, c.code)
 			if !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer") || a.Message == "" {
 				t.Errorf("challenge %q, message %q", a.Header.Get("WWW-Authenticate"), a.Message)
 			}
 		})
 	}
-	token := w.signed(good())
+	token := w.Signed(good())
 	for name, c := range map[string]struct {
 		body   string
 		status int
 		code   string
 	}{
-		"too large":           {`{"credentials":{"apiKey":"` + strings.Repeat("x", 2*mib) + `"}}`, http.StatusRequestEntityTooLarge, "request_too_large"},
+		"too large":           {`{"credentials":{"apiKey":"` + strings.Repeat("x", 2*MiB) + `"}}`, http.StatusRequestEntityTooLarge, "request_too_large"},
 		"too deep":            {`{"credentials":` + strings.Repeat(`{"a":`, 50_000) + "1" + strings.Repeat("}", 50_000) + "}", http.StatusBadRequest, "request_invalid"},
 		"no JSON":             {`{"credentials":{"apiKey":`, http.StatusBadRequest, "request_invalid"},
 		"a member twice":      {`{"credentials":{"apiKey":"one"},"credentials":{"apiKey":"two"}}`, http.StatusBadRequest, "request_invalid"},
@@ -85,13 +85,13 @@ func TestForgedTokensAndHostileBodies(t *testing.T) {
 		"a header in a field": {`{"credentials":{"apiKey":"x\r\nX-Injected: y"}}`, http.StatusUnprocessableEntity, "credential_invalid"},
 		"our own key":         {`{"credentials":{"apiKey":"x","_upstream_auth":{"disabled":"true"}}}`, http.StatusUnprocessableEntity, "credential_invalid"},
 	} {
-		t.Run(name, func(t *testing.T) { w.within(t).answers(call{token: token, body: c.body}, c.status, c.code) })
+		t.Run(name, func(t *testing.T) { w.Within(t).Answers(Call{Token: token, Body: c.body}, c.status, c.code) })
 	}
-	w.check(w.holdsKey("acme", key))
-	if _, version, err := w.storedRaw("acme"); err != nil || version != 1 {
+	w.Check(w.HoldsKey("acme", key))
+	if _, version, err := w.StoredRaw("acme"); err != nil || version != 1 {
 		t.Errorf("version %d, %v", version, err)
 	}
-	w.answers(call{token: token, patch: keyDocument{key}}, http.StatusOK, "")
+	w.Answers(Call{Token: token, Patch: KeyDocument{APIKey: key}}, http.StatusOK, "")
 }
 
 // flipped is a token with another signature.
@@ -109,37 +109,37 @@ func flipped(token string) string {
 // key is never taken for a shared secret.
 func TestKeySetsAreRotated(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := New(t)
 	first, second := newSigningKey(t, "first"), newSigningKey(t, "second")
 	var published atomic.Pointer[signingKey]
 	var fetched atomic.Int64
-	server := w.serve(httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	server := w.Serve(httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		fetched.Add(1)
 		_, _ = rw.Write(keySet(published.Load()))
 	})))
-	file := filepath.Join(w.files, "jwks.json")
+	file := filepath.Join(w.Files, "jwks.json")
 	publish := func(key *signingKey) {
 		published.Store(key)
-		w.check(os.WriteFile(file+".new", keySet(key), 0o600))
-		w.check(os.Rename(file+".new", file))
+		w.Check(os.WriteFile(file+".new", keySet(key), 0o600))
+		w.Check(os.Rename(file+".new", file))
 	}
 	publish(first)
-	const byURL, byFile, algorithms = apiSite, "keys-in-a-file", "\nalgorithms RS256\n}"
-	w.start(configuration{keys: true, store: patientVault}.with(byURL, "token jwks {\nurl "+server+algorithms).with(byFile, "token jwks {\nfile "+file+algorithms))
-	key := w.newKey("acme")
-	calls := func(site string, signer *signingKey) call {
-		return call{site: site, token: w.signedWith(signer.private(), claimsOf("acme")), patch: keyDocument{key}}
+	const byURL, byFile, algorithms = APISite, "keys-in-a-file", "\nalgorithms RS256\n}"
+	w.Start(Configuration{Keys: true, Store: PatientVault}.With(byURL, "token jwks {\nurl "+server+algorithms).With(byFile, "token jwks {\nfile "+file+algorithms))
+	key := w.NewKey("acme")
+	calls := func(site string, signer *signingKey) Call {
+		return Call{Site: site, Token: w.SignedWith(signer.private(), ClaimsOf("acme")), Patch: KeyDocument{APIKey: key}}
 	}
-	accepted := func(c call) { t.Helper(); w.answers(c, http.StatusOK, "") }
-	refused := func(c call) { t.Helper(); w.answers(c, http.StatusUnauthorized, "token_invalid") }
+	accepted := func(c Call) { t.Helper(); w.Answers(c, http.StatusOK, "") }
+	refused := func(c Call) { t.Helper(); w.Answers(c, http.StatusUnauthorized, "token_invalid") }
 
 	for _, site := range []string{byURL, byFile} {
 		accepted(calls(site, first))
 		refused(calls(site, second))
 		for name, public := range first.asSecrets(t) {
 			forged := jose.SigningKey{Algorithm: jose.HS256, Key: jose.JSONWebKey{Key: public, KeyID: "first"}}
-			c := call{site: site, token: w.signedWith(forged, claimsOf("acme")), patch: keyDocument{"a forged key"}}
-			if a := w.answers(c, http.StatusUnauthorized, "token_invalid"); a.Message == "" {
+			c := Call{Site: site, Token: w.SignedWith(forged, ClaimsOf("acme")), Patch: KeyDocument{APIKey: "a forged key"}}
+			if a := w.Answers(c, http.StatusUnauthorized, "token_invalid"); a.Message == "" {
 				t.Errorf("%s: no message", name)
 			}
 		}
@@ -152,13 +152,13 @@ func TestKeySetsAreRotated(t *testing.T) {
 
 	// However many ask for it, a key set is fetched again after ten seconds at the
 	// earliest.
-	w.soon(15*time.Second, func() error {
+	w.Soon(15*time.Second, func() error {
 		var all sync.WaitGroup
 		var served atomic.Bool
 		for range 10 {
 			c := calls(byURL, second)
 			all.Go(func() {
-				if a, err := w.call(c); err == nil && a.StatusCode == http.StatusOK {
+				if a, err := w.Call(c); err == nil && a.StatusCode == http.StatusOK {
 					served.Store(true)
 				}
 			})
@@ -175,7 +175,7 @@ func TestKeySetsAreRotated(t *testing.T) {
 		t.Errorf("the key set was fetched %d times", got)
 	}
 	t.Logf("the new key counts after %v and %d fetches", time.Since(begun).Round(time.Millisecond), fetched.Load())
-	w.check(w.holdsKey("acme", key))
+	w.Check(w.HoldsKey("acme", key))
 }
 
 // signingKey is a key pair with a name.

@@ -6,49 +6,49 @@ import (
 	"strings"
 )
 
-// configuration is what differs between the Caddyfiles of the tests. The blocks
+// Configuration is what differs between the Caddyfiles of the tests. The blocks
 // are lines for the place that their name says.
-type configuration struct {
-	global   string
-	quiet    bool   // no debug log
-	journal  string // directory; default: the product's own default
-	store    string
-	provider string
-	oauth2   string
-	others   string // providers beside that one
-	keys     bool   // the provider takes API keys, and has no oauth2
-	public   bool   // the client has no secret
-	sites    []site // default: one site with all defaults
+type Configuration struct {
+	Global   string
+	Quiet    bool   // no debug log
+	Journal  string // directory; default: the product's own default
+	Store    string
+	Provider string
+	OAuth2   string
+	Others   string // providers beside that one
+	Keys     bool   // the provider takes API keys, and has no oauth2
+	Public   bool   // the client has no secret
+	Sites    []Site // default: one site with all defaults
 }
 
-// site is a virtual host that has upstream_auth.
-type site struct {
-	name     string // default: "app"
-	upstream string // default: the API over HTTP/1.1
-	handler  string // lines of the directive
-	around   string // lines of the site, with %s for the directive; default: that alone
-	log      bool   // the access log is on
+// Site is a virtual host that has upstream_auth.
+type Site struct {
+	Name     string // default: "app"
+	Upstream string // default: the API over HTTP/1.1
+	Handler  string // lines of the directive
+	Around   string // lines of the site, with %s for the directive; default: that alone
+	Log      bool   // the access log is on
 }
 
-// caddyfile writes a configuration for this world.
-func (w *world) caddyfile(c configuration) string {
-	secret := "client_secret_file " + filepath.Join(w.files, "client-secret")
-	if c.public {
+// Caddyfile writes a configuration for this world.
+func (w *World) Caddyfile(c Configuration) string {
+	secret := "client_secret_file " + filepath.Join(w.Files, "client-secret")
+	if c.Public {
 		secret = "client_auth none"
 	}
-	scheme := fmt.Sprintf("oauth2 {\ntoken_url %s/token\nclient_id sidecar\n%s\n%s\n}", w.authURL, secret, c.oauth2)
-	if c.keys {
+	scheme := fmt.Sprintf("oauth2 {\ntoken_url %s/token\nclient_id sidecar\n%s\n%s\n}", w.AuthURL, secret, c.OAuth2)
+	if c.Keys {
 		scheme = "header X-Api-Key {credential.apiKey}"
 	}
 	debug, journal := "debug", ""
-	if c.quiet {
+	if c.Quiet {
 		debug = ""
 	}
-	if c.journal != "" {
-		journal = "journal " + c.journal
+	if c.Journal != "" {
+		journal = "journal " + c.Journal
 	}
-	if !strings.Contains(c.store, "cache_ttl") {
-		c.store += "\ncache_ttl 2s" // what is written to Vault directly is noticed then
+	if !strings.Contains(c.Store, "cache_ttl") {
+		c.Store += "\ncache_ttl 2s" // what is written to Vault directly is noticed then
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `{
@@ -77,35 +77,41 @@ func (w *world) caddyfile(c configuration) string {
 		%s
 	}
 }
-`, w.caddy.Admin, debug, c.global, w.tap.URL, filepath.Join(w.files, "role-id"), filepath.Join(w.files, "secret-id"),
-		c.store, journal, c.provider, scheme, c.others)
+`, w.Caddy.Admin, debug, c.Global, w.Tap.URL, filepath.Join(w.Files, "role-id"), filepath.Join(w.Files, "secret-id"),
+		c.Store, journal, c.Provider, scheme, c.Others)
 
-	if c.sites == nil {
-		c.sites = []site{{}}
+	if c.Sites == nil {
+		c.Sites = []Site{{}}
 	}
-	for _, s := range c.sites {
+	for _, s := range c.Sites {
 		b.WriteString(w.site(s))
 	}
 	return b.String()
 }
 
-func (w *world) site(s site) string {
-	if s.name == "" {
-		s.name = defaultSite
+func (w *World) site(s Site) string {
+	if s.Name == "" {
+		s.Name = defaultSite
 	}
-	if s.upstream == "" {
-		s.upstream = w.apiURL
+	if s.Upstream == "" {
+		s.Upstream = w.APIURL
 	}
-	if s.around == "" {
-		s.around = "%s"
+	if s.Around == "" {
+		s.Around = "%s"
 	}
-	directive := fmt.Sprintf("upstream_auth api %s {\n%s\n}", s.upstream, s.handler)
+	directive := fmt.Sprintf("upstream_auth api %s {\n%s\n}", s.Upstream, s.Handler)
 	access := ""
-	if s.log {
-		access = fmt.Sprintf("log {\noutput file %s\n}\n", filepath.Join(w.caddy.Dir, s.name+"-access.log"))
+	if s.Log {
+		access = fmt.Sprintf("log {\noutput file %s\n}\n", filepath.Join(w.Caddy.Dir, s.Name+"-access.log"))
 	}
-	return fmt.Sprintf("http://%s {\nbind fd/3\n%s%s\n}\n", s.name, access, strings.ReplaceAll(s.around, "%s", directive))
+	return fmt.Sprintf("http://%s {\nbind fd/3\n%s%s\n}\n", s.Name, access, strings.ReplaceAll(s.Around, "%s", directive))
 }
 
 // defaultSite is the host name of a site that has no other.
 const defaultSite = "app"
+
+// PatientVault waits for Vault on a busy machine that runs all of this.
+const PatientVault = "timeout 20s\n"
+
+// PromptVault makes every request look at Vault, and give up on it soon.
+const PromptVault = "timeout 500ms\ncache_ttl 1ms\nstale_if_error 1h"

@@ -14,101 +14,99 @@ import (
 )
 
 const (
-	// apiSite is the host of the site with the credentials API, an address: the SDKs
+	// APISite is the host of the site with the credentials API, an address: the SDKs
 	// find it by that.
-	apiSite = "127.0.0.1"
+	APISite = "127.0.0.1"
 
-	// workspaceKey is the issuer of the tokens of its callers.
-	workspaceKey = "workspace-of-the-test"
+	// WorkspaceKey is the issuer of the tokens of its callers.
+	WorkspaceKey = "workspace-of-the-test"
 
-	// workspaceSecret is the file with the secret that they are signed with.
-	workspaceSecret = "workspace-secret"
+	// WorkspaceSecret is the file with the secret that they are signed with.
+	WorkspaceSecret = "workspace-secret"
 )
 
-// patientVault waits for Vault on a busy machine that runs all of this.
-const patientVault = "timeout 20s\n"
-
-// withAPI adds a site with the credentials API to a configuration. Lines are more of
+// WithAPI adds a site with the credentials API to a configuration. Lines are more of
 // its directive.
-func (w *world) withAPI(c configuration, lines string) configuration {
+func (w *World) WithAPI(c Configuration, lines string) Configuration {
 	w.Helper()
 	secret := "workspace secret " + rand.Text()
-	w.secrets.Add("the workspace secret", secret)
-	w.file(workspaceSecret, secret+"\n")
-	token := fmt.Sprintf("token hs256 {\nsecret_file %s\n}\nissuer %s\n", filepath.Join(w.files, workspaceSecret), workspaceKey)
-	return c.with(apiSite, token+"operators role operator\n"+lines)
+	w.Secrets.Add("the workspace secret", secret)
+	w.File(WorkspaceSecret, secret+"\n")
+	token := fmt.Sprintf("token hs256 {\nsecret_file %s\n}\nissuer %s\n", filepath.Join(w.Files, WorkspaceSecret), WorkspaceKey)
+	return c.With(APISite, token+"operators role operator\n"+lines)
 }
 
-// with adds a site with the credentials API that has these lines.
-func (c configuration) with(name, lines string) configuration {
-	if c.sites == nil {
-		c.sites = []site{{log: true}}
+// With adds a site with the credentials API that has these lines.
+func (c Configuration) With(name, lines string) Configuration {
+	if c.Sites == nil {
+		c.Sites = []Site{{Log: true}}
 	}
-	c.sites = append(c.sites, site{name: name, around: "upstream_auth_api api {\n" + lines + "\n}", log: true})
+	c.Sites = append(c.Sites, Site{Name: name, Around: "upstream_auth_api api {\n" + lines + "\n}", Log: true})
 	return c
 }
 
-// claims are what a caller's token says.
-type claims map[string]any
+// Claims are what a caller's token says.
+type Claims map[string]any
 
-// without is claims without one.
-func (c claims) without(name string) claims {
+// Without is claims without one.
+func (c Claims) Without(name string) Claims {
 	delete(c, name)
 	return c
 }
 
-// with is claims with another value.
-func (c claims) with(name string, value any) claims {
+// With is claims with another value.
+func (c Claims) With(name string, value any) Claims {
 	c[name] = value
 	return c
 }
 
-// claimsOf are those that a tenant's token has.
-func claimsOf(tenant string) claims {
-	return claims{"iss": workspaceKey, "id": tenant, "exp": time.Now().Add(time.Hour).Unix()}
+// ClaimsOf are those that a tenant's token has.
+func ClaimsOf(tenant string) Claims {
+	return Claims{"iss": WorkspaceKey, "id": tenant, "exp": time.Now().Add(time.Hour).Unix()}
 }
 
-// tokenOf makes the token of a tenant.
-func (w *world) tokenOf(tenant string) string {
+// TokenOf makes the token of a tenant.
+func (w *World) TokenOf(tenant string) string {
 	w.Helper()
-	return w.signed(claimsOf(tenant))
+	return w.Signed(ClaimsOf(tenant))
 }
 
-// operator makes the token of an operator.
-func (w *world) operator() string {
+// Operator makes the token of an operator.
+func (w *World) Operator() string {
 	w.Helper()
-	return w.signed(claimsOf("operator").with("role", "operator"))
+	return w.Signed(ClaimsOf("operator").With("role", "operator"))
 }
 
-// signed makes a token with the workspace's secret.
-func (w *world) signed(c claims) string {
+// Signed makes a token with the workspace's secret.
+func (w *World) Signed(c Claims) string {
 	w.Helper()
-	return w.signedWith(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(w.read(workspaceSecret))}, c)
+	return w.SignedWith(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(w.Read(WorkspaceSecret))}, c)
 }
 
-func (w *world) signedWith(key jose.SigningKey, c claims) string {
+// SignedWith is Signed with another key.
+func (w *World) SignedWith(key jose.SigningKey, c Claims) string {
 	w.Helper()
 	signer, err := jose.NewSigner(key, nil)
-	w.check(err)
+	w.Check(err)
 	token, err := jwt.Signed(signer).Claims(map[string]any(c)).Serialize()
-	w.check(err)
-	w.secrets.Add("a caller's token", token)
+	w.Check(err)
+	w.Secrets.Add("a caller's token", token)
 	return token
 }
 
-// call is a request to the credentials API.
-type call struct {
-	site   string // default: apiSite
-	method string // default: GET, or PATCH with credentials
-	path   string // default: /self
-	token  string
-	patch  any    // the credentials to bring
-	body   string // instead
-	header http.Header
+// Call is a request to the credentials API.
+type Call struct {
+	Site   string // default: APISite
+	Method string // default: GET, or PATCH with credentials
+	Path   string // default: /self
+	Token  string
+	Patch  any    // the credentials to bring
+	Body   string // instead
+	Header http.Header
 }
 
-// description is what the API says of a tenant, or of what went wrong.
-type description struct {
+// Description is what the API says of a tenant, or of what went wrong.
+type Description struct {
 	ID          string         `json:"id"`
 	Provider    string         `json:"provider"`
 	Version     uint64         `json:"version"`
@@ -120,72 +118,72 @@ type description struct {
 	Message     string         `json:"message"`
 }
 
-// answer is the API's answer.
-type answer struct {
-	response
-	description
+// Answer is the API's answer.
+type Answer struct {
+	Response
+	Description
 }
 
-// call calls the API, and checks that its answer has no secret in it.
-func (w *world) call(c call) (answer, error) {
-	r := request{site: c.site, method: c.method, path: c.path, id: "call " + rand.Text(), header: make(http.Header)}
-	if r.site == "" {
-		r.site = apiSite
+// Call calls the API, and checks that its answer has no secret in it.
+func (w *World) Call(c Call) (Answer, error) {
+	r := Request{Site: c.Site, Method: c.Method, Path: c.Path, ID: "call " + rand.Text(), Header: make(http.Header)}
+	if r.Site == "" {
+		r.Site = APISite
 	}
-	if r.path == "" {
-		r.path = "/self"
+	if r.Path == "" {
+		r.Path = "/self"
 	}
-	if c.patch != nil {
-		body, err := json.Marshal(map[string]any{"credentials": c.patch})
+	if c.Patch != nil {
+		body, err := json.Marshal(map[string]any{"credentials": c.Patch})
 		if err != nil {
-			return answer{}, err
+			return Answer{}, err
 		}
-		c.body = string(body)
+		c.Body = string(body)
 	}
-	if c.body != "" {
-		r.body = []byte(c.body)
-		r.header.Set("Content-Type", "application/json")
-		if r.method == "" {
-			r.method = http.MethodPatch
+	if c.Body != "" {
+		r.Body = []byte(c.Body)
+		r.Header.Set("Content-Type", "application/json")
+		if r.Method == "" {
+			r.Method = http.MethodPatch
 		}
 	}
-	if c.token != "" {
-		r.header.Set("Authorization", "Bearer "+c.token)
+	if c.Token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.Token)
 	}
-	for name, values := range c.header {
-		r.header[name] = values
+	for name, values := range c.Header {
+		r.Header[name] = values
 	}
-	res, err := w.send(w.ctx, r)
+	res, err := w.Send(w.Ctx, r)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
-	for _, leak := range w.secrets.Scan("answer of the API", append([]byte(fmt.Sprint(res.Header)), res.body...)) {
+	for _, leak := range w.Secrets.Scan("answer of the API", append([]byte(fmt.Sprint(res.Header)), res.Content...)) {
 		w.Errorf("leak: %s", leak)
 	}
-	a := answer{response: res}
+	a := Answer{Response: res}
 	if !strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
-		return a, fmt.Errorf("%s %s: status %d: %q", r.method, r.path, res.StatusCode, res.body)
+		return a, fmt.Errorf("%s %s: status %d: %q", r.Method, r.Path, res.StatusCode, res.Content)
 	}
-	return a, json.Unmarshal(res.body, &a.description)
+	return a, json.Unmarshal(res.Content, &a.Description)
 }
 
-// answers calls the API and ends the test unless its answer has a status and a code.
-func (w *world) answers(c call, status int, code string) answer {
+// Answers calls the API and ends the test unless its answer has a status and a code.
+func (w *World) Answers(c Call, status int, code string) Answer {
 	w.Helper()
-	a, err := w.call(c)
-	w.check(err)
+	a, err := w.Call(c)
+	w.Check(err)
 	if a.StatusCode != status || a.Code != code {
-		w.Fatalf("%s %s: status %d %q (%s), not %d %q", c.method, c.path, a.StatusCode, a.Code, a.Message, status, code)
+		w.Fatalf("%s %s: status %d %q (%s), not %d %q", c.Method, c.Path, a.StatusCode, a.Code, a.Message, status, code)
 	}
 	return a
 }
 
-// brings has a tenant bring credentials itself.
-func (w *world) brings(tenant string, credentials any) answer {
+// Brings has a tenant bring credentials itself.
+func (w *World) Brings(tenant string, credentials any) Answer {
 	w.Helper()
-	a := w.answers(call{token: w.tokenOf(tenant), patch: credentials}, http.StatusOK, "")
+	a := w.Answers(Call{Token: w.TokenOf(tenant), Patch: credentials}, http.StatusOK, "")
 	if a.ID != tenant || a.WrittenBy != "api" || a.Header.Get("ETag") != fmt.Sprintf("%q", fmt.Sprint(a.Version)) {
-		w.Errorf("%s: answer %+v, ETag %s", tenant, a.description, a.Header.Get("ETag"))
+		w.Errorf("%s: answer %+v, ETag %s", tenant, a.Description, a.Header.Get("ETag"))
 	}
 	return a
 }

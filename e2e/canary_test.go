@@ -18,31 +18,31 @@ import (
 // say as much as it can.
 func TestNothingGivesASecretAway(t *testing.T) {
 	const errorPage = "%s\nhandle_errors {\nrespond \"{err.id} {err.message} {err.trace} {http.error} {http.request.header.*}\" {err.status_code}\n}"
-	w := newWorld(t)
-	w.file("schema.json", `{"properties":{"note":{"type":"string","maxLength":5,"pattern":"^a$","enum":["a"]}}}`)
-	talkative := configuration{
-		store:    "timeout 1s\ncache_ttl 1ms",
-		provider: "expose account\nschema " + filepath.Join(w.files, "schema.json"),
-		sites: []site{
-			{log: true, around: "log_append account {upstream_auth.credential.account}\nlog_append error {http.error}\n" + errorPage},
-			{name: "nowhere", log: true, upstream: "http://127.0.0.1:1", around: errorPage},
+	w := New(t)
+	w.File("schema.json", `{"properties":{"note":{"type":"string","maxLength":5,"pattern":"^a$","enum":["a"]}}}`)
+	talkative := Configuration{
+		Store:    "timeout 1s\ncache_ttl 1ms",
+		Provider: "expose account\nschema " + filepath.Join(w.Files, "schema.json"),
+		Sites: []Site{
+			{Log: true, Around: "log_append account {upstream_auth.credential.account}\nlog_append error {http.error}\n" + errorPage},
+			{Name: "nowhere", Log: true, Upstream: "http://127.0.0.1:1", Around: errorPage},
 		},
 	}
-	w.start(talkative)
+	w.Start(talkative)
 	var pages []byte
-	ask := func(r request, status int) {
+	ask := func(r Request, status int) {
 		t.Helper()
-		res := w.expect(r, status)
-		pages = append(append(pages, fmt.Sprint(res.Header)...), res.body...)
+		res := w.Expect(r, status)
+		pages = append(append(pages, fmt.Sprint(res.Header)...), res.Content...)
 	}
 
 	// The good ways.
-	w.seedExpired("acme")
-	ask(request{tenant: "acme", id: "refreshed", body: randomBytes(100 * kib), chunked: true}, 200)
-	w.settled("acme")
-	ask(request{tenant: "acme", id: "again", header: http.Header{"Authorization": {"Bearer of the client's own"}}}, 200)
-	w.check(w.caddy.Load(w.ctx, w.caddyfile(talkative)))
-	w.check(w.caddy.Reload(w.ctx, w.caddyfile(talkative)))
+	w.SeedExpired("acme")
+	ask(Request{Tenant: "acme", ID: "refreshed", Body: RandomBytes(100 * KiB), Chunked: true}, 200)
+	w.Settled("acme")
+	ask(Request{Tenant: "acme", ID: "again", Header: http.Header{"Authorization": {"Bearer of the client's own"}}}, 200)
+	w.Check(w.Caddy.Load(w.Ctx, w.Caddyfile(talkative)))
+	w.Check(w.Caddy.Reload(w.Ctx, w.Caddyfile(talkative)))
 
 	// The bad ways of the token endpoint, some of which repeat what they were sent.
 	repeat := func(format string, status int) authserver.Behaviour {
@@ -54,7 +54,7 @@ func TestNothingGivesASecretAway(t *testing.T) {
 			fmt.Fprintf(rw, format, r.PostForm.Get("refresh_token")+" "+secret)
 		}}
 	}
-	asked := len(w.auth.Ledger())
+	asked := len(w.Auth.Ledger())
 	troubles := []authserver.Behaviour{
 		repeat(`{"error":"invalid_grant","error_description":%q}`, 400),
 		repeat(`{"error":%q}`, 400),
@@ -69,49 +69,49 @@ func TestNothingGivesASecretAway(t *testing.T) {
 	}
 	for i, b := range troubles {
 		tenant := fmt.Sprint("unlucky-", i)
-		w.seedExpired(tenant)
-		w.auth.Play(func(authserver.Entry) authserver.Behaviour { return b })
-		ask(request{tenant: tenant, id: tenant}, 401)
+		w.SeedExpired(tenant)
+		w.Auth.Play(func(authserver.Entry) authserver.Behaviour { return b })
+		ask(Request{Tenant: tenant, ID: tenant}, 401)
 	}
-	w.auth.Play(nil)
-	if got := len(w.auth.Ledger()) - asked; got < len(troubles) { // what had no answer may have been sent again
+	w.Auth.Play(nil)
+	if got := len(w.Auth.Ledger()) - asked; got < len(troubles) { // what had no answer may have been sent again
 		t.Errorf("the token endpoint was asked %d times, not %d", got, len(troubles))
 	}
-	w.seed("revoked")
-	w.check(w.auth.Revoke("revoked"))
-	ask(request{tenant: "revoked", id: "revoked"}, 401)
+	w.Seed("revoked")
+	w.Check(w.Auth.Revoke("revoked"))
+	ask(Request{Tenant: "revoked", ID: "revoked"}, 401)
 
 	// The bad ways of the document, the tenant and the upstream.
 	const split = "a token\r\nX-Injected: in two lines"
-	w.secrets.Add("a malformed token", split)
-	w.store("malformed", document{AccessToken: split, RefreshToken: split})
-	ask(request{tenant: "malformed", id: "malformed"}, 502)
+	w.Secrets.Add("a malformed token", split)
+	w.Store("malformed", Document{AccessToken: split, RefreshToken: split})
+	ask(Request{Tenant: "malformed", ID: "malformed"}, 502)
 	const wrong = "a field that breaks the schema"
-	w.secrets.Add("a field of the document", wrong)
-	w.storeRaw("invalid", map[string]any{"access_token": wrong, "note": wrong, wrong: wrong})
-	ask(request{tenant: "invalid", id: "invalid"}, 502)
-	ask(request{tenant: "nobody", id: "nobody"}, 403)
-	ask(request{tenant: "../acme", id: "traversal"}, 400)
-	w.seed("lost")
-	ask(request{site: "nowhere", tenant: "lost", id: "nowhere"}, 502)
+	w.Secrets.Add("a field of the document", wrong)
+	w.StoreRaw("invalid", map[string]any{"access_token": wrong, "note": wrong, wrong: wrong})
+	ask(Request{Tenant: "invalid", ID: "invalid"}, 502)
+	ask(Request{Tenant: "nobody", ID: "nobody"}, 403)
+	ask(Request{Tenant: "../acme", ID: "traversal"}, 400)
+	w.Seed("lost")
+	ask(Request{Site: "nowhere", Tenant: "lost", ID: "nowhere"}, 502)
 
 	// The bad ways of Vault.
-	w.vault.Seal()
-	ask(request{tenant: "never-read", id: "sealed"}, 503)
-	w.vault.Unseal()
-	w.vault.Kill()
-	ask(request{tenant: "never-read", id: "dead"}, 503)
-	w.vault.Restart()
-	w.recovers("acme")
+	w.Vault.Seal()
+	ask(Request{Tenant: "never-read", ID: "sealed"}, 503)
+	w.Vault.Unseal()
+	w.Vault.Kill()
+	ask(Request{Tenant: "never-read", ID: "dead"}, 503)
+	w.Vault.Restart()
+	w.Recovers("acme")
 
-	for _, leak := range w.secrets.Scan("answers", pages) {
-		t.Errorf("leak: %s: %q", leak, around(pages, leak.Offset))
+	for _, leak := range w.Secrets.Scan("answers", pages) {
+		t.Errorf("leak: %s: %q", leak, Around(pages, leak.Offset))
 	}
-	w.looksInTheRightPlaces(w.searchTraces(w.ctx), pages)
+	looksInTheRightPlaces(w, w.SearchTraces(w.Ctx), pages)
 }
 
 // looksInTheRightPlaces checks that what was searched is what there is to search.
-func (w *world) looksInTheRightPlaces(traces map[string][]byte, pages []byte) {
+func looksInTheRightPlaces(w *World, traces map[string][]byte, pages []byte) {
 	w.Helper()
 	all := map[string][]byte{"pages": pages}
 	for source, text := range traces {
@@ -131,8 +131,8 @@ func (w *world) looksInTheRightPlaces(traces map[string][]byte, pages []byte) {
 			}
 		}
 	}
-	if w.secrets.Len() < 40 {
-		w.Errorf("only %d secrets to look for", w.secrets.Len())
+	if w.Secrets.Len() < 40 {
+		w.Errorf("only %d secrets to look for", w.Secrets.Len())
 	}
 	// And one that is there is found.
 	something := new(canary.Collector)
@@ -144,18 +144,18 @@ func (w *world) looksInTheRightPlaces(traces map[string][]byte, pages []byte) {
 
 // Our own log lines and metrics do not name the tenants.
 func TestTenantsAreNotNamed(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{store: promptVault})
+	w := New(t)
+	w.Start(Configuration{Store: PromptVault})
 	const tenant = "a-tenant-with-a-name"
-	w.seedExpired(tenant)
-	w.expect(request{tenant: tenant, id: "refreshed"}, 200)
-	w.check(w.auth.Revoke(tenant))
-	w.expect(request{tenant: tenant, id: "revoked"}, 401)
-	w.vault.Kill()
-	w.expect(request{tenant: tenant, id: "served"}, 401)
+	w.SeedExpired(tenant)
+	w.Expect(Request{Tenant: tenant, ID: "refreshed"}, 200)
+	w.Check(w.Auth.Revoke(tenant))
+	w.Expect(Request{Tenant: tenant, ID: "revoked"}, 401)
+	w.Vault.Kill()
+	w.Expect(Request{Tenant: tenant, ID: "served"}, 401)
 
 	lines := 0
-	for line := range bytes.Lines(w.caddy.Output()) {
+	for line := range bytes.Lines(w.Caddy.Output()) {
 		var entry struct{ Logger string }
 		if json.Unmarshal(line, &entry) != nil || !strings.Contains(entry.Logger, "upstream_auth") {
 			continue // Caddy's own show the request's header
@@ -168,7 +168,7 @@ func TestTenantsAreNotNamed(t *testing.T) {
 	if lines == 0 {
 		t.Error("the log has no line of ours")
 	}
-	metrics, err := w.caddy.Get(w.ctx, "/metrics")
+	metrics, err := w.Caddy.Get(w.Ctx, "/metrics")
 	if err != nil || bytes.Contains(metrics, []byte(tenant)) {
 		t.Errorf("the metrics name the tenant, or: %v", err)
 	}

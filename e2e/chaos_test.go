@@ -28,7 +28,7 @@ import (
 func TestFaultsAtRandom(t *testing.T) {
 	c := newChaos(t, trouble{
 		duration: 45 * time.Second, tenants: 20,
-		store: promptVault, takeover: 15 * time.Second,
+		store: PromptVault, takeover: 15 * time.Second,
 		apps: 12, pause: 40 * time.Millisecond, expiring: 80 * time.Millisecond,
 		calm: 300 * time.Millisecond, mishaps: 15, within: 10 * time.Second,
 	})
@@ -61,7 +61,7 @@ type trouble struct {
 
 // chaos is a fleet in trouble.
 type chaos struct {
-	*fleet
+	*Fleet
 	trouble trouble
 	choices uint64 // E2E_SEED
 	tenants []string
@@ -90,9 +90,9 @@ func newChaos(t *testing.T, trouble trouble) *chaos {
 		}
 	}
 	t.Logf("E2E_SEED=%d", seed)
-	w := newWorldFor(t, authserver.Config{Lifespan: trouble.lifespan}, trouble.duration+3*time.Minute)
+	w := NewFor(t, authserver.Config{Lifespan: trouble.lifespan}, trouble.duration+3*time.Minute)
 	c := &chaos{
-		fleet:   w.fleet(configuration{quiet: true, store: trouble.store, oauth2: fmt.Sprintf("takeover %v\n%s", trouble.takeover, trouble.oauth2)}),
+		Fleet:   w.Fleet(Configuration{Quiet: true, Store: trouble.store, OAuth2: fmt.Sprintf("takeover %v\n%s", trouble.takeover, trouble.oauth2)}),
 		trouble: trouble, choices: seed, keeps: make(map[string]bool),
 		random: rand.New(rand.NewPCG(seed, 0)),
 		faults: make(map[string]int), answers: make(map[string]int), authorized: make(map[string]time.Time),
@@ -101,7 +101,7 @@ func newChaos(t *testing.T, trouble trouble) *chaos {
 		tenant := fmt.Sprintf("tenant-%02d", i)
 		c.tenants = append(c.tenants, tenant)
 		c.keeps[tenant] = trouble.keeping > 0 && i%trouble.keeping == 0
-		c.seed(tenant)
+		c.Seed(tenant)
 		c.authorized[tenant] = time.Now()
 	}
 	return c
@@ -111,10 +111,10 @@ func newChaos(t *testing.T, trouble trouble) *chaos {
 // have just ended, and nobody sends requests.
 func (c *chaos) endure(beside ...func(context.Context)) {
 	c.Helper()
-	ctx, stop := context.WithCancel(c.ctx)
+	ctx, stop := context.WithCancel(c.Ctx)
 	defer stop()
 	random := func(stream int) *rand.Rand { return rand.New(rand.NewPCG(c.choices, uint64(stream))) }
-	c.auth.Play(c.misbehave(ctx, random(1)))
+	c.Auth.Play(c.misbehave(ctx, random(1)))
 	var load sync.WaitGroup
 	for i := range c.trouble.apps {
 		load.Go(func() { c.use(ctx, random(i+10)) })
@@ -127,14 +127,14 @@ func (c *chaos) endure(beside ...func(context.Context)) {
 	for end := time.Now().Add(c.trouble.duration); time.Now().Before(end); {
 		c.disturb()
 	}
-	for _, w := range c.replicas() {
+	for _, w := range c.Replicas() {
 		select {
-		case <-w.caddy.Exited():
+		case <-w.Caddy.Exited():
 			c.Fatal("a sidecar has ended that nobody killed")
 		default:
 		}
 	}
-	c.auth.Play(nil)
+	c.Auth.Play(nil)
 	stop() // what the token endpoint has kept waiting is answered now
 	c.ended = time.Now()
 	load.Wait()
@@ -146,15 +146,15 @@ func (c *chaos) settle() {
 	c.Helper()
 	c.servedWithin(c.trouble.within)
 	for _, tenant := range c.tenants {
-		c.soon(c.trouble.takeover, func() error {
-			record, err := c.record(tenant)
+		c.Soon(c.trouble.takeover, func() error {
+			record, err := c.Record(tenant)
 			if status := record["status"]; status == "spending" || status == "reauthorization_required" && !c.lost(tenant) {
 				err = fmt.Errorf("%s: status %s", tenant, status)
 			}
 			return err
 		})
 	}
-	doubleSpends, _ := audit(c.auth.Ledger(), c.crashes)
+	doubleSpends, _ := audit(c.Auth.Ledger(), c.crashes)
 	for _, d := range doubleSpends {
 		c.Errorf("a refresh token was presented again while somebody had the answer, or could get it: %+v, then %+v; crashes %v", d.first, d.second, c.crashes)
 	}
@@ -171,7 +171,7 @@ func (c *chaos) misbehave(ctx context.Context, random *rand.Rand) authserver.Scr
 		if random.IntN(3) == 0 {
 			delay = time.Duration(random.IntN(800)) * time.Millisecond
 		}
-		b.Before = func() { pause(ctx, delay) }
+		b.Before = func() { Pause(ctx, delay) }
 		if random.IntN(1000) < c.trouble.late {
 			delay = 11*time.Second + time.Duration(random.IntN(3000))*time.Millisecond
 			if random.IntN(2) == 0 { // the token is spent at once
@@ -217,49 +217,42 @@ func (c *chaos) disturb() {
 	for killed && string("abc"[i]) == c.trouble.spared {
 		i = c.random.IntN(3)
 	}
-	w, sender := c.replicas()[i], string("abc"[i])
+	w, sender := c.Replicas()[i], string("abc"[i])
 	if strings.Contains(fault, "vault sealed") {
-		c.vault.Seal()
-		defer c.vault.Unseal()
+		c.Vault.Seal()
+		defer c.Vault.Unseal()
 		c.pause(600, 1500) // so that answers come that cannot be committed, and are on disk
 	}
 	switch {
 	case fault == "vault killed":
-		c.vault.Kill()
+		c.Vault.Kill()
 		c.pause(0, 1000)
-		c.vault.Restart()
+		c.Vault.Restart()
 	case killed:
 		c.mu.Lock()
 		c.crashes = append(c.crashes, crash{sender, time.Now()})
 		c.mu.Unlock()
-		w.kill()
+		w.Kill()
 		c.pause(0, 1500)
-		w.restart()
+		w.Restart()
 	case fault == "sidecar suspended":
-		c.check(w.caddy.Suspend())
+		c.Check(w.Caddy.Suspend())
 		c.pause(300, 2000)
-		w.resume()
+		w.Resume()
 	}
 }
 
 // pause waits for a random time between two numbers of milliseconds.
 func (c *chaos) pause(from, to int) {
-	pause(c.ctx, time.Duration(from+c.random.IntN(to-from))*time.Millisecond)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
+	Pause(c.Ctx, time.Duration(from+c.random.IntN(to-from))*time.Millisecond)
 }
 
 // use sends requests of all tenants to all sidecars.
 func (c *chaos) use(ctx context.Context, random *rand.Rand) {
 	for n := 0; ctx.Err() == nil; n++ {
-		tenant, w := c.tenants[random.IntN(len(c.tenants))], c.replicas()[random.IntN(3)]
-		r := request{tenant: tenant, id: fmt.Sprintf("%s request %d %x", tenant, n, random.Uint32()), body: randomBytes(random.IntN(20 * kib))}
-		res, err := w.send(ctx, r)
+		tenant, w := c.tenants[random.IntN(len(c.tenants))], c.Replicas()[random.IntN(3)]
+		r := Request{Tenant: tenant, ID: fmt.Sprintf("%s request %d %x", tenant, n, random.Uint32()), Body: RandomBytes(random.IntN(20 * KiB))}
+		res, err := w.Send(ctx, r)
 		if ctx.Err() != nil {
 			return
 		}
@@ -269,28 +262,28 @@ func (c *chaos) use(ctx context.Context, random *rand.Rand) {
 		}
 		switch answer {
 		case "200":
-			if err := w.delivered(r, res); err != nil {
+			if err := w.Delivered(r, res); err != nil {
 				w.Error(err)
 			}
 		case "none", "401", "401 refresh_failed", "503 store_unavailable":
 		case "401 reauthorization_required":
 			c.deny(tenant)
 		default:
-			w.Errorf("%s: answer %s %q", r.id, answer, res.body)
+			w.Errorf("%s: answer %s %q", r.ID, answer, res.Content)
 		}
 		c.mu.Lock()
 		c.answers[answer]++
 		c.mu.Unlock()
-		pause(ctx, time.Duration(random.Int64N(int64(c.trouble.pause))))
+		Pause(ctx, time.Duration(random.Int64N(int64(c.trouble.pause))))
 	}
 }
 
 func (c *chaos) expireAtRandom(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		if err := c.auth.Expire(c.tenants[random.IntN(len(c.tenants))]); err != nil {
+		if err := c.Auth.Expire(c.tenants[random.IntN(len(c.tenants))]); err != nil {
 			c.Error(err)
 		}
-		pause(ctx, c.trouble.expiring)
+		Pause(ctx, c.trouble.expiring)
 	}
 }
 
@@ -306,18 +299,18 @@ func (c *chaos) deny(tenant string) {
 // reauthorizeAll is the person who brings new tokens to those who need them.
 func (c *chaos) reauthorizeAll(ctx context.Context) {
 	for ctx.Err() == nil {
-		pause(ctx, 500*time.Millisecond)
+		Pause(ctx, 500*time.Millisecond)
 		c.mu.Lock()
 		denied := c.denied
 		c.denied = nil
 		c.mu.Unlock()
 		for _, tenant := range denied {
-			record, err := c.record(tenant)
+			record, err := c.Record(tenant)
 			if err == nil && record["status"] != "reauthorization_required" {
 				continue // that was an answer from before
 			}
 			if err == nil && !c.lost(tenant) {
-				c.Errorf("%s is sent to a person, though nobody lost its tokens: %+v", tenant, c.auth.Of(tenant))
+				c.Errorf("%s is sent to a person, though nobody lost its tokens: %+v", tenant, c.Auth.Of(tenant))
 			}
 			if err == nil {
 				err = c.reauthorize(tenant)
@@ -331,11 +324,11 @@ func (c *chaos) reauthorizeAll(ctx context.Context) {
 
 func (c *chaos) reauthorize(tenant string) error {
 	begun := time.Now() // the tokens may be used, and lost, before we know that they are in
-	tokens, err := c.auth.Seed(tenant)
+	tokens, err := c.Auth.Seed(tenant)
 	if err != nil {
 		return err
 	}
-	_, err = c.vault.root.Logical().WriteWithContext(c.ctx, pathOf(tenant), map[string]any{"data": documentOf(tenant, tokens)})
+	_, err = c.Vault.Root.Logical().WriteWithContext(c.Ctx, PathOf(tenant), map[string]any{"data": DocumentOf(tenant, tokens)})
 	if err != nil {
 		return err
 	}
@@ -352,7 +345,7 @@ func (c *chaos) lost(tenant string) bool {
 	c.mu.Lock()
 	since, crashes := c.authorized[tenant], slices.Clone(c.crashes)
 	c.mu.Unlock()
-	entries := slices.DeleteFunc(c.auth.Of(tenant), func(e authserver.Entry) bool {
+	entries := slices.DeleteFunc(c.Auth.Of(tenant), func(e authserver.Entry) bool {
 		return e.At.Before(since) || e.Settled.IsZero()
 	})
 	slices.SortFunc(entries, func(a, b authserver.Entry) int { return a.Settled.Compare(b.Settled) })
@@ -374,20 +367,20 @@ func (c *chaos) servedWithin(limit time.Duration) {
 	var all sync.WaitGroup
 	var late []string
 	for i, tenant := range c.tenants {
-		w := c.replicas()[i%3]
+		w := c.Replicas()[i%3]
 		all.Go(func() {
 			for {
-				r := request{tenant: tenant, id: fmt.Sprint(tenant, " when all is calm ", time.Now())}
-				res, err := w.send(w.ctx, r)
+				r := Request{Tenant: tenant, ID: fmt.Sprint(tenant, " when all is calm ", time.Now())}
+				res, err := w.Send(w.Ctx, r)
 				if err == nil {
-					err = w.delivered(r, res)
+					err = w.Delivered(r, res)
 				}
 				if err != nil && c.lost(tenant) {
-					err = w.reauthorization(tenant)
+					err = reauthorization(w, tenant)
 				}
 				took := time.Since(c.ended)
 				if took <= limit && err != nil {
-					pause(c.ctx, 50*time.Millisecond)
+					Pause(c.Ctx, 50*time.Millisecond)
 					continue
 				}
 				c.mu.Lock()
@@ -411,7 +404,7 @@ func (c *chaos) servedWithin(limit time.Duration) {
 func (c *chaos) eachOnce() {
 	c.Helper()
 	accepted := make(map[string]int)
-	for _, a := range c.api.All() {
+	for _, a := range c.API.All() {
 		if a.Number > 2 {
 			c.Errorf("%s: attempt %d", a.ID, a.Number)
 		}
@@ -429,7 +422,7 @@ func (c *chaos) eachOnce() {
 
 // report prints what has happened as one table.
 func (c *chaos) report(more ...[2]string) {
-	ledger := c.auth.Ledger()
+	ledger := c.Auth.Ledger()
 	doubleSpends, repeated := audit(ledger, c.crashes)
 	outcomes := make(map[string]int)
 	for _, e := range ledger {

@@ -12,24 +12,24 @@ import (
 
 // cli is `caddy upstream-auth` on a world, and what it has said so far.
 type cli struct {
-	*world
+	*World
 	said []byte
 }
 
 // newCLI makes a world whose sidecar may do what the command line needs. Before Caddy
 // starts, prepare can break something.
-func newCLI(t *testing.T, prepare func(*world)) *cli {
+func newCLI(t *testing.T, prepare func(*World)) *cli {
 	t.Helper()
-	w := newWorld(t)
-	w.check(w.vault.allow(w.ctx, policy, policyAPI))
+	w := New(t)
+	w.Check(w.Vault.Allow(w.Ctx, Policy, PolicyAPI))
 	if prepare != nil {
 		prepare(w)
 	}
-	w.start(configuration{store: "cache_ttl 1ms", provider: "expose account"})
-	c := &cli{world: w}
+	w.Start(Configuration{Store: "cache_ttl 1ms", Provider: "expose account"})
+	c := &cli{World: w}
 	t.Cleanup(func() {
-		for _, leak := range w.secrets.Scan("commands", c.said) {
-			t.Errorf("leak: %s: %q", leak, around(c.said, leak.Offset))
+		for _, leak := range w.Secrets.Scan("commands", c.said) {
+			t.Errorf("leak: %s: %q", leak, Around(c.said, leak.Offset))
 		}
 	})
 	return c
@@ -38,7 +38,7 @@ func newCLI(t *testing.T, prepare func(*world)) *cli {
 // run runs a command with --json and reads its answer. It returns its exit status.
 func (c *cli) run(answer any, stdin string, args ...string) int {
 	c.Helper()
-	out, other, err := c.caddy.Command(c.ctx, stdin, append(args, "--json")...)
+	out, other, err := c.Caddy.Command(c.Ctx, stdin, append(args, "--json")...)
 	c.said = append(append(c.said, out...), other...)
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	if err != nil && !failed {
@@ -59,9 +59,9 @@ func (c *cli) run(answer any, stdin string, args ...string) int {
 // words runs a command as a person does.
 func (c *cli) words(args ...string) string {
 	c.Helper()
-	out, other, err := c.caddy.Command(c.ctx, "", args...)
+	out, other, err := c.Caddy.Command(c.Ctx, "", args...)
 	c.said = append(append(c.said, out...), other...)
-	c.check(err)
+	c.Check(err)
 	return string(out)
 }
 
@@ -96,32 +96,32 @@ func (c *cli) tenant(command, tenant string) told {
 // A tenant's credential comes and goes by the command line.
 func TestCommandLine(t *testing.T) {
 	c := newCLI(t, nil)
-	tokens, err := c.auth.Seed("acme")
-	c.check(err)
-	d, err := json.Marshal(documentOf("acme", tokens))
-	c.check(err)
+	tokens, err := c.Auth.Seed("acme")
+	c.Check(err)
+	d, err := json.Marshal(DocumentOf("acme", tokens))
+	c.Check(err)
 
 	var answer told
 	if code := c.run(&answer, string(d), of("put", "acme")...); code != 0 || answer.Status != "ready" || answer.WrittenBy != "admin" {
 		t.Errorf("put: exit status %d, %+v", code, answer)
 	}
-	r := request{tenant: "acme", id: "put"}
-	c.check(c.delivered(r, c.must(r)))
+	r := Request{Tenant: "acme", ID: "put"}
+	c.Check(c.Delivered(r, c.Must(r)))
 	if got := c.tenant("get", "acme"); got.Version != 1 || got.Credentials["account"] != "account of acme" || len(got.Credentials) != 1 {
 		t.Errorf("get: %+v", got)
 	}
 	if got := c.tenant("refresh", "acme"); got.Status != "ready" || got.Version < 2 {
 		t.Errorf("refresh: %+v", got)
 	}
-	c.settled("acme")
+	c.Settled("acme")
 	if got := c.tenant("get", "acme"); got.WrittenBy == "admin" {
 		t.Errorf("get after the refresh: %+v", got)
 	}
-	if got := len(c.auth.Of("acme")); got != 1 {
+	if got := len(c.Auth.Of("acme")); got != 1 {
 		t.Errorf("%d token requests", got)
 	}
-	r = request{tenant: "acme", id: "refreshed"}
-	c.check(c.delivered(r, c.must(r)))
+	r = Request{Tenant: "acme", ID: "refreshed"}
+	c.Check(c.Delivered(r, c.Must(r)))
 
 	if code := c.run(&answer, "", of("get", "nobody")...); code != 1 || answer.Code != "tenant_unknown" {
 		t.Errorf("get: exit status %d, %+v", code, answer)
@@ -130,7 +130,7 @@ func TestCommandLine(t *testing.T) {
 	if code := c.run(&deleted, "", of("delete", "acme")...); code != 0 || !deleted.Deleted {
 		t.Errorf("delete: exit status %d, %+v", code, deleted)
 	}
-	c.expect(request{tenant: "acme", id: "deleted"}, 403)
+	c.Expect(Request{Tenant: "acme", ID: "deleted"}, 403)
 	var list struct{ Tenants []told }
 	if code := c.run(&list, "", "list", "--provider", "api"); code != 0 || len(list.Tenants) > 0 {
 		t.Errorf("list: exit status %d, %+v", code, list)
@@ -141,22 +141,22 @@ func TestCommandLine(t *testing.T) {
 func TestExplainedTenants(t *testing.T) {
 	c := newCLI(t, nil)
 	for _, tenant := range []string{"ready", "expired", "refused", "disabled"} {
-		tokens, err := c.auth.Seed(tenant)
-		c.check(err)
-		d := documentOf(tenant, tokens)
+		tokens, err := c.Auth.Seed(tenant)
+		c.Check(err)
+		d := DocumentOf(tenant, tokens)
 		if tenant != "ready" {
 			d.ExpiresAt = time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
-			c.check(c.auth.Expire(tenant))
+			c.Check(c.Auth.Expire(tenant))
 		}
-		c.store(tenant, d)
+		c.Store(tenant, d)
 	}
-	c.check(c.auth.Revoke("refused"))
+	c.Check(c.Auth.Revoke("refused"))
 	var answer told
 	if code := c.run(&answer, "", of("refresh", "refused")...); code != 1 || answer.Code != "reauthorization_required" {
 		t.Errorf("refresh: exit status %d, %+v", code, answer)
 	}
-	_, err := c.vault.root.KVv2("secret").Patch(c.ctx, "upstream-auth/api/disabled", map[string]any{"_upstream_auth": map[string]any{"disabled": "true"}})
-	c.check(err)
+	_, err := c.Vault.Root.KVv2("secret").Patch(c.Ctx, "upstream-auth/api/disabled", map[string]any{"_upstream_auth": map[string]any{"disabled": "true"}})
+	c.Check(err)
 
 	var list struct{ Tenants []told }
 	c.run(&list, "", "list", "--provider", "api")
@@ -167,7 +167,7 @@ func TestExplainedTenants(t *testing.T) {
 	if got, want := strings.Join(names, ", "), "disabled ready true, expired ready false, ready ready false, refused reauthorization_required false"; got != want {
 		t.Errorf("list: %s, want %s", got, want)
 	}
-	endpoint := strings.TrimPrefix(c.authURL, "http://")
+	endpoint := strings.TrimPrefix(c.AuthURL, "http://")
 	for tenant, want := range map[string]struct {
 		request, on401, toDo string
 		status               int // of a request
@@ -183,7 +183,7 @@ func TestExplainedTenants(t *testing.T) {
 			!strings.Contains(got.ToDo, want.toDo) || (got.ToDo == "") != (want.toDo == "") {
 			t.Errorf("%s: %+v", tenant, got)
 		}
-		res := c.expect(request{tenant: tenant, id: tenant}, want.status)
+		res := c.Expect(Request{Tenant: tenant, ID: tenant}, want.status)
 		if code := res.Header.Get("Upstream-Auth-Error"); code != want.code {
 			t.Errorf("%s: a request got code %q, want %q", tenant, code, want.code)
 		}
@@ -205,34 +205,34 @@ type diagnosis struct {
 
 func TestDoctor(t *testing.T) {
 	for name, test := range map[string]struct {
-		before func(*world) // Caddy starts
-		after  func(*world)
+		before func(*World) // Caddy starts
+		after  func(*World)
 		wrong  map[string]string // what the remedy of a check has in it
 	}{
 		"a healthy setup": {},
 		"a policy without update": {
-			before: func(w *world) {
-				w.check(w.vault.root.Sys().PutPolicyWithContext(w.ctx, policy, `path "secret/data/upstream-auth/*" { capabilities = ["create", "read"] }`))
+			before: func(w *World) {
+				w.Check(w.Vault.Root.Sys().PutPolicyWithContext(w.Ctx, Policy, `path "secret/data/upstream-auth/*" { capabilities = ["create", "read"] }`))
 			},
 			wrong: map[string]string{"policy": `path "secret/data/upstream-auth/*"`},
 		},
 		"a wrong secret id": {
-			before: func(w *world) { w.file("secret-id", "of-somebody-else") },
+			before: func(w *World) { w.File("secret-id", "of-somebody-else") },
 			wrong:  map[string]string{"login": "Make a new secret id"},
 		},
 		"a sealed Vault": {
-			after: func(w *world) { w.vault.Seal() },
+			after: func(w *World) { w.Vault.Seal() },
 			wrong: map[string]string{"vault": "vault operator unseal"},
 		},
 		"no client secret": {
-			after: func(w *world) { w.file("client-secret", "") },
+			after: func(w *World) { w.File("client-secret", "") },
 			wrong: map[string]string{"file": "Write into it"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCLI(t, test.before)
 			if test.after != nil {
-				test.after(c.world)
+				test.after(c.World)
 			}
 			var d diagnosis
 			if code := c.run(&d, "", "doctor"); (code == 0) != (test.wrong == nil) || d.Healthy != (test.wrong == nil) {
@@ -258,7 +258,7 @@ func TestDoctor(t *testing.T) {
 // The doctor has something to say when there is no Caddy to ask.
 func TestDoctorWithoutCaddy(t *testing.T) {
 	c := newCLI(t, nil)
-	c.caddy.Kill()
+	c.Caddy.Kill()
 	var d diagnosis
 	if code := c.run(&d, "", "doctor"); code != 1 || len(d.Findings) != 1 || !strings.Contains(d.Findings[0].Detail, "Caddy does not answer") {
 		t.Errorf("exit status %d, %+v", code, d)

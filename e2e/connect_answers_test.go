@@ -14,21 +14,21 @@ import (
 func TestAnswersThatAreRefused(t *testing.T) {
 	t.Parallel()
 	c := newConnecting(t)
-	changed := func(change func(url.Values)) func(a *attempt) response {
-		return func(a *attempt) response { return a.get(a.with(a.back(), change)) }
+	changed := func(change func(url.Values)) func(a *attempt) Response {
+		return func(a *attempt) Response { return a.get(a.with(a.back(), change)) }
 	}
-	played := func(b authserver.Behaviour) func(a *attempt) response {
-		return func(a *attempt) response {
-			a.auth.PlayFor(a.tenant, func(authserver.Entry) authserver.Behaviour { return b })
+	played := func(b authserver.Behaviour) func(a *attempt) Response {
+		return func(a *attempt) Response {
+			a.Auth.PlayFor(a.tenant, func(authserver.Entry) authserver.Behaviour { return b })
 			return a.get(a.back())
 		}
 	}
-	claiming := func(name string, value any) func(a *attempt) response {
+	claiming := func(name string, value any) func(a *attempt) Response {
 		return played(authserver.Behaviour{Claims: func(claims map[string]any) { claims[name] = value }})
 	}
 	c.refuses(map[string]refusal{
 		"denied": {
-			try:    func(a *attempt) response { return a.get(a.decide(a.open(a.link), a.tenant, "deny")) },
+			try:    func(a *attempt) Response { return a.get(a.decide(a.open(a.link), a.tenant, "deny")) },
 			status: 403, title: declinedTitle, again: true,
 		},
 		"wrong iss": {
@@ -101,8 +101,8 @@ func TestAnswersThatAreRefused(t *testing.T) {
 }
 
 // injectedCode has a good code of a person's own in the answer to another's login.
-func injectedCode(a *attempt) response {
+func injectedCode(a *attempt) Response {
 	other, err := url.Parse(a.newPerson().consent(a.link, a.tenant))
-	a.check(err)
+	a.Check(err)
 	return a.get(a.with(a.back(), setting("code", other.Query().Get("code"))))
 }

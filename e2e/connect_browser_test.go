@@ -17,8 +17,8 @@ type visitor struct {
 // visit has a person come who has not been here before.
 func (c *connecting) visit(b *browser.Browser) *visitor {
 	c.Helper()
-	page, err := b.NewPage(c.ctx)
-	c.check(err)
+	page, err := b.NewPage(c.Ctx)
+	c.Check(err)
 	c.Cleanup(page.Close)
 	return &visitor{connecting: c, Page: page}
 }
@@ -26,8 +26,8 @@ func (c *connecting) visit(b *browser.Browser) *visitor {
 // tab is another tab of the same person.
 func (v *visitor) tab() *visitor {
 	v.Helper()
-	page, err := v.NewTab(v.ctx)
-	v.check(err)
+	page, err := v.NewTab(v.Ctx)
+	v.Check(err)
 	return &visitor{connecting: v.connecting, Page: page}
 }
 
@@ -40,15 +40,15 @@ func (c *connecting) secureLink(tenant, returnTo string) string {
 // goTo goes to an address and checks what is there.
 func (v *visitor) goTo(address string, status int, title string) {
 	v.Helper()
-	got, err := v.Navigate(v.ctx, address)
-	v.check(err)
+	got, err := v.Navigate(v.Ctx, address)
+	v.Check(err)
 	v.sees(got, status, title)
 }
 
 func (v *visitor) sees(got, status int, title string) {
 	v.Helper()
-	text, err := v.Title(v.ctx)
-	v.check(err)
+	text, err := v.Title(v.Ctx)
+	v.Check(err)
 	if got != status || text != title {
 		v.Errorf("page %d %q, not %d %q", got, text, status, title)
 	}
@@ -63,9 +63,9 @@ func (v *visitor) open(link string) {
 // decides fills in the consent page, and checks where it leads.
 func (v *visitor) decides(account, button string, status int, title string) {
 	v.Helper()
-	v.check(v.Fill(v.ctx, "#account", account))
-	got, err := v.Submit(v.ctx, button)
-	v.check(err)
+	v.Check(v.Fill(v.Ctx, "#account", account))
+	got, err := v.Submit(v.Ctx, button)
+	v.Check(err)
 	v.sees(got, status, title)
 }
 
@@ -73,7 +73,7 @@ func (v *visitor) decides(account, button string, status int, title string) {
 func (v *visitor) is(expression string, want any) {
 	v.Helper()
 	var got any
-	v.check(v.Eval(v.ctx, expression, &got))
+	v.Check(v.Eval(v.Ctx, expression, &got))
 	if got != want {
 		v.Errorf("%s is %v, not %v", expression, got, want)
 	}
@@ -84,8 +84,8 @@ func (v *visitor) is(expression string, want any) {
 func TestPersonConnectsAnAccount(t *testing.T) {
 	t.Parallel()
 	c := newConnecting(t)
-	b, err := browser.Start(c.ctx, "ignore-certificate-errors")
-	c.check(err)
+	b, err := browser.Start(c.Ctx, "ignore-certificate-errors")
+	c.Check(err)
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {
 			t.Error(err)
@@ -102,7 +102,7 @@ func TestPersonConnectsAnAccount(t *testing.T) {
 		"takes it elsewhere": takesItElsewhere,
 		"at plain http":      atPlainHTTP,
 	} {
-		t.Run(name, func(t *testing.T) { test(c.within(t), b, tenantName(name)) })
+		t.Run(name, func(t *testing.T) { test(c.within(t), b, TenantName(name)) })
 	}
 }
 
@@ -110,7 +110,7 @@ func theWholeWay(c *connecting, b *browser.Browser, tenant string) {
 	v := c.visit(b)
 	v.open(c.secureLink(tenant, ""))
 	// The cookie is the sidecar's, and not there for the authorization server.
-	if cookies, err := v.Cookies(c.ctx); err != nil || len(cookies) != 0 {
+	if cookies, err := v.Cookies(c.Ctx); err != nil || len(cookies) != 0 {
 		c.Errorf("cookies at the authorization server: %+v, %v", cookies, err)
 	}
 	v.decides(tenant, "#allow", http.StatusOK, connectedTitle)
@@ -122,7 +122,7 @@ func theWholeWay(c *connecting, b *browser.Browser, tenant string) {
 		document.head.append(script)
 		return Boolean(window.ran)
 	})()`, false)
-	if cookies, err := v.Cookies(c.ctx); err != nil || len(cookies) != 0 {
+	if cookies, err := v.Cookies(c.Ctx); err != nil || len(cookies) != 0 {
 		c.Errorf("%d cookies are left, %v", len(cookies), err)
 	}
 	c.works(tenant)
@@ -140,8 +140,8 @@ func andReturns(c *connecting, b *browser.Browser, tenant string) {
 
 func reconnects(c *connecting, b *browser.Browser, tenant string) {
 	c.newPerson().connects(c.link(plain, tenant, ""), tenant)
-	c.check(c.auth.Revoke(tenant))
-	res := c.expect(request{tenant: tenant, id: tenant + " revoked"}, 401)
+	c.Check(c.Auth.Revoke(tenant))
+	res := c.Expect(Request{Tenant: tenant, ID: tenant + " revoked"}, 401)
 	if code := res.Header.Get("Upstream-Auth-Error"); code != "reauthorization_required" {
 		c.Errorf("code %q", code)
 	}
@@ -170,12 +170,12 @@ func comesBackAgain(c *connecting, b *browser.Browser, tenant string) {
 	v := c.visit(b)
 	v.open(c.secureLink(tenant, ""))
 	v.decides(tenant, "#allow", http.StatusOK, connectedTitle)
-	address, err := v.URL(c.ctx)
-	c.check(err)
+	address, err := v.URL(c.Ctx)
+	c.Check(err)
 	v.goTo(address, http.StatusGone, usedTitle)
 	v.accessible()
-	c.check(v.Eval(c.ctx, "void setTimeout(() => history.back())", nil))
-	c.check(v.Await(c.ctx, "document.title === '"+consentTitle+"' && document.readyState === 'complete'"))
+	c.Check(v.Eval(c.Ctx, "void setTimeout(() => history.back())", nil))
+	c.Check(v.Await(c.Ctx, "document.title === '"+consentTitle+"' && document.readyState === 'complete'"))
 	v.decides(tenant, "#allow", http.StatusGone, usedTitle)
 	if got := c.versions(plain, tenant); got != 1 {
 		c.Errorf("%d versions in Vault", got)
@@ -203,7 +203,7 @@ func isLured(c *connecting, b *browser.Browser, tenant string) {
 	v.open(c.secureLink(tenant+"-2", "")) // with a flow of their own under way
 	v.goTo(back, http.StatusForbidden, notBegunTitle)
 	v.accessible()
-	c.asked(tenant)
+	c.Asked(tenant)
 	if got := c.versions(plain, tenant); got != 0 {
 		c.Errorf("%d versions in Vault", got)
 	}
@@ -214,12 +214,12 @@ func takesItElsewhere(c *connecting, b *browser.Browser, tenant string) {
 	v := c.visit(b)
 	link := c.secureLink(tenant, "")
 	v.open(link)
-	consent, err := v.URL(c.ctx)
-	c.check(err)
+	consent, err := v.URL(c.Ctx)
+	c.Check(err)
 	other := c.visit(b)
 	other.open(consent)
 	other.decides(tenant, "#allow", http.StatusForbidden, notBegunTitle)
-	c.asked(tenant)
+	c.Asked(tenant)
 	v.decides(tenant, "#allow", http.StatusOK, connectedTitle)
 	c.works(tenant)
 }

@@ -26,7 +26,7 @@ func (a *attempt) back() string {
 // refusal is a way in which no account gets connected.
 type refusal struct {
 	provider string // default: plain
-	try      func(a *attempt) response
+	try      func(a *attempt) Response
 	status   int
 	title    string
 	spent    int  // codes that the token endpoint gets to see
@@ -39,19 +39,19 @@ type refusal struct {
 func (c *connecting) refuses(ways map[string]refusal) {
 	for name, way := range ways {
 		c.Run(name, func(t *testing.T) {
-			c, tenant, provider := c.within(t), tenantName(name), way.provider
+			c, tenant, provider := c.within(t), TenantName(name), way.provider
 			if provider == "" {
 				provider = plain
 			}
 			a := &attempt{person: c.newPerson(), tenant: tenant, link: c.link(provider, tenant, "")}
 			a.shows(way.try(a), way.status, way.title)
-			if got := len(c.auth.Of(tenant)); got != way.spent {
+			if got := len(c.Auth.Of(tenant)); got != way.spent {
 				t.Errorf("%d token requests, not %d", got, way.spent)
 			}
 			if got := c.versions(provider, tenant); got != way.stored {
 				t.Errorf("%d versions in Vault, not %d", got, way.stored)
 			}
-			c.auth.PlayFor(tenant, nil)
+			c.Auth.PlayFor(tenant, nil)
 			if way.again {
 				a.connects(a.link, tenant)
 			}
@@ -67,13 +67,13 @@ func (c *connecting) refuses(ways map[string]refusal) {
 func TestLinksThatAreRefused(t *testing.T) {
 	t.Parallel()
 	c := newConnecting(t)
-	elsewhere := func(provider string) func(a *attempt) response {
-		return func(a *attempt) response {
+	elsewhere := func(provider string) func(a *attempt) Response {
+		return func(a *attempt) Response {
 			return a.get(strings.Replace(a.link, "/"+plain+"/", "/"+provider+"/", 1))
 		}
 	}
-	changed := func(change func(url.Values)) func(a *attempt) response {
-		return func(a *attempt) response { return a.get(a.with(a.link, change)) }
+	changed := func(change func(url.Values)) func(a *attempt) Response {
+		return func(a *attempt) Response { return a.get(a.with(a.link, change)) }
 	}
 	c.refuses(map[string]refusal{
 		"forged link":     {try: changed(forging("link")), status: 400, title: forgedTitle, again: true},
@@ -92,15 +92,15 @@ func TestLinksThatAreRefused(t *testing.T) {
 	})
 }
 
-func stateAsALink(a *attempt) response {
+func stateAsALink(a *attempt) Response {
 	consent, err := url.Parse(a.open(a.link))
-	a.check(err)
+	a.Check(err)
 	return a.get(a.with(a.link, setting("link", consent.Query().Get("state"))))
 }
 
-func expiredLink(a *attempt) response {
-	var res response
-	a.soon(5*time.Second, func() error {
+func expiredLink(a *attempt) Response {
+	var res Response
+	a.Soon(5*time.Second, func() error {
 		if res = a.get(a.link); res.StatusCode == http.StatusSeeOther {
 			return errors.New("the link can be opened still")
 		}
@@ -109,12 +109,12 @@ func expiredLink(a *attempt) response {
 	return res
 }
 
-func usedLink(a *attempt) response {
+func usedLink(a *attempt) Response {
 	a.connects(a.link, a.tenant)
 	return a.get(a.link)
 }
 
-func usedInAnotherTab(a *attempt) response {
+func usedInAnotherTab(a *attempt) Response {
 	late := a.back()
 	a.connects(a.link, a.tenant)
 	return a.get(late)
@@ -125,8 +125,8 @@ func usedInAnotherTab(a *attempt) response {
 func TestStatesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	c := newConnecting(t)
-	changed := func(change func(url.Values)) func(a *attempt) response {
-		return func(a *attempt) response { return a.get(a.with(a.back(), change)) }
+	changed := func(change func(url.Values)) func(a *attempt) Response {
+		return func(a *attempt) Response { return a.get(a.with(a.back(), change)) }
 	}
 	c.refuses(map[string]refusal{
 		"forged state":    {try: changed(forging("state")), status: 400, title: forgedTitle, again: true},
@@ -139,36 +139,36 @@ func TestStatesThatAreRefused(t *testing.T) {
 		},
 		"state after a failure": {try: afterAFailure, status: 410, title: usedTitle, again: true},
 		"state of another browser": {
-			try:    func(a *attempt) response { return a.newPerson().get(a.back()) },
+			try:    func(a *attempt) Response { return a.newPerson().get(a.back()) },
 			status: 403, title: notBegunTitle, again: true,
 		},
 		"state of another browser that has begun too": {try: anothersCookie, status: 403, title: notBegunTitle, again: true},
 		"state of another provider": {
-			try: func(a *attempt) response {
+			try: func(a *attempt) Response {
 				return a.get(strings.Replace(a.back(), callback(plain), callback(brief), 1))
 			},
 			status: 403, title: elsewhereTitle, again: true,
 		},
 		"state at another redirect URI": {
-			try:    func(a *attempt) response { return a.get(onLocalhost(a.back())) },
+			try:    func(a *attempt) Response { return a.get(onLocalhost(a.back())) },
 			status: 403, title: elsewhereTitle, again: true,
 		},
 	})
 }
 
-func linkAsAState(a *attempt) response {
+func linkAsAState(a *attempt) Response {
 	u, err := url.Parse(a.link)
-	a.check(err)
+	a.Check(err)
 	return a.get(a.with(a.back(), setting("state", u.Query().Get("link"))))
 }
 
-func replayed(a *attempt) response {
+func replayed(a *attempt) Response {
 	back := a.back()
 	a.shows(a.get(back), http.StatusOK, connectedTitle)
 	return a.get(back)
 }
 
-func replayedWithCookie(a *attempt) response {
+func replayedWithCookie(a *attempt) Response {
 	back := a.back()
 	cookies := a.cookies(back)
 	a.shows(a.get(back), http.StatusOK, connectedTitle)
@@ -176,7 +176,7 @@ func replayedWithCookie(a *attempt) response {
 	return a.get(back)
 }
 
-func afterAFailure(a *attempt) response {
+func afterAFailure(a *attempt) Response {
 	back := a.back()
 	cookies := a.cookies(back)
 	a.shows(a.get(a.with(back, setting("iss", "https://elsewhere.example"))), http.StatusForbidden,
@@ -187,7 +187,7 @@ func afterAFailure(a *attempt) response {
 
 // anothersCookie has the cookie of a flow of its own, under the name of the one that is
 // wanted.
-func anothersCookie(a *attempt) response {
+func anothersCookie(a *attempt) Response {
 	back := a.back()
 	other := a.newPerson()
 	other.open(a.link)

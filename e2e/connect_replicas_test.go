@@ -12,7 +12,7 @@ import (
 func TestConnectingAcrossReplicas(t *testing.T) {
 	t.Parallel()
 	c := prepareConnecting(t)
-	one, other := c.replica(c.configuration(), "one", t.TempDir()), c.replica(c.configuration(), "other", t.TempDir())
+	one, other := c.Replica(c.configuration(), "one", t.TempDir()), c.Replica(c.configuration(), "other", t.TempDir())
 	c.front.leadTo(one)
 	link := c.link(plain, "acme", "")
 	c.front.leadTo(other)
@@ -21,16 +21,16 @@ func TestConnectingAcrossReplicas(t *testing.T) {
 	c.front.leadTo(one)
 	back := p.decide(consent, "acme", "allow")
 	p.shows(p.get(back), http.StatusOK, connectedTitle)
-	for _, w := range []*world{one, other} {
-		r := request{tenant: "acme", id: "acme at " + w.caddy.Address}
-		w.check(w.delivered(r, w.must(r)))
+	for _, w := range []*World{one, other} {
+		r := Request{Tenant: "acme", ID: "acme at " + w.Caddy.Address}
+		w.Check(w.Delivered(r, w.Must(r)))
 	}
 
 	// The other one does not know that the state was used. The browser has forgotten
 	// its cookie, and the authorization server takes a code once.
 	c.front.leadTo(other)
 	p.shows(p.get(back), http.StatusForbidden, notBegunTitle)
-	c.asked("acme", authserver.Granted)
+	c.Asked("acme", authserver.Granted)
 	if got := c.versions(plain, "acme"); got != 1 {
 		t.Errorf("%d versions in Vault", got)
 	}
@@ -41,7 +41,7 @@ func TestReloadForgetsNoUsedLink(t *testing.T) {
 	t.Parallel()
 	c := newConnecting(t)
 	changed := c.configuration()
-	changed.store = "cache_ttl 30s"
+	changed.Store = "cache_ttl 30s"
 	a := &attempt{person: c.newPerson(), tenant: "acme", link: c.link(plain, "acme", "")}
 	again := func(back string, cookies []*http.Cookie) {
 		t.Helper()
@@ -51,22 +51,22 @@ func TestReloadForgetsNoUsedLink(t *testing.T) {
 	failed, late, back := a.back(), a.back(), a.back()
 	cookies := a.cookies(back)
 	a.shows(a.get(a.with(failed, without("iss"))), http.StatusForbidden, wrongTitle)
-	c.check(c.caddy.Load(c.ctx, c.caddyfile(changed)))
+	c.Check(c.Caddy.Load(c.Ctx, c.Caddyfile(changed)))
 	again(failed, cookies)
-	c.asked("acme")
+	c.Asked("acme")
 	a.shows(a.get(back), http.StatusOK, connectedTitle)
-	for _, next := range []configuration{changed, c.running} {
-		c.check(c.caddy.Load(c.ctx, c.caddyfile(next)))
+	for _, next := range []Configuration{changed, c.Running} {
+		c.Check(c.Caddy.Load(c.Ctx, c.Caddyfile(next)))
 		again(back, cookies)
 		a.shows(a.get(a.link), http.StatusGone, usedTitle)
 		a.works("acme")
 	}
 	again(late, cookies)
-	c.asked("acme", authserver.Granted)
+	c.Asked("acme", authserver.Granted)
 	// What was under way goes on.
 	a.link, a.tenant = c.link(plain, "globex", ""), "globex"
 	back = a.back()
-	c.check(c.caddy.Load(c.ctx, c.caddyfile(c.running)))
+	c.Check(c.Caddy.Load(c.Ctx, c.Caddyfile(c.Running)))
 	a.shows(a.get(back), http.StatusOK, connectedTitle)
 	c.works("globex")
 }

@@ -19,24 +19,24 @@ import (
 func TestConnectedCredential(t *testing.T) {
 	t.Parallel()
 	c := newConnecting(t)
-	c.expect(request{tenant: "acme", id: "not connected yet"}, 403) // which is remembered for a while
+	c.Expect(Request{Tenant: "acme", ID: "not connected yet"}, 403) // which is remembered for a while
 	c.newPerson().connects(c.link(plain, "acme", ""), "acme")
 	c.works("acme")
 	c.has("acme", map[string]any{
 		"instance_host": "first.crm.example", "tid": "tid-acme", "account": "account of acme", "token_type": "bearer", "scope": "openid api",
 	})
-	c.check(c.newestStored("acme"))
+	c.Check(c.NewestStored("acme"))
 
-	c.check(c.auth.Expire("acme"))
+	c.Check(c.Auth.Expire("acme"))
 	c.works("acme")
-	c.settled("acme")
+	c.Settled("acme")
 	c.has("acme", map[string]any{"instance_host": "second.crm.example", "tid": "tid-acme", "account": "account of acme"})
-	c.asked("acme", authserver.Granted, authserver.Rotated)
+	c.Asked("acme", authserver.Granted, authserver.Rotated)
 
 	c.newPerson().connects(c.operatorsLink(plain, "globex"), "globex")
 	c.works("globex")
-	c.eventually(func() error {
-		log, err := os.ReadFile(filepath.Join(c.caddy.Dir, connectLog))
+	c.Eventually(func() error {
+		log, err := os.ReadFile(filepath.Join(c.Caddy.Dir, connectLog))
 		if err == nil && bytes.Count(log, []byte(callback(plain))) != 2 {
 			err = errors.New("the access log has not both callbacks")
 		}
@@ -63,18 +63,18 @@ func TestReconnectingReplacesADeadCredential(t *testing.T) {
 	for round := range 2 {
 		c.newPerson().connects(c.link(plain, "acme", ""), "acme")
 		c.works("acme")
-		c.check(c.auth.Revoke("acme"))
+		c.Check(c.Auth.Revoke("acme"))
 		for i := range 2 {
-			res := c.expect(request{tenant: "acme", id: fmt.Sprint("revoked ", round, i)}, 401)
+			res := c.Expect(Request{Tenant: "acme", ID: fmt.Sprint("revoked ", round, i)}, 401)
 			if code := res.Header.Get("Upstream-Auth-Error"); code != "reauthorization_required" {
 				t.Errorf("code %q", code)
 			}
 		}
-		c.check(c.hasStatus("acme", "reauthorization_required"))
+		c.Check(c.HasStatus("acme", "reauthorization_required"))
 	}
 	c.newPerson().connects(c.link(plain, "acme", ""), "acme")
 	c.works("acme")
-	c.settled("acme")
+	c.Settled("acme")
 }
 
 // The browser is sent where the link says, with the outcome and nothing else.
@@ -82,10 +82,10 @@ func TestReturnTo(t *testing.T) {
 	t.Parallel()
 	c := newConnecting(t)
 	p := c.newPerson()
-	returns := func(res response, want string) {
+	returns := func(res Response, want string) {
 		t.Helper()
-		if got := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || got != c.app+want || len(res.body) > 0 {
-			t.Errorf("%d, %s, %q", res.StatusCode, strings.TrimPrefix(got, c.app), res.body)
+		if got := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || got != c.app+want || len(res.Content) > 0 {
+			t.Errorf("%d, %s, %q", res.StatusCode, strings.TrimPrefix(got, c.app), res.Content)
 		}
 	}
 	returns(p.get(p.consent(c.link(plain, "acme", c.app+"/tenants/7?tab=crm"), "acme")), "/tenants/7?status=success&tab=crm")
@@ -118,23 +118,23 @@ func TestConnectingAtOtherAddresses(t *testing.T) {
 	t.Parallel()
 	c := prepareConnecting(t)
 	filtered := c.configuration()
-	filtered.global = "log default {\n" + c.exampleFilter() + "\n}"
-	c.start(filtered)
-	c.front.leadTo(c.world)
+	filtered.Global = "log default {\n" + c.exampleFilter() + "\n}"
+	c.Start(filtered)
+	c.front.leadTo(c.World)
 
 	p := c.newPerson()
 	p.connects(c.link(nested, "acme", ""), "acme")
 	if got := c.versions(nested, "acme"); got != 1 {
 		t.Errorf("below a path: %d versions in Vault", got)
 	}
-	if !bytes.Contains(c.caddy.Output(), []byte(`"uri":"/oauth/callback?`)) {
+	if !bytes.Contains(c.Caddy.Output(), []byte(`"uri":"/oauth/callback?`)) {
 		t.Error("the debug log does not tell what was taken off")
 	}
 	for i, address := range c.front.addresses("") {
 		tenant := fmt.Sprint("tenant-", i)
 		link := strings.Replace(c.link(plain, tenant, ""), c.front.plain.URL, address, 1)
 		consent, err := url.Parse(p.open(link))
-		c.check(err)
+		c.Check(err)
 		if got := consent.Query().Get("redirect_uri"); got != address+callback(plain) {
 			t.Errorf("at %s: redirect_uri %s", address, got)
 		}
@@ -152,8 +152,8 @@ func TestConnectTakesItsOwn(t *testing.T) {
 	back := p.consent(link, "acme")
 	for _, address := range []string{link, back} {
 		for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodPut, http.MethodOptions} {
-			req, err := http.NewRequestWithContext(c.ctx, method, address, nil)
-			c.check(err)
+			req, err := http.NewRequestWithContext(c.Ctx, method, address, nil)
+			c.Check(err)
 			res := p.do(req)
 			if res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "GET" || len(res.Cookies()) > 0 {
 				t.Errorf("%s: %d, Allow %q, %d cookies", method, res.StatusCode, res.Header.Get("Allow"), len(res.Cookies()))
@@ -165,7 +165,7 @@ func TestConnectTakesItsOwn(t *testing.T) {
 		"/api/oauth/", "/api/oauth/connect/", "/api/oauth/callback/x", "/api/oauth/Connect", "/api/oauth%2Fconnect",
 	} {
 		if res := c.newPerson().get(c.front.plain.URL + path + "?" + strings.SplitN(link, "?", 2)[1]); res.StatusCode != 418 {
-			t.Errorf("%s: %d %s", path, res.StatusCode, res.body)
+			t.Errorf("%s: %d %s", path, res.StatusCode, res.Content)
 		}
 	}
 	p.shows(p.get(back), http.StatusOK, connectedTitle)

@@ -25,7 +25,7 @@ import (
 // connecting is a world in which people connect accounts in their browsers. An
 // account has the name of its tenant, which is how the upstream tells tenants apart.
 type connecting struct {
-	*world
+	*World
 	front *front
 	app   string // where browsers may return to
 }
@@ -34,8 +34,8 @@ type connecting struct {
 func newConnecting(t *testing.T) *connecting {
 	t.Helper()
 	c := prepareConnecting(t)
-	c.start(c.configuration())
-	c.front.leadTo(c.world)
+	c.Start(c.configuration())
+	c.front.leadTo(c.World)
 	return c
 }
 
@@ -44,7 +44,7 @@ func prepareConnecting(t *testing.T) *connecting {
 	t.Helper()
 	f := newFront(t)
 	c := &connecting{front: f}
-	c.world = newWorldWith(t, authserver.Config{
+	c.World = NewWith(t, authserver.Config{
 		RedirectURIs: f.redirectURIs(),
 		// As Salesforce does, which may move a customer.
 		Fields: func(e authserver.Entry) map[string]any {
@@ -55,23 +55,23 @@ func prepareConnecting(t *testing.T) *connecting {
 			return map[string]any{"tid": "tid-" + account, "account": "account of " + account}
 		},
 	})
-	f.secrets = c.secrets
-	c.authURL = onLocalhost(c.authURL) // another site than the sidecar, for a browser
-	c.app = c.serve(httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	f.secrets = c.Secrets
+	c.AuthURL = onLocalhost(c.AuthURL) // another site than the sidecar, for a browser
+	c.app = c.Serve(httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = fmt.Fprint(w, "<!DOCTYPE html><title>The app</title>")
 	})))
 	secret := rand.Text() + rand.Text()
-	c.secrets.Add("the secret of the API's tokens", secret)
-	c.file("api-secret", secret)
-	c.file("schema.json", `{"required":["workspace"]}`)
+	c.Secrets.Add("the secret of the API's tokens", secret)
+	c.File("api-secret", secret)
+	c.File("schema.json", `{"required":["workspace"]}`)
 	return c
 }
 
 // within is the same world in a subtest.
 func (c *connecting) within(t *testing.T) *connecting {
 	sub := *c
-	sub.world = c.world.within(t)
+	sub.World = c.World.Within(t)
 	return &sub
 }
 
@@ -98,19 +98,19 @@ func start(provider string) string    { return "/" + provider + "/oauth/connect"
 
 // configuration has a site where all providers can be connected to, and each one's
 // API. Its access log is filtered as Caddyfile.example shows.
-func (c *connecting) configuration() configuration {
+func (c *connecting) configuration() Configuration {
 	c.Helper()
 	others := ""
 	for provider, lines := range map[string]string{
 		brief:  "",
-		strict: "schema " + filepath.Join(c.files, "schema.json"),
-		tested: "test " + c.apiURL + "/always-401",
+		strict: "schema " + filepath.Join(c.Files, "schema.json"),
+		tested: "test " + c.APIURL + "/always-401",
 		nested: "",
 	} {
 		others += fmt.Sprintf("provider %s {\n%s\noauth2 {\ntoken_url %s/token\nissuer %[3]s\nclient_id sidecar\nclient_secret_file %s\n}\n}\n",
-			provider, lines, c.authURL, filepath.Join(c.files, "client-secret"))
+			provider, lines, c.AuthURL, filepath.Join(c.Files, "client-secret"))
 	}
-	tokens := "token hs256 {\nsecret_file " + filepath.Join(c.files, "api-secret") + "\n}\noperators role operator"
+	tokens := "token hs256 {\nsecret_file " + filepath.Join(c.Files, "api-secret") + "\n}\noperators role operator"
 	var handlers strings.Builder
 	for _, provider := range providers {
 		fmt.Fprintf(&handlers, "handle_path /%s/api/* {\nupstream_auth_api %[1]s {\n%s\n}\n}\n", provider, tokens)
@@ -120,17 +120,17 @@ func (c *connecting) configuration() configuration {
 		}
 		handlers.WriteString(connect)
 	}
-	return configuration{
-		provider: "test " + c.apiURL + "/echo\nexpose instance_host",
-		oauth2: "issuer " + c.authURL + `
+	return Configuration{
+		Provider: "test " + c.APIURL + "/echo\nexpose instance_host",
+		OAuth2: "issuer " + c.AuthURL + `
 			token_field instance_host instance_url|@host
 			refresh_field instance_host instance_url|@host
 			id_token_field tid tid
 			userinfo_field account account`,
-		others: others,
-		sites: []site{{}, {
-			name: "127.0.0.1, http://localhost",
-			around: "log {\noutput file " + connectLog + "\n" + c.exampleFilter() + "\n}\n" +
+		Others: others,
+		Sites: []Site{{}, {
+			Name: "127.0.0.1, http://localhost",
+			Around: "log {\noutput file " + connectLog + "\n" + c.exampleFilter() + "\n}\n" +
 				"route {\n" + handlers.String() + "respond \"the next handler\" 418\n}",
 		}},
 	}
@@ -152,7 +152,7 @@ func (c *connecting) connect(provider string) string {
 func (c *connecting) exampleFilter() string {
 	c.Helper()
 	example, err := os.ReadFile(filepath.Join("..", "Caddyfile.example"))
-	c.check(err)
+	c.Check(err)
 	filter := regexp.MustCompile(`(?ms)^\t\tformat filter \{.*?^\t\t\}`).Find(example)
 	if filter == nil {
 		c.Fatal("Caddyfile.example has no filter")
@@ -173,26 +173,26 @@ func (c *connecting) operatorsLink(provider, tenant string) string {
 }
 
 // askForLink asks for a link with a token that has the claims.
-func (c *connecting) askForLink(provider, whose string, claims map[string]any, returnTo string) response {
+func (c *connecting) askForLink(provider, whose string, claims map[string]any, returnTo string) Response {
 	c.Helper()
 	body, err := json.Marshal(map[string]string{"return_to": returnTo})
-	c.check(err)
+	c.Check(err)
 	address := c.front.plain.URL + "/" + provider + "/api" + whose + "/connect-link"
-	req, err := http.NewRequestWithContext(c.ctx, http.MethodPost, address, bytes.NewReader(body))
-	c.check(err)
+	req, err := http.NewRequestWithContext(c.Ctx, http.MethodPost, address, bytes.NewReader(body))
+	c.Check(err)
 	req.Header.Set("Authorization", "Bearer "+c.token(claims))
 	req.Header.Set("Content-Type", "application/json")
 	return c.newPerson().do(req)
 }
 
-func (c *connecting) linkOf(provider string, res response) string {
+func (c *connecting) linkOf(provider string, res Response) string {
 	c.Helper()
 	var link struct {
 		URL     string    `json:"url"`
 		Expires time.Time `json:"expires_at"`
 	}
-	if err := json.Unmarshal(res.body, &link); err != nil || res.StatusCode != http.StatusOK || time.Until(link.Expires) < -time.Second {
-		c.Fatalf("asking for a link: %d %s", res.StatusCode, res.body)
+	if err := json.Unmarshal(res.Content, &link); err != nil || res.StatusCode != http.StatusOK || time.Until(link.Expires) < -time.Second {
+		c.Fatalf("asking for a link: %d %s", res.StatusCode, res.Content)
 	}
 	if !strings.HasPrefix(link.URL, c.front.plain.URL+start(provider)+"?link=") {
 		c.Fatal("the link leads elsewhere")
@@ -205,36 +205,36 @@ func (c *connecting) linkOf(provider string, res response) string {
 func (c *connecting) token(claims map[string]any) string {
 	c.Helper()
 	claims["exp"] = time.Now().Add(time.Minute).Unix()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(c.read("api-secret"))}, nil)
-	c.check(err)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(c.Read("api-secret"))}, nil)
+	c.Check(err)
 	token, err := jwt.Signed(signer).Claims(claims).Serialize()
-	c.check(err)
-	c.secrets.Add("a token for the API", token)
+	c.Check(err)
+	c.Secrets.Add("a token for the API", token)
 	return token
 }
 
 // versions is how often a tenant's credential has been written to Vault.
 func (c *connecting) versions(provider, tenant string) int {
 	c.Helper()
-	secret, err := c.vault.root.KVv2("secret").Get(c.ctx, "upstream-auth/"+provider+"/"+tenant)
+	secret, err := c.Vault.Root.KVv2("secret").Get(c.Ctx, "upstream-auth/"+provider+"/"+tenant)
 	if errors.Is(err, api.ErrSecretNotFound) {
 		return 0
 	}
-	c.check(err)
+	c.Check(err)
 	return secret.VersionMetadata.Version
 }
 
 // fields are what lies in Vault for a tenant of the plain provider.
 func (c *connecting) fields(tenant string) map[string]any {
 	c.Helper()
-	secret, err := c.vault.root.KVv2("secret").Get(c.ctx, "upstream-auth/"+plain+"/"+tenant)
-	c.check(err)
+	secret, err := c.Vault.Root.KVv2("secret").Get(c.Ctx, "upstream-auth/"+plain+"/"+tenant)
+	c.Check(err)
 	return secret.Data
 }
 
 // works checks that a proxied request of a tenant arrives.
 func (c *connecting) works(tenant string) {
 	c.Helper()
-	r := request{tenant: tenant, id: tenant + " at " + time.Now().String(), body: randomBytes(kib)}
-	c.check(c.delivered(r, c.must(r)))
+	r := Request{Tenant: tenant, ID: tenant + " at " + time.Now().String(), Body: RandomBytes(KiB)}
+	c.Check(c.Delivered(r, c.Must(r)))
 }

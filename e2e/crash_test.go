@@ -14,80 +14,80 @@ import (
 // and with one that was to the end that only a person can change.
 func TestCrashWhileATokenIsBeingSpent(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, configuration{})
+	f := NewFleet(t, Configuration{})
 	type loss struct {
 		tenant       string
-		victim, heir *world
+		victim, heir *World
 		spent        bool
-		gate         *gate
+		gate         *Gate
 	}
 	losses := []*loss{
-		{tenant: "unspent-shared", victim: f.a, heir: f.b},
-		{tenant: "spent-shared", victim: f.a, heir: f.b, spent: true},
-		{tenant: "unspent-restarted", victim: f.c, heir: f.c},
-		{tenant: "spent-restarted", victim: f.c, heir: f.c, spent: true},
+		{tenant: "unspent-shared", victim: f.A, heir: f.B},
+		{tenant: "spent-shared", victim: f.A, heir: f.B, spent: true},
+		{tenant: "unspent-restarted", victim: f.C, heir: f.C},
+		{tenant: "spent-restarted", victim: f.C, heir: f.C, spent: true},
 	}
 	for _, l := range losses {
-		f.seedExpired(l.tenant)
-		l.gate = f.holdRefresh(l.tenant, neverRotated)
+		f.SeedExpired(l.tenant)
+		l.gate = f.HoldRefresh(l.tenant, NeverRotated)
 		if l.spent {
-			l.gate = f.holdRefresh(l.tenant, afterRotation)
+			l.gate = f.HoldRefresh(l.tenant, AfterRotation)
 		}
-		lost := l.victim.lose(request{tenant: l.tenant, id: l.tenant, body: randomBytes(kib)})
-		f.check(l.gate.await(f.ctx))
-		f.check(f.hasStatus(l.tenant, "spending"))
-		defer func() { f.check(<-lost) }()
+		lost := lose(l.victim, Request{Tenant: l.tenant, ID: l.tenant, Body: RandomBytes(KiB)})
+		f.Check(l.gate.Await(f.Ctx))
+		f.Check(f.HasStatus(l.tenant, "spending"))
+		defer func() { f.Check(<-lost) }()
 	}
 
-	f.a.kill()
-	f.c.kill()
+	f.A.Kill()
+	f.C.Kill()
 	killed := time.Now()
 	for _, l := range losses {
-		l.gate.open()
+		l.gate.Open()
 	}
-	f.c.restart()
+	f.C.Restart()
 	for _, l := range losses {
 		limit := 10*time.Second - time.Since(killed)
 		if !l.spent {
-			l.heir.recoversWithin(limit, l.tenant)
+			l.heir.RecoversWithin(limit, l.tenant)
 			t.Logf("%s: served %v after the crash", l.tenant, time.Since(killed).Round(time.Millisecond))
-			f.eventually(func() error { return f.newestStored(l.tenant) })
-			f.asked(l.tenant, authserver.Refused, authserver.Rotated)
+			f.Eventually(func() error { return f.NewestStored(l.tenant) })
+			f.Asked(l.tenant, authserver.Refused, authserver.Rotated)
 			continue
 		}
 		// Its successor died with the sidecar: the server takes the second
 		// presentation for a theft.
-		l.heir.soon(limit, func() error { return l.heir.reauthorization(l.tenant) })
-		f.check(f.hasStatus(l.tenant, "reauthorization_required"))
-		f.asked(l.tenant, authserver.Lost, authserver.Reused)
+		l.heir.Soon(limit, func() error { return reauthorization(l.heir, l.tenant) })
+		f.Check(f.HasStatus(l.tenant, "reauthorization_required"))
+		f.Asked(l.tenant, authserver.Lost, authserver.Reused)
 	}
 
 	// All know it now, ask no more, and take what a person brings.
-	f.a.restart()
+	f.A.Restart()
 	for _, l := range losses {
 		if !l.spent {
 			continue
 		}
-		for _, w := range f.replicas() {
-			w.check(w.reauthorization(l.tenant))
+		for _, w := range f.Replicas() {
+			w.Check(reauthorization(w, l.tenant))
 		}
-		f.asked(l.tenant, authserver.Lost, authserver.Reused)
-		f.seed(l.tenant)
+		f.Asked(l.tenant, authserver.Lost, authserver.Reused)
+		f.Seed(l.tenant)
 	}
 	for _, l := range losses {
-		for _, w := range f.replicas() {
-			w.recoversWithin(5*time.Second, l.tenant)
+		for _, w := range f.Replicas() {
+			w.RecoversWithin(5*time.Second, l.tenant)
 		}
 	}
 }
 
 // lose sends a request whose answer must not come.
-func (w *world) lose(r request) <-chan error {
+func lose(w *World, r Request) <-chan error {
 	lost := make(chan error, 1)
 	go func() {
-		res, err := w.send(w.ctx, r)
+		res, err := w.Send(w.Ctx, r)
 		if err == nil {
-			lost <- fmt.Errorf("%s: status %d from a sidecar that was to die", r.id, res.StatusCode)
+			lost <- fmt.Errorf("%s: status %d from a sidecar that was to die", r.ID, res.StatusCode)
 			return
 		}
 		lost <- nil
@@ -97,8 +97,8 @@ func (w *world) lose(r request) <-chan error {
 
 // reauthorization checks that a tenant's request is answered with the 401 and told
 // that somebody has to authorize anew.
-func (w *world) reauthorization(tenant string) error {
-	res, err := w.send(w.ctx, request{tenant: tenant, id: tenant + " for a person " + time.Now().String()})
+func reauthorization(w *World, tenant string) error {
+	res, err := w.Send(w.Ctx, Request{Tenant: tenant, ID: tenant + " for a person " + time.Now().String()})
 	if err != nil {
 		return err
 	}
@@ -112,47 +112,47 @@ func (w *world) reauthorization(tenant string) error {
 // commits them; no token is presented a second time.
 func TestCrashWithACommitPending(t *testing.T) {
 	t.Parallel()
-	for name, outage := range map[string]struct{ begin, end func(*vault) }{
-		"vault sealed": {func(v *vault) { v.Seal() }, func(v *vault) { v.Unseal() }},
-		"vault killed": {func(v *vault) { v.Kill() }, func(v *vault) { v.Restart() }},
+	for name, outage := range map[string]struct{ begin, end func(*Vault) }{
+		"vault sealed": {func(v *Vault) { v.Seal() }, func(v *Vault) { v.Unseal() }},
+		"vault killed": {func(v *Vault) { v.Kill() }, func(v *Vault) { v.Restart() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, configuration{store: promptVault})
-			heirs := map[string]*world{"shared": f.b, "restarted": f.c}
-			victims := map[string]*world{"shared": f.a, "restarted": f.c}
-			var gates []*gate
+			f := NewFleet(t, Configuration{Store: PromptVault})
+			heirs := map[string]*World{"shared": f.B, "restarted": f.C}
+			victims := map[string]*World{"shared": f.A, "restarted": f.C}
+			var gates []*Gate
 			served := make(map[string]<-chan error)
 			for tenant, victim := range victims {
-				f.seedExpired(tenant)
-				gate := f.holdRefresh(tenant, beforeRotation)
-				served[tenant] = victim.deliver(request{tenant: tenant, id: tenant, body: randomBytes(kib)})
-				f.check(gate.await(f.ctx))
+				f.SeedExpired(tenant)
+				gate := f.HoldRefresh(tenant, BeforeRotation)
+				served[tenant] = victim.Deliver(Request{Tenant: tenant, ID: tenant, Body: RandomBytes(KiB)})
+				f.Check(gate.Await(f.Ctx))
 				gates = append(gates, gate)
 			}
-			outage.begin(f.vault)
+			outage.begin(f.Vault)
 			for _, gate := range gates {
-				gate.open()
+				gate.Open()
 			}
 			for tenant, victim := range victims {
-				f.check(<-served[tenant]) // from memory, once the answer is in the journal
-				r := request{tenant: tenant, id: tenant + " again"}
-				f.check(victim.delivered(r, victim.must(r)))
+				f.Check(<-served[tenant]) // from memory, once the answer is in the journal
+				r := Request{Tenant: tenant, ID: tenant + " again"}
+				f.Check(victim.Delivered(r, victim.Must(r)))
 			}
 
-			f.a.kill()
-			f.c.kill()
-			f.c.restart()
-			outage.end(f.vault)
+			f.A.Kill()
+			f.C.Kill()
+			f.C.Restart()
+			outage.end(f.Vault)
 			back := time.Now()
 			for tenant, heir := range heirs {
-				heir.recoversWithin(10*time.Second, tenant)
+				heir.RecoversWithin(10*time.Second, tenant)
 				t.Logf("%s: served %v after Vault was back", tenant, time.Since(back).Round(time.Millisecond))
 			}
-			f.settled("shared", "restarted")
+			f.Settled("shared", "restarted")
 			for tenant := range heirs {
-				f.check(f.hasStatus(tenant, "ready"))
-				f.asked(tenant, authserver.Rotated)
+				f.Check(f.HasStatus(tenant, "ready"))
+				f.Asked(tenant, authserver.Rotated)
 			}
 		})
 	}
@@ -162,25 +162,25 @@ func TestCrashWithACommitPending(t *testing.T) {
 // even by who knows that its owner is dead. The document waits for a person.
 func TestCrashWithoutTakeover(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, configuration{oauth2: "takeover never"})
-	f.seedExpired("acme")
-	gate := f.holdRefresh("acme", neverRotated)
-	lost := f.a.lose(request{tenant: "acme", id: "acme"})
-	f.check(gate.await(f.ctx))
-	f.a.kill()
-	f.check(<-lost)
-	gate.open()
+	f := NewFleet(t, Configuration{OAuth2: "takeover never"})
+	f.SeedExpired("acme")
+	gate := f.HoldRefresh("acme", NeverRotated)
+	lost := lose(f.A, Request{Tenant: "acme", ID: "acme"})
+	f.Check(gate.Await(f.Ctx))
+	f.A.Kill()
+	f.Check(<-lost)
+	gate.Open()
 
-	f.b.soon(10*time.Second, func() error { return f.b.reauthorization("acme") })
-	f.a.restart()
-	f.asked("acme", authserver.Refused)
-	f.seed("acme")
-	for _, w := range f.replicas() {
-		w.recoversWithin(5*time.Second, "acme")
+	f.B.Soon(10*time.Second, func() error { return reauthorization(f.B, "acme") })
+	f.A.Restart()
+	f.Asked("acme", authserver.Refused)
+	f.Seed("acme")
+	for _, w := range f.Replicas() {
+		w.RecoversWithin(5*time.Second, "acme")
 	}
-	f.check(f.auth.Expire("acme"))
-	for _, w := range f.replicas() {
-		w.recoversWithin(5*time.Second, "acme")
+	f.Check(f.Auth.Expire("acme"))
+	for _, w := range f.Replicas() {
+		w.RecoversWithin(5*time.Second, "acme")
 	}
-	f.settled("acme")
+	f.Settled("acme")
 }

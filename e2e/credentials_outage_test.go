@@ -12,45 +12,45 @@ import (
 // could not write it has not kept either.
 func TestCredentialsAPIWithoutVault(t *testing.T) {
 	t.Parallel()
-	for name, outage := range map[string]struct{ begin, end func(*vault) }{
-		"killed": {func(v *vault) { v.Kill() }, func(v *vault) { v.Restart() }},
-		"sealed": {func(v *vault) { v.Seal() }, func(v *vault) { v.Unseal() }},
+	for name, outage := range map[string]struct{ begin, end func(*Vault) }{
+		"killed": {func(v *Vault) { v.Kill() }, func(v *Vault) { v.Restart() }},
+		"sealed": {func(v *Vault) { v.Seal() }, func(v *Vault) { v.Unseal() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			w.start(w.withAPI(configuration{store: patientVault + "cache_ttl 1ms"}, ""))
-			w.seed("acme")
-			held, err := w.stored("acme")
-			w.check(err)
-			w.check(w.sends("acme", held.AccessToken))
-			tokens, err := w.auth.Seed("acme")
-			w.check(err)
-			brings := call{token: w.tokenOf("acme"), patch: documentOf("acme", tokens)}
+			w := New(t)
+			w.Start(w.WithAPI(Configuration{Store: PatientVault + "cache_ttl 1ms"}, ""))
+			w.Seed("acme")
+			held, err := w.Stored("acme")
+			w.Check(err)
+			w.Check(w.Sends("acme", held.AccessToken))
+			tokens, err := w.Auth.Seed("acme")
+			w.Check(err)
+			brings := Call{Token: w.TokenOf("acme"), Patch: DocumentOf("acme", tokens)}
 
-			outage.begin(w.vault)
-			for _, c := range []call{
-				{token: brings.token}, brings,
-				{token: w.operator(), path: "/tenants/acme"},
-				{token: w.operator(), path: "/tenants/new", method: http.MethodPut, patch: documentOf("new", tokens)},
+			outage.begin(w.Vault)
+			for _, c := range []Call{
+				{Token: brings.Token}, brings,
+				{Token: w.Operator(), Path: "/tenants/acme"},
+				{Token: w.Operator(), Path: "/tenants/new", Method: http.MethodPut, Patch: DocumentOf("new", tokens)},
 			} {
-				if a := w.answers(c, http.StatusServiceUnavailable, "store_unavailable"); a.Header.Get("Retry-After") == "" {
-					t.Errorf("%s %s: no Retry-After", c.method, c.path)
+				if a := w.Answers(c, http.StatusServiceUnavailable, "store_unavailable"); a.Header.Get("Retry-After") == "" {
+					t.Errorf("%s %s: no Retry-After", c.Method, c.Path)
 				}
 			}
-			w.answers(call{token: "not a token"}, http.StatusUnauthorized, "token_invalid") // without Vault
+			w.Answers(Call{Token: "not a token"}, http.StatusUnauthorized, "token_invalid") // without Vault
 
-			outage.end(w.vault)
-			w.soon(15*time.Second, func() error {
-				a, err := w.call(brings)
+			outage.end(w.Vault)
+			w.Soon(15*time.Second, func() error {
+				a, err := w.Call(brings)
 				if err == nil && a.StatusCode != http.StatusOK {
 					err = fmt.Errorf("status %d %s", a.StatusCode, a.Code)
 				}
 				return err
 			})
-			w.check(w.sends("acme", tokens.Access))
-			w.settled("acme")
-			w.answers(call{token: w.operator(), path: "/tenants/new"}, http.StatusNotFound, "tenant_unknown")
+			w.Check(w.Sends("acme", tokens.Access))
+			w.Settled("acme")
+			w.Answers(Call{Token: w.Operator(), Path: "/tenants/new"}, http.StatusNotFound, "tenant_unknown")
 		})
 	}
 }
@@ -59,24 +59,24 @@ func TestCredentialsAPIWithoutVault(t *testing.T) {
 // and the next request has what is in Vault.
 func TestAnswerOfVaultIsLost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.start(w.withAPI(configuration{keys: true, store: patientVault + "cache_ttl 1h"}, ""))
-	w.storeRaw("acme", keyDocument{w.newKey("acme")})
-	w.expect(request{tenant: "acme", id: "before"}, http.StatusOK)
-	key := w.newKey("acme")
-	hold := w.tap.hold(true, func(r *http.Request, _ []byte) bool {
-		return r.Method != http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+pathOf("acme"))
+	w := New(t)
+	w.Start(w.WithAPI(Configuration{Keys: true, Store: PatientVault + "cache_ttl 1h"}, ""))
+	w.StoreRaw("acme", KeyDocument{APIKey: w.NewKey("acme")})
+	w.Expect(Request{Tenant: "acme", ID: "before"}, http.StatusOK)
+	key := w.NewKey("acme")
+	hold := w.Tap.Hold(true, func(r *http.Request, _ []byte) bool {
+		return r.Method != http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+PathOf("acme"))
 	})
-	w.Cleanup(hold.open)
-	if a := w.answers(call{token: w.tokenOf("acme"), patch: keyDocument{key}}, http.StatusServiceUnavailable, "store_unavailable"); a.Header.Get("Retry-After") == "" {
+	w.Cleanup(hold.Open)
+	if a := w.Answers(Call{Token: w.TokenOf("acme"), Patch: KeyDocument{APIKey: key}}, http.StatusServiceUnavailable, "store_unavailable"); a.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	r := request{tenant: "acme", id: "after"}
-	w.check(w.delivered(r, w.must(r)))
-	hold.open()
+	r := Request{Tenant: "acme", ID: "after"}
+	w.Check(w.Delivered(r, w.Must(r)))
+	hold.Open()
 
 	// Who repeats it changes nothing.
-	if a := w.brings("acme", keyDocument{key}); a.Version != 2 {
+	if a := w.Brings("acme", KeyDocument{APIKey: key}); a.Version != 2 {
 		t.Errorf("version %d", a.Version)
 	}
 }

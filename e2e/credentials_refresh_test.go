@@ -14,41 +14,41 @@ import (
 // refresh token is another one.
 func TestOtherTokensDuringARefresh(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	f := w.fleet(w.withAPI(configuration{store: patientVault + "cache_ttl 1ms"}, ""))
-	for name, at := range map[string]*world{"same": f.a, "other": f.b} {
-		for moment, hold := range map[string]func(tenant string) *gate{
-			atEndpoint: func(tenant string) *gate { return f.holdRefresh(tenant, beforeRotation) },
-			atCommit:   func(tenant string) *gate { return f.holdWrite(tenant, "ready", false) },
+	w := New(t)
+	f := w.Fleet(w.WithAPI(Configuration{Store: PatientVault + "cache_ttl 1ms"}, ""))
+	for name, at := range map[string]*World{"same": f.A, "other": f.B} {
+		for moment, hold := range map[string]func(tenant string) *Gate{
+			atEndpoint: func(tenant string) *Gate { return f.HoldRefresh(tenant, BeforeRotation) },
+			atCommit:   func(tenant string) *Gate { return holdWrite(f.World, tenant, "ready", false) },
 		} {
 			t.Run(name+" replica "+moment, func(t *testing.T) {
-				f, at := f.within(t), at.within(t)
-				tenant := tenantName(name + moment)
-				f.seedExpired(tenant)
+				f, at := f.Within(t), at.Within(t)
+				tenant := TenantName(name + moment)
+				f.SeedExpired(tenant)
 				gate := hold(tenant)
-				served := f.a.deliver(request{tenant: tenant, id: tenant, body: randomBytes(kib)})
-				f.check(gate.await(f.ctx))
+				served := f.A.Deliver(Request{Tenant: tenant, ID: tenant, Body: RandomBytes(KiB)})
+				f.Check(gate.Await(f.Ctx))
 
-				tokens, err := f.auth.Seed(tenant)
-				f.check(err)
-				at.brings(tenant, documentOf(tenant, tokens))
-				at.check(at.sends(tenant, tokens.Access)) // while the refresh is held back
-				gate.open()
-				f.check(<-served)
-				f.remains(300*time.Millisecond, func() error {
-					held, err := f.stored(tenant)
-					if err == nil && held != documentOf(tenant, tokens) {
+				tokens, err := f.Auth.Seed(tenant)
+				f.Check(err)
+				at.Brings(tenant, DocumentOf(tenant, tokens))
+				at.Check(at.Sends(tenant, tokens.Access)) // while the refresh is held back
+				gate.Open()
+				f.Check(<-served)
+				remains(f.World, 300*time.Millisecond, func() error {
+					held, err := f.Stored(tenant)
+					if err == nil && held != DocumentOf(tenant, tokens) {
 						err = errors.New("what was brought is not in Vault any more")
 					}
 					return err
 				})
-				f.asked(tenant, authserver.Rotated)
-				f.check(f.auth.Expire(tenant))
-				for _, w := range f.replicas() {
-					w.recoversWithin(5*time.Second, tenant)
+				f.Asked(tenant, authserver.Rotated)
+				f.Check(f.Auth.Expire(tenant))
+				for _, w := range f.Replicas() {
+					w.RecoversWithin(5*time.Second, tenant)
 				}
-				f.settled(tenant)
-				f.asked(tenant, authserver.Rotated, authserver.Rotated)
+				f.Settled(tenant)
+				f.Asked(tenant, authserver.Rotated, authserver.Rotated)
 			})
 		}
 	}
@@ -59,45 +59,45 @@ func TestOtherTokensDuringARefresh(t *testing.T) {
 // what else was brought are both in Vault in the end.
 func TestSameRefreshTokenDuringARefresh(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	f := w.fleet(w.withAPI(configuration{store: patientVault + "cache_ttl 1ms"}, ""))
-	for moment, hold := range map[string]func(tenant string) *gate{
-		atEndpoint: func(tenant string) *gate { return f.holdRefresh(tenant, beforeRotation) },
-		atCommit:   func(tenant string) *gate { return f.holdWrite(tenant, "ready", false) },
+	w := New(t)
+	f := w.Fleet(w.WithAPI(Configuration{Store: PatientVault + "cache_ttl 1ms"}, ""))
+	for moment, hold := range map[string]func(tenant string) *Gate{
+		atEndpoint: func(tenant string) *Gate { return f.HoldRefresh(tenant, BeforeRotation) },
+		atCommit:   func(tenant string) *Gate { return holdWrite(f.World, tenant, "ready", false) },
 	} {
 		t.Run(moment, func(t *testing.T) {
-			f := f.within(t)
-			tenant := tenantName(moment)
-			tokens, err := f.auth.Seed(tenant)
-			f.check(err)
-			d := documentOf(tenant, tokens)
+			f := f.Within(t)
+			tenant := TenantName(moment)
+			tokens, err := f.Auth.Seed(tenant)
+			f.Check(err)
+			d := DocumentOf(tenant, tokens)
 			d.Account = "not yet"
-			f.store(tenant, d)
-			f.check(f.auth.Expire(tenant))
+			f.Store(tenant, d)
+			f.Check(f.Auth.Expire(tenant))
 			gate := hold(tenant)
-			waiting := []<-chan error{f.a.deliver(request{tenant: tenant, id: tenant})}
-			f.check(gate.await(f.ctx))
+			waiting := []<-chan error{f.A.Deliver(Request{Tenant: tenant, ID: tenant})}
+			f.Check(gate.Await(f.Ctx))
 
-			brought := f.b.brings(tenant, documentOf(tenant, tokens))
+			brought := f.B.Brings(tenant, DocumentOf(tenant, tokens))
 			if brought.Status != "refreshing" {
 				t.Errorf("status %q", brought.Status)
 			}
-			for _, w := range []*world{f.b, f.c} {
-				waiting = append(waiting, w.deliver(request{tenant: tenant, id: tenant + w.caddy.Address, body: randomBytes(kib)}))
+			for _, w := range []*World{f.B, f.C} {
+				waiting = append(waiting, w.Deliver(Request{Tenant: tenant, ID: tenant + w.Caddy.Address, Body: RandomBytes(KiB)}))
 			}
-			f.remains(time.Second, func() error {
-				if got := len(f.auth.Of(tenant)); got != 1 {
+			remains(f.World, time.Second, func() error {
+				if got := len(f.Auth.Of(tenant)); got != 1 {
 					return fmt.Errorf("%d token requests", got)
 				}
 				return nil
 			})
-			gate.open()
+			gate.Open()
 			for _, served := range waiting {
-				f.check(<-served)
+				f.Check(<-served)
 			}
-			f.settled(tenant)
-			f.asked(tenant, authserver.Rotated)
-			f.check(f.hasStatus(tenant, "ready"))
+			f.Settled(tenant)
+			f.Asked(tenant, authserver.Rotated)
+			f.Check(f.HasStatus(tenant, "ready"))
 		})
 	}
 }
@@ -106,26 +106,26 @@ func TestSameRefreshTokenDuringARefresh(t *testing.T) {
 // tokens, until they switch them on.
 func TestDisabledOutlivesABroughtCredential(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.start(w.withAPI(configuration{store: patientVault}, ""))
-	w.seed("acme")
-	off := w.answers(call{path: "/tenants/acme", token: w.operator(), body: `{"disabled":true}`}, http.StatusOK, "")
-	tokens, err := w.auth.Seed("acme")
-	w.check(err)
-	on := w.brings("acme", documentOf("acme", tokens))
+	w := New(t)
+	w.Start(w.WithAPI(Configuration{Store: PatientVault}, ""))
+	w.Seed("acme")
+	off := w.Answers(Call{Path: "/tenants/acme", Token: w.Operator(), Body: `{"disabled":true}`}, http.StatusOK, "")
+	tokens, err := w.Auth.Seed("acme")
+	w.Check(err)
+	on := w.Brings("acme", DocumentOf("acme", tokens))
 	if !off.Disabled || !on.Disabled {
 		t.Errorf("switched off: %t, and after a write of the tenant's: %t", off.Disabled, on.Disabled)
 	}
-	w.answers(call{token: w.tokenOf("acme"), body: `{"disabled":false}`}, http.StatusForbidden, "access_denied")
-	w.check(w.sends("acme", tokens.Access))
-	w.check(w.auth.Expire("acme"))
-	res := w.expect(request{tenant: "acme", id: "expired"}, http.StatusUnauthorized)
+	w.Answers(Call{Token: w.TokenOf("acme"), Body: `{"disabled":false}`}, http.StatusForbidden, "access_denied")
+	w.Check(w.Sends("acme", tokens.Access))
+	w.Check(w.Auth.Expire("acme"))
+	res := w.Expect(Request{Tenant: "acme", ID: "expired"}, http.StatusUnauthorized)
 	if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" {
 		t.Errorf("code %q", code)
 	}
-	w.asked("acme")
-	w.answers(call{path: "/tenants/acme", token: w.operator(), body: `{"disabled":false}`}, http.StatusOK, "")
-	w.recoversWithin(5*time.Second, "acme")
-	w.settled("acme")
-	w.asked("acme", authserver.Rotated)
+	w.Asked("acme")
+	w.Answers(Call{Path: "/tenants/acme", Token: w.Operator(), Body: `{"disabled":false}`}, http.StatusOK, "")
+	w.RecoversWithin(5*time.Second, "acme")
+	w.Settled("acme")
+	w.Asked("acme", authserver.Rotated)
 }

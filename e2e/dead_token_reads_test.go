@@ -16,22 +16,22 @@ import (
 func TestDeadTokenIsReadAsOftenAsAGoodOne(t *testing.T) {
 	t.Parallel()
 	const ttl, lasting = 5 * time.Second, 10 * time.Second
-	w := newWorld(t)
-	w.seed("acme")
-	w.check(w.auth.Revoke("acme"))
-	var replicas []*world
+	w := New(t)
+	w.Seed("acme")
+	w.Check(w.Auth.Revoke("acme"))
+	var replicas []*World
 	reads := make([]atomic.Int64, 2)
 	for i := range reads {
-		r := w.ownTap().replica(configuration{quiet: true, store: "cache_ttl " + ttl.String()}, fmt.Sprint("replica-", i), t.TempDir())
-		r.soon(10*time.Second, func() error { return r.reauthorization("acme") })
+		r := w.OwnTap().Replica(Configuration{Quiet: true, Store: "cache_ttl " + ttl.String()}, fmt.Sprint("replica-", i), t.TempDir())
+		r.Soon(10*time.Second, func() error { return reauthorization(r, "acme") })
 		replicas = append(replicas, r)
 	}
 	for i, r := range replicas {
-		r.tap.disturbing(func(req *http.Request, _ []byte) vaultFault {
-			if readsOf(req, "acme") {
+		r.Tap.Disturbing(func(req *http.Request, _ []byte) VaultFault {
+			if ReadsOf(req, "acme") {
 				reads[i].Add(1)
 			}
-			return vaultFault{}
+			return VaultFault{}
 		})
 	}
 
@@ -40,11 +40,11 @@ func TestDeadTokenIsReadAsOftenAsAGoodOne(t *testing.T) {
 	for _, r := range replicas {
 		all.Go(func() {
 			for time.Since(begun) < lasting {
-				if err := r.reauthorization("acme"); err != nil {
+				if err := reauthorization(r, "acme"); err != nil {
 					t.Error(err)
 					return
 				}
-				pause(w.ctx, 200*time.Millisecond)
+				Pause(w.Ctx, 200*time.Millisecond)
 			}
 		})
 	}
@@ -57,11 +57,11 @@ func TestDeadTokenIsReadAsOftenAsAGoodOne(t *testing.T) {
 			t.Errorf("replica %d: %d reads, not %d", i, got, most)
 		}
 	}
-	w.asked("acme", authserver.Reused)
+	w.Asked("acme", authserver.Reused)
 
 	// It is seen in time when a person brings new tokens.
-	w.seed("acme")
+	w.Seed("acme")
 	for _, r := range replicas {
-		r.recoversWithin(ttl+3*time.Second, "acme")
+		r.RecoversWithin(ttl+3*time.Second, "acme")
 	}
 }

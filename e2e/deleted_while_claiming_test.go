@@ -11,35 +11,35 @@ import (
 // claim, stays deleted: a claim's check-and-set alone would bring it back.
 func TestTenantDeletedBeforeTheFirstClaimStaysDeleted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.start(configuration{quiet: true, store: "cache_ttl 1ms"})
-	kv := w.vault.root.KVv2("secret")
+	w := New(t)
+	w.Start(Configuration{Quiet: true, Store: "cache_ttl 1ms"})
+	kv := w.Vault.Root.KVv2("secret")
 	for i := range 3 {
 		tenant := fmt.Sprint("tenant-", i)
-		w.seedExpired(tenant)
+		w.SeedExpired(tenant)
 		// A second version, so that there is an older one to look at.
-		_, err := kv.Patch(w.ctx, "upstream-auth/api/"+tenant, map[string]any{"note": "patched"})
-		w.check(err)
-		older := w.tap.hold(true, func(r *http.Request, _ []byte) bool {
-			return readsOf(r, tenant) && r.URL.Query().Get("version") == "1"
+		_, err := kv.Patch(w.Ctx, "upstream-auth/api/"+tenant, map[string]any{"note": "patched"})
+		w.Check(err)
+		older := w.Tap.Hold(true, func(r *http.Request, _ []byte) bool {
+			return ReadsOf(r, tenant) && r.URL.Query().Get("version") == "1"
 		})
-		w.Cleanup(older.open)
+		w.Cleanup(older.Open)
 		answered := make(chan error, 1)
-		go func() { answered <- w.ignore(request{tenant: tenant, id: tenant + " before the deletion"}) }()
-		w.check(older.await(w.ctx))
-		w.check(kv.Delete(w.ctx, "upstream-auth/api/"+tenant))
-		older.open()
-		w.check(<-answered)
+		go func() { answered <- w.Ignore(Request{Tenant: tenant, ID: tenant + " before the deletion"}) }()
+		w.Check(older.Await(w.Ctx))
+		w.Check(kv.Delete(w.Ctx, "upstream-auth/api/"+tenant))
+		older.Open()
+		w.Check(<-answered)
 
-		w.remains(time.Second, func() error {
-			secret, err := w.vault.root.Logical().ReadWithContext(w.ctx, pathOf(tenant))
+		remains(w, time.Second, func() error {
+			secret, err := w.Vault.Root.Logical().ReadWithContext(w.Ctx, PathOf(tenant))
 			if err == nil && secret != nil && secret.Data["data"] != nil {
 				err = fmt.Errorf("%s: deleted, and back: %v", tenant, secret.Data["metadata"])
 			}
 			return err
 		})
-		w.asked(tenant)
-		res := w.expect(request{tenant: tenant, id: tenant + " after the deletion"}, http.StatusForbidden)
+		w.Asked(tenant)
+		res := w.Expect(Request{Tenant: tenant, ID: tenant + " after the deletion"}, http.StatusForbidden)
 		if code := res.Header.Get("Upstream-Auth-Error"); code != "tenant_unknown" {
 			t.Errorf("%s: code %q", tenant, code)
 		}

@@ -12,45 +12,45 @@ import (
 // on a token that never stood there.
 func TestNewTokensAfterVersionsThatAreGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	kv := w.vault.root.KVv2("secret")
+	w := New(t)
+	kv := w.Vault.Root.KVv2("secret")
 	for takeover, options := range map[string]string{"10m": "", "never": "takeover never"} {
-		r := w.replica(configuration{store: "cache_ttl 1ms", oauth2: options}, takeover, t.TempDir())
+		r := w.Replica(Configuration{Store: "cache_ttl 1ms", OAuth2: options}, takeover, t.TempDir())
 		for how, remove := range map[string]func(tenant string, versions []int) error{
 			"destroyed": func(tenant string, versions []int) error {
-				return kv.Destroy(w.ctx, "upstream-auth/api/"+tenant, versions)
+				return kv.Destroy(w.Ctx, "upstream-auth/api/"+tenant, versions)
 			},
 			"deleted": func(tenant string, versions []int) error {
-				return kv.DeleteVersions(w.ctx, "upstream-auth/api/"+tenant, versions)
+				return kv.DeleteVersions(w.Ctx, "upstream-auth/api/"+tenant, versions)
 			},
 		} {
 			t.Run(how+", takeover "+takeover, func(t *testing.T) {
-				r := r.within(t)
-				tenant := tenantName(how + " " + takeover)
-				r.seedExpired(tenant)
-				first := request{tenant: tenant, id: tenant + " before"}
-				r.check(r.delivered(first, r.must(first)))
-				r.eventually(func() error { return r.hasStatus(tenant, "ready") })
-				_, newest, err := r.storedRaw(tenant)
-				r.check(err)
+				r := r.Within(t)
+				tenant := TenantName(how + " " + takeover)
+				r.SeedExpired(tenant)
+				first := Request{Tenant: tenant, ID: tenant + " before"}
+				r.Check(r.Delivered(first, r.Must(first)))
+				r.Eventually(func() error { return r.HasStatus(tenant, "ready") })
+				_, newest, err := r.StoredRaw(tenant)
+				r.Check(err)
 				var versions []int
 				for version := 1; version <= newest; version++ {
 					versions = append(versions, version)
 				}
-				r.check(remove(tenant, versions))
+				r.Check(remove(tenant, versions))
 
-				r.seed(tenant)
-				used := request{tenant: tenant, id: tenant + " with new tokens"}
-				r.check(r.delivered(used, r.must(used)))
+				r.Seed(tenant)
+				used := Request{Tenant: tenant, ID: tenant + " with new tokens"}
+				r.Check(r.Delivered(used, r.Must(used)))
 				for round := range 2 {
-					r.check(r.auth.Expire(tenant))
-					refreshed := request{tenant: tenant, id: fmt.Sprint(tenant, " refreshed ", round)}
-					r.check(r.delivered(refreshed, r.must(refreshed)))
-					r.eventually(func() error { return r.newestStored(tenant) })
+					r.Check(r.Auth.Expire(tenant))
+					refreshed := Request{Tenant: tenant, ID: fmt.Sprint(tenant, " refreshed ", round)}
+					r.Check(r.Delivered(refreshed, r.Must(refreshed)))
+					r.Eventually(func() error { return r.NewestStored(tenant) })
 				}
-				r.settled(tenant)
-				r.asked(tenant, authserver.Rotated, authserver.Rotated, authserver.Rotated)
-				r.check(r.hasStatus(tenant, "ready"))
+				r.Settled(tenant)
+				r.Asked(tenant, authserver.Rotated, authserver.Rotated, authserver.Rotated)
+				r.Check(r.HasStatus(tenant, "ready"))
 			})
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/authserver"
 )
 
-// document is the credential as it lies in Vault.
-type document struct {
+// Document is the credential as it lies in Vault.
+type Document struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token"`
 	TokenType    string `json:"token_type,omitempty"`
@@ -21,63 +21,66 @@ type document struct {
 	Account      string `json:"account"` // a field of the user's own, to be kept
 }
 
-// seed authorizes the sidecar for a tenant and puts the tokens into Vault.
-func (w *world) seed(tenant string) {
+// Seed authorizes the sidecar for a tenant and puts the tokens into Vault.
+func (w *World) Seed(tenant string) {
 	w.Helper()
-	tokens, err := w.auth.Seed(tenant)
-	w.check(err)
-	w.store(tenant, documentOf(tenant, tokens))
+	tokens, err := w.Auth.Seed(tenant)
+	w.Check(err)
+	w.Store(tenant, DocumentOf(tenant, tokens))
 }
 
-// seedExpired is seed with an access token that is no longer accepted although
+// SeedExpired is Seed with an access token that is no longer accepted although
 // its document says otherwise, so that the upstream's 401 is what tells.
-func (w *world) seedExpired(tenant string) {
+func (w *World) SeedExpired(tenant string) {
 	w.Helper()
-	w.seed(tenant)
-	w.check(w.auth.Expire(tenant))
+	w.Seed(tenant)
+	w.Check(w.Auth.Expire(tenant))
 }
 
-func documentOf(tenant string, tokens authserver.Tokens) document {
-	return document{
+// DocumentOf is the document of a tenant that has these tokens.
+func DocumentOf(tenant string, tokens authserver.Tokens) Document {
+	return Document{
 		AccessToken: tokens.Access, RefreshToken: tokens.Refresh, TokenType: "bearer",
 		ExpiresAt: tokens.Expires.Format(time.RFC3339), Account: "account of " + tenant,
 	}
 }
 
-func pathOf(tenant string) string { return "secret/data/upstream-auth/api/" + tenant }
+// PathOf is where a tenant's document lies in Vault.
+func PathOf(tenant string) string { return "secret/data/upstream-auth/api/" + tenant }
 
-// store writes a tenant's document.
-func (w *world) store(tenant string, d document) {
+// Store writes a tenant's document.
+func (w *World) Store(tenant string, d Document) {
 	w.Helper()
-	w.storeRaw(tenant, d)
+	w.StoreRaw(tenant, d)
 }
 
-func (w *world) storeRaw(tenant string, d any) {
+// StoreRaw is Store for a document of any kind.
+func (w *World) StoreRaw(tenant string, d any) {
 	w.Helper()
-	_, err := w.vault.root.Logical().WriteWithContext(w.ctx, pathOf(tenant), map[string]any{"data": d})
-	w.check(err)
+	_, err := w.Vault.Root.Logical().WriteWithContext(w.Ctx, PathOf(tenant), map[string]any{"data": d})
+	w.Check(err)
 }
 
-// stored reads a tenant's document.
-func (w *world) stored(tenant string) (document, error) {
-	secret, err := w.vault.root.Logical().ReadWithContext(w.ctx, pathOf(tenant))
+// Stored reads a tenant's document.
+func (w *World) Stored(tenant string) (Document, error) {
+	secret, err := w.Vault.Root.Logical().ReadWithContext(w.Ctx, PathOf(tenant))
 	if err != nil {
-		return document{}, err
+		return Document{}, err
 	}
 	if secret == nil {
-		return document{}, fmt.Errorf("%s: nothing in Vault", tenant)
+		return Document{}, fmt.Errorf("%s: nothing in Vault", tenant)
 	}
 	raw, err := json.Marshal(secret.Data["data"])
 	if err != nil {
-		return document{}, err
+		return Document{}, err
 	}
-	var d document
+	var d Document
 	return d, json.Unmarshal(raw, &d)
 }
 
-// storedRaw reads a tenant's document as it is, and its version.
-func (w *world) storedRaw(tenant string) (data map[string]any, version int, err error) {
-	secret, err := w.vault.root.KVv2("secret").Get(w.ctx, strings.TrimPrefix(pathOf(tenant), "secret/data/"))
+// StoredRaw reads a tenant's document as it is, and its version.
+func (w *World) StoredRaw(tenant string) (data map[string]any, version int, err error) {
+	secret, err := w.Vault.Root.KVv2("secret").Get(w.Ctx, strings.TrimPrefix(PathOf(tenant), "secret/data/"))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -86,8 +89,8 @@ func (w *world) storedRaw(tenant string) (data map[string]any, version int, err 
 
 // holdsDocument checks that Vault has a document for a tenant, beside the sidecar's
 // own key.
-func (w *world) holdsDocument(tenant string, want map[string]any) error {
-	data, _, err := w.storedRaw(tenant)
+func (w *World) holdsDocument(tenant string, want map[string]any) error {
+	data, _, err := w.StoredRaw(tenant)
 	if err != nil {
 		return err
 	}
@@ -98,9 +101,9 @@ func (w *world) holdsDocument(tenant string, want map[string]any) error {
 	return nil
 }
 
-// record returns what a tenant's document says under the sidecar's own key.
-func (w *world) record(tenant string) (map[string]string, error) {
-	data, _, err := w.storedRaw(tenant)
+// Record returns what a tenant's document says under the sidecar's own key.
+func (w *World) Record(tenant string) (map[string]string, error) {
+	data, _, err := w.StoredRaw(tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -116,26 +119,26 @@ func (w *world) record(tenant string) (map[string]string, error) {
 	return record, nil
 }
 
-// hasStatus checks the status in a tenant's document.
-func (w *world) hasStatus(tenant, status string) error {
-	record, err := w.record(tenant)
+// HasStatus checks the status in a tenant's document.
+func (w *World) HasStatus(tenant, status string) error {
+	record, err := w.Record(tenant)
 	if err == nil && record["status"] != status {
 		err = fmt.Errorf("%s: status %q, not %q", tenant, record["status"], status)
 	}
 	return err
 }
 
-// newestStored checks that Vault holds the tenant's newest tokens, and all else
+// NewestStored checks that Vault holds the tenant's newest tokens, and all else
 // that the document had.
-func (w *world) newestStored(tenant string) error {
-	d, err := w.stored(tenant)
+func (w *World) NewestStored(tenant string) error {
+	d, err := w.Stored(tenant)
 	if err != nil {
 		return err
 	}
-	if owner, current := w.auth.Subject(d.AccessToken); !current || owner != tenant {
+	if owner, current := w.Auth.Subject(d.AccessToken); !current || owner != tenant {
 		return fmt.Errorf("%s: the access token in Vault is not current", tenant)
 	}
-	if owner, ok := w.auth.Spendable(d.RefreshToken); !ok || owner != tenant {
+	if owner, ok := w.Auth.Spendable(d.RefreshToken); !ok || owner != tenant {
 		return fmt.Errorf("%s: the refresh token in Vault cannot be spent", tenant)
 	}
 	if d.Account != "account of "+tenant {
@@ -147,16 +150,24 @@ func (w *world) newestStored(tenant string) error {
 	return nil
 }
 
-// settled waits until Vault holds the newest tokens of the tenants, and checks
+// Settled waits until Vault holds the newest tokens of the tenants, and checks
 // that none of their refresh tokens was ever sent twice.
-func (w *world) settled(tenants ...string) {
+func (w *World) Settled(tenants ...string) {
 	w.Helper()
 	for _, tenant := range tenants {
-		w.eventually(func() error { return w.newestStored(tenant) })
+		w.Eventually(func() error { return w.NewestStored(tenant) })
 	}
-	for _, e := range w.auth.PresentedTwice() {
+	for _, e := range w.Auth.PresentedTwice() {
 		if slices.Contains(tenants, e.Tenant) {
 			w.Errorf("a refresh token of %s was sent twice; the second time it was %s", e.Tenant, e.Outcome)
 		}
+	}
+}
+
+// ExpireAll has the upstream accept the access tokens of these tenants no longer.
+func (w *World) ExpireAll(tenants []string) {
+	w.Helper()
+	for _, tenant := range tenants {
+		w.Check(w.Auth.Expire(tenant))
 	}
 }

@@ -17,23 +17,23 @@ import (
 func TestTenantsWhoseRefreshFailsDelayNoOthers(t *testing.T) {
 	t.Parallel()
 	const endpointTime, healthyCount = 200 * time.Millisecond, 20
-	w := newWorld(t)
-	w.start(configuration{quiet: true, store: "timeout 20s"})
-	w.auth.Play(func(authserver.Entry) authserver.Behaviour {
-		return authserver.Behaviour{Before: func() { pause(w.ctx, endpointTime) }}
+	w := New(t)
+	w.Start(Configuration{Quiet: true, Store: "timeout 20s"})
+	w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
+		return authserver.Behaviour{Before: func() { Pause(w.Ctx, endpointTime) }}
 	})
 	var tenants []string
 	for i := range 30 {
 		tenants = append(tenants, fmt.Sprintf("tenant-%02d", i))
-		w.seed(tenants[i])
+		w.Seed(tenants[i])
 	}
 	healthy, others := tenants[:healthyCount], tenants[healthyCount:]
 	// How long it takes here with nobody in trouble, the second time all thirty at once.
 	usual := time.Duration(0)
 	for round := range 2 {
-		w.expireAll(tenants)
+		w.ExpireAll(tenants)
 		usual = 0
-		for _, took := range w.servedAfter(tenants, fmt.Sprint("when all is well ", round), 15*time.Second) {
+		for _, took := range servedAfter(w, tenants, fmt.Sprint("when all is well ", round), 15*time.Second) {
 			usual = max(usual, took)
 		}
 	}
@@ -42,32 +42,32 @@ func TestTenantsWhoseRefreshFailsDelayNoOthers(t *testing.T) {
 
 	for _, failing := range [][]string{others[:3], others} {
 		t.Run(fmt.Sprintf("%d of %d", len(failing), len(tenants)), func(t *testing.T) {
-			w := w.within(t)
+			w := w.Within(t)
 			for _, tenant := range failing {
-				w.auth.PlayFor(tenant, func(authserver.Entry) authserver.Behaviour {
+				w.Auth.PlayFor(tenant, func(authserver.Entry) authserver.Behaviour {
 					return authserver.Behaviour{
-						Before: func() { pause(w.ctx, endpointTime) },
+						Before: func() { Pause(w.Ctx, endpointTime) },
 						Instead: func(rw http.ResponseWriter, _ *http.Request) {
 							http.Error(rw, "internal error", http.StatusInternalServerError)
 						},
 					}
 				})
 			}
-			ctx, stop := context.WithCancel(w.ctx)
+			ctx, stop := context.WithCancel(w.Ctx)
 			var load sync.WaitGroup
-			w.expireAll(failing)
-			before := len(w.auth.Ledger())
+			w.ExpireAll(failing)
+			before := len(w.Auth.Ledger())
 			for _, tenant := range failing {
 				load.Go(func() {
 					for n := 0; ctx.Err() == nil; n++ {
-						_, _ = w.send(ctx, request{tenant: tenant, id: fmt.Sprint(tenant, " of ", len(failing), " fails ", n)})
-						pause(ctx, 100*time.Millisecond)
+						_, _ = w.Send(ctx, Request{Tenant: tenant, ID: fmt.Sprint(tenant, " of ", len(failing), " fails ", n)})
+						Pause(ctx, 100*time.Millisecond)
 					}
 				})
 			}
 			// First when they have failed only just, then when they have for a while.
-			soon, cancel := context.WithTimeout(w.ctx, 10*time.Second)
-			_ = w.auth.Await(soon, func(entries []authserver.Entry) bool {
+			soon, cancel := context.WithTimeout(w.Ctx, 10*time.Second)
+			_ = w.Auth.Await(soon, func(entries []authserver.Entry) bool {
 				refused := 0
 				for _, e := range entries[before:] {
 					if e.Outcome == authserver.Refused {
@@ -78,22 +78,22 @@ func TestTenantsWhoseRefreshFailsDelayNoOthers(t *testing.T) {
 			})
 			cancel()
 			for round := range 2 {
-				w.expireAll(healthy)
+				w.ExpireAll(healthy)
 				slowest := time.Duration(0)
 				id := fmt.Sprint("beside ", len(failing), " in round ", round)
-				for _, took := range w.servedAfter(healthy, id, limit+5*time.Second) {
+				for _, took := range servedAfter(w, healthy, id, limit+5*time.Second) {
 					slowest = max(slowest, took)
 				}
 				t.Logf("round %d: all served after %v; with nobody in trouble after %v", round, slowest, usual)
 				if slowest > limit {
 					t.Errorf("round %d: somebody was not served within %v", round, limit)
 				}
-				pause(w.ctx, time.Second)
+				Pause(w.Ctx, time.Second)
 			}
 			stop()
 			load.Wait()
 			for _, tenant := range failing {
-				w.auth.PlayFor(tenant, nil)
+				w.Auth.PlayFor(tenant, nil)
 			}
 		})
 	}
@@ -101,8 +101,8 @@ func TestTenantsWhoseRefreshFailsDelayNoOthers(t *testing.T) {
 
 // servedAfter sends requests for all tenants at once, each again until it is served or
 // a limit has passed, and returns how long that took.
-func (w *world) servedAfter(tenants []string, id string, limit time.Duration) map[string]time.Duration {
-	ctx, cancel := context.WithTimeout(w.ctx, limit)
+func servedAfter(w *World, tenants []string, id string, limit time.Duration) map[string]time.Duration {
+	ctx, cancel := context.WithTimeout(w.Ctx, limit)
 	defer cancel()
 	took := make(map[string]time.Duration)
 	var mu sync.Mutex
@@ -111,11 +111,11 @@ func (w *world) servedAfter(tenants []string, id string, limit time.Duration) ma
 	for _, tenant := range tenants {
 		all.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				r := request{tenant: tenant, id: fmt.Sprint(tenant, " ", id, " ", n)}
-				if res, err := w.send(ctx, r); err == nil && w.delivered(r, res) == nil {
+				r := Request{Tenant: tenant, ID: fmt.Sprint(tenant, " ", id, " ", n)}
+				if res, err := w.Send(ctx, r); err == nil && w.Delivered(r, res) == nil {
 					break
 				}
-				pause(ctx, 50*time.Millisecond)
+				Pause(ctx, 50*time.Millisecond)
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -15,41 +15,41 @@ import (
 func TestTakeoverComesThoughReadsFailNowAndThen(t *testing.T) {
 	t.Parallel()
 	const takeover, limit = 15 * time.Second, 30 * time.Second
-	w := newWorld(t)
-	c := configuration{quiet: true, oauth2: "takeover " + takeover.String()}
-	victim := w.replica(c, "victim", t.TempDir())
-	heirs := make(map[string]*world)
-	for tenant, fault := range map[string]vaultFault{
-		"answered-500":   {status: http.StatusInternalServerError},
-		"half-an-answer": {cut: true},
+	w := New(t)
+	c := Configuration{Quiet: true, OAuth2: "takeover " + takeover.String()}
+	victim := w.Replica(c, "victim", t.TempDir())
+	heirs := make(map[string]*World)
+	for tenant, fault := range map[string]VaultFault{
+		"answered-500":   {Status: http.StatusInternalServerError},
+		"half-an-answer": {Cut: true},
 	} {
-		heir := w.ownTap().replica(c, "heir-of-"+tenant, t.TempDir())
+		heir := w.OwnTap().Replica(c, "heir-of-"+tenant, t.TempDir())
 		var reads atomic.Int64
-		heir.tap.disturbing(func(r *http.Request, _ []byte) vaultFault {
-			if readsOf(r, tenant) && reads.Add(1)%10 == 0 {
+		heir.Tap.Disturbing(func(r *http.Request, _ []byte) VaultFault {
+			if ReadsOf(r, tenant) && reads.Add(1)%10 == 0 {
 				return fault
 			}
-			return vaultFault{}
+			return VaultFault{}
 		})
 		heirs[tenant] = heir
-		w.seedExpired(tenant)
+		w.SeedExpired(tenant)
 	}
 	begun := time.Now()
-	var gates []*gate
+	var gates []*Gate
 	lost := make(map[string]<-chan error)
 	for tenant := range heirs {
-		g := w.holdRefresh(tenant, neverRotated)
-		lost[tenant] = victim.lose(request{tenant: tenant, id: tenant + " at the dead"})
-		w.check(g.await(w.ctx))
+		g := w.HoldRefresh(tenant, NeverRotated)
+		lost[tenant] = lose(victim, Request{Tenant: tenant, ID: tenant + " at the dead"})
+		w.Check(g.Await(w.Ctx))
 		gates = append(gates, g)
 	}
-	victim.kill()
+	victim.Kill()
 	killed := time.Now()
 	for _, g := range gates {
-		g.open()
+		g.Open()
 	}
 	for _, err := range lost {
-		w.check(<-err)
+		w.Check(<-err)
 	}
 
 	type end struct {
@@ -60,7 +60,7 @@ func TestTakeoverComesThoughReadsFailNowAndThen(t *testing.T) {
 	ends := make(chan end, len(heirs))
 	for tenant, heir := range heirs {
 		go func() {
-			took := heir.servedAfter([]string{tenant}, "after the crash", limit)[tenant]
+			took := servedAfter(heir, []string{tenant}, "after the crash", limit)[tenant]
 			ends <- end{tenant, time.Now(), took < limit}
 		}()
 	}
@@ -75,13 +75,13 @@ func TestTakeoverComesThoughReadsFailNowAndThen(t *testing.T) {
 			t.Errorf("%s: taken over %v after the first claim began", e.tenant, after)
 		}
 		t.Logf("%s: served %v after the crash", e.tenant, e.at.Sub(killed).Round(time.Millisecond))
-		w.eventually(func() error { return w.newestStored(e.tenant) })
-		w.asked(e.tenant, authserver.Refused, authserver.Rotated)
-		w.eventually(func() error { return w.hasStatus(e.tenant, "ready") })
+		w.Eventually(func() error { return w.NewestStored(e.tenant) })
+		w.Asked(e.tenant, authserver.Refused, authserver.Rotated)
+		w.Eventually(func() error { return w.HasStatus(e.tenant, "ready") })
 	}
 	if t.Failed() {
 		for tenant := range heirs {
-			t.Log(tenant, fmt.Sprint(w.record(tenant)))
+			t.Log(tenant, fmt.Sprint(w.Record(tenant)))
 		}
 	}
 }

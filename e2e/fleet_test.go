@@ -9,109 +9,112 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/authserver"
 )
 
-// fleet is three sidecars on one Vault. Two share a journal directory, as the
+// Fleet is three sidecars on one Vault. Two share a journal directory, as the
 // processes of one machine do; the third is a machine of its own.
-type fleet struct {
-	*world // what they have in common: all but a sidecar
-	a, b   *world
-	c      *world
+type Fleet struct {
+	*World // what they have in common: all but a sidecar
+	A, B   *World
+	C      *World
 }
 
-func newFleet(t *testing.T, c configuration) *fleet {
+// NewFleet makes a world and starts a fleet in it.
+func NewFleet(t *testing.T, c Configuration) *Fleet {
 	t.Helper()
-	return newWorld(t).fleet(c)
+	return New(t).Fleet(c)
 }
 
-// fleet starts three sidecars with one configuration. Each names itself in its
+// Fleet starts three sidecars with one configuration. Each names itself in its
 // token requests.
-func (w *world) fleet(c configuration) *fleet {
+func (w *World) Fleet(c Configuration) *Fleet {
 	w.Helper()
-	f := &fleet{world: w}
+	f := &Fleet{World: w}
 	shared, own := w.TempDir(), w.TempDir()
-	f.a = w.replica(c, "a", shared)
-	f.b = w.replica(c, "b", shared)
-	f.c = w.replica(c, "c", own)
+	f.A = w.Replica(c, "a", shared)
+	f.B = w.Replica(c, "b", shared)
+	f.C = w.Replica(c, "c", own)
 	return f
 }
 
-// replica is the same world, seen through another sidecar.
-func (w *world) replica(c configuration, name, journal string) *world {
+// Replica is the same world, seen through another sidecar.
+func (w *World) Replica(c Configuration, name, journal string) *World {
 	w.Helper()
-	c.journal = journal
-	c.oauth2 += "\nparam sender " + name
+	c.Journal = journal
+	c.OAuth2 += "\nparam sender " + name
 	r := *w
-	r.start(c)
+	r.Start(c)
 	return &r
 }
 
-// within is the same fleet in a subtest.
-func (f *fleet) within(t *testing.T) *fleet {
-	return &fleet{world: f.world.within(t), a: f.a.within(t), b: f.b.within(t), c: f.c.within(t)}
+// Within is the same fleet in a subtest.
+func (f *Fleet) Within(t *testing.T) *Fleet {
+	return &Fleet{World: f.World.Within(t), A: f.A.Within(t), B: f.B.Within(t), C: f.C.Within(t)}
 }
 
-func (f *fleet) replicas() []*world { return []*world{f.a, f.b, f.c} }
+// Replicas are the three.
+func (f *Fleet) Replicas() []*World { return []*World{f.A, f.B, f.C} }
 
-// kill ends the sidecar as a crash would. What it leaves in its journal gives no
+// Kill ends the sidecar as a crash would. What it leaves in its journal gives no
 // secret away.
-func (w *world) kill() {
+func (w *World) Kill() {
 	w.Helper()
-	w.caddy.Kill()
+	w.Caddy.Kill()
 	w.searchJournals()
 }
 
 // searchJournals looks for secrets in the sidecar's journal directory, if it has its
 // own: the default one is among the traces of Caddy.
-func (w *world) searchJournals() {
+func (w *World) searchJournals() {
 	w.Helper()
-	files, err := os.ReadDir(w.running.journal)
+	files, err := os.ReadDir(w.Running.Journal)
 	if os.IsNotExist(err) {
 		return
 	}
-	w.check(err)
+	w.Check(err)
 	for _, file := range files {
-		content, err := os.ReadFile(filepath.Join(w.running.journal, file.Name()))
+		content, err := os.ReadFile(filepath.Join(w.Running.Journal, file.Name()))
 		if os.IsNotExist(err) {
 			continue // somebody finished with it
 		}
-		w.check(err)
-		for _, leak := range w.secrets.Scan("journal "+file.Name(), content) {
+		w.Check(err)
+		for _, leak := range w.Secrets.Scan("journal "+file.Name(), content) {
 			w.Errorf("leak: %s", leak)
 		}
 	}
 }
 
-// restart starts the sidecar again, with the same configuration and directories and
+// Restart starts the sidecar again, with the same configuration and directories and
 // at the same address.
-func (w *world) restart() {
+func (w *World) Restart() {
 	w.Helper()
-	w.check(w.caddy.Start(w.ctx, w.caddyfile(w.running)))
+	w.Check(w.Caddy.Start(w.Ctx, w.Caddyfile(w.Running)))
 }
 
-// suspend stops the sidecar without an end of its connections and locks, as it
+// Suspend stops the sidecar without an end of its connections and locks, as it
 // is with a machine that sleeps or that is too busy.
-func (w *world) suspend() {
+func (w *World) Suspend() {
 	w.Helper()
-	w.check(w.caddy.Suspend())
-	w.Cleanup(func() { _ = w.caddy.Resume() }) // before it is asked to end
+	w.Check(w.Caddy.Suspend())
+	w.Cleanup(func() { _ = w.Caddy.Resume() }) // before it is asked to end
 }
 
-func (w *world) resume() {
+// Resume lets a suspended sidecar go on.
+func (w *World) Resume() {
 	w.Helper()
-	w.check(w.caddy.Resume())
+	w.Check(w.Caddy.Resume())
 }
 
-// tenantName makes a tenant's name of a test's.
-func tenantName(test string) string {
+// TenantName makes a tenant's name of a test's.
+func TenantName(test string) string {
 	return strings.NewReplacer(" ", "-", "/", "-", ",", "").Replace(test)
 }
 
-// holdRefresh has the authorization server treat the next token request of a tenant
+// HoldRefresh has the authorization server treat the next token request of a tenant
 // in a way that may make it wait at a gate. Those after it are answered well.
-func (w *world) holdRefresh(tenant string, behaviour func(*gate) authserver.Behaviour) *gate {
-	g := newGate()
-	w.Cleanup(g.open)
+func (w *World) HoldRefresh(tenant string, behaviour func(*Gate) authserver.Behaviour) *Gate {
+	g := NewGate()
+	w.Cleanup(g.Open)
 	first := true
-	w.auth.PlayFor(tenant, func(authserver.Entry) authserver.Behaviour {
+	w.Auth.PlayFor(tenant, func(authserver.Entry) authserver.Behaviour {
 		if !first {
 			return authserver.Behaviour{}
 		}
@@ -121,20 +124,24 @@ func (w *world) holdRefresh(tenant string, behaviour func(*gate) authserver.Beha
 	return g
 }
 
-// Ways to hold a token request back.
-func beforeRotation(g *gate) authserver.Behaviour { return authserver.Behaviour{Before: g.pass} }
-func neverRotated(g *gate) authserver.Behaviour {
-	return authserver.Behaviour{Before: g.pass, Instead: authserver.HangUp}
-}
-func afterRotation(g *gate) authserver.Behaviour {
-	return authserver.Behaviour{Between: g.pass, After: authserver.Drop}
+// BeforeRotation holds a token request back before its token is spent.
+func BeforeRotation(g *Gate) authserver.Behaviour { return authserver.Behaviour{Before: g.Pass} }
+
+// NeverRotated holds a token request back and then hangs up. Its token is not spent.
+func NeverRotated(g *Gate) authserver.Behaviour {
+	return authserver.Behaviour{Before: g.Pass, Instead: authserver.HangUp}
 }
 
-// asked checks how often, and with what outcomes, a tenant's refresh tokens were
+// AfterRotation holds a token request back when its token is spent. The answer is lost.
+func AfterRotation(g *Gate) authserver.Behaviour {
+	return authserver.Behaviour{Between: g.Pass, After: authserver.Drop}
+}
+
+// Asked checks how often, and with what outcomes, a tenant's refresh tokens were
 // presented.
-func (w *world) asked(tenant string, outcomes ...authserver.Outcome) {
+func (w *World) Asked(tenant string, outcomes ...authserver.Outcome) {
 	w.Helper()
-	entries := w.auth.Of(tenant)
+	entries := w.Auth.Of(tenant)
 	same := len(entries) == len(outcomes)
 	for i := 0; same && i < len(entries); i++ {
 		same = entries[i].Outcome == outcomes[i]

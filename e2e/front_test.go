@@ -44,8 +44,8 @@ func newFront(t *testing.T) *front {
 }
 
 // leadTo has the front lead to the sidecar of w.
-func (f *front) leadTo(w *world) {
-	f.target.Store(&url.URL{Scheme: "http", Host: w.caddy.Address})
+func (f *front) leadTo(w *World) {
+	f.target.Store(&url.URL{Scheme: "http", Host: w.Caddy.Address})
 }
 
 // addresses are all that a path has.

@@ -7,29 +7,30 @@ import (
 	"time"
 )
 
-// gate holds back whatever comes to it until it is opened.
-type gate struct {
+// Gate holds back whatever comes to it until it is opened.
+type Gate struct {
 	reached chan struct{} // closed when something has come
 	opened  chan struct{}
 
 	reach, release sync.Once
 }
 
-func newGate() *gate {
-	return &gate{reached: make(chan struct{}), opened: make(chan struct{})}
+// NewGate makes a gate that is shut.
+func NewGate() *Gate {
+	return &Gate{reached: make(chan struct{}), opened: make(chan struct{})}
 }
 
-// pass returns when the gate is open.
-func (g *gate) pass() {
+// Pass returns when the gate is open.
+func (g *Gate) Pass() {
 	g.reach.Do(func() { close(g.reached) })
 	<-g.opened
 }
 
-// open lets through what waits, and what comes from now on.
-func (g *gate) open() { g.release.Do(func() { close(g.opened) }) }
+// Open lets through what waits, and what comes from now on.
+func (g *Gate) Open() { g.release.Do(func() { close(g.opened) }) }
 
-// await returns when something has come to the gate.
-func (g *gate) await(ctx context.Context) error {
+// Await returns when something has come to the gate.
+func (g *Gate) Await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	select {

@@ -32,11 +32,11 @@ type hosts struct {
 }
 
 // newHosts serves the world's API for everything below api.test and evil.test.
-func (w *world) newHosts() *hosts {
+func newHosts(w *World) *hosts {
 	w.Helper()
 	h := new(hosts)
 	certificate := h.issue(w)
-	server := httptest.NewUnstartedServer(w.api)
+	server := httptest.NewUnstartedServer(w.API)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.EnableHTTP2 = true
 	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -44,11 +44,11 @@ func (w *world) newHosts() *hosts {
 		return certificate, nil
 	}}
 	server.StartTLS()
-	w.serve(server)
+	w.Serve(server)
 	_, h.port, _ = net.SplitHostPort(server.Listener.Addr().String())
 
-	names, err := new(net.ListenConfig).ListenPacket(w.ctx, "udp", "127.0.0.1:0")
-	w.check(err)
+	names, err := new(net.ListenConfig).ListenPacket(w.Ctx, "udp", "127.0.0.1:0")
+	w.Check(err)
 	h.resolver = "udp/" + names.LocalAddr().String()
 	done := make(chan struct{})
 	go func() {
@@ -60,17 +60,17 @@ func (w *world) newHosts() *hosts {
 }
 
 // issue makes a certificate for the names, and the authority that it is from.
-func (h *hosts) issue(w *world) *tls.Certificate {
+func (h *hosts) issue(w *World) *tls.Certificate {
 	w.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	w.check(err)
+	w.Check(err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		DNSNames: []string{"*.api.test", "api.test", "*.evil.test", "evil.test", "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	w.check(err)
+	w.Check(err)
 	h.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

@@ -17,9 +17,9 @@ import (
 )
 
 // bothWays are two sites that differ in how Caddy talks to the upstream.
-var bothWays = []site{
-	{name: "over-h1"},
-	{name: "over-h2c", handler: "transport http {\nversions h2c\n}"},
+var bothWays = []Site{
+	{Name: "over-h1"},
+	{Name: "over-h2c", Handler: "transport http {\nversions h2c\n}"},
 }
 
 // way is one combination of protocols: the app's and the upstream's.
@@ -31,12 +31,12 @@ var allWays = []way{{"HTTP/1.1", "over-h1"}, {"HTTP/1.1", "over-h2c"}, {"h2c", "
 
 // What HTTP can do works also where the first answer is a 401.
 func TestHTTPThroughARefresh(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{sites: bothWays})
+	w := New(t)
+	w.Start(Configuration{Sites: bothWays})
 	for _, feature := range []struct {
 		name string
 		ways []way
-		try  func(*world, way, string)
+		try  func(*World, way, string)
 	}{
 		{"chunked 401", allWays, chunked401},
 		{"chunked 401 to stay", allWays, chunked401ToStay},
@@ -50,64 +50,64 @@ func TestHTTPThroughARefresh(t *testing.T) {
 		for _, y := range feature.ways {
 			t.Run(feature.name+" "+y.String(), func(t *testing.T) {
 				tenant := strings.NewReplacer(" ", "-", "/", "-").Replace(feature.name + " " + y.String())
-				w := w.within(t)
-				w.seedExpired(tenant)
+				w := w.Within(t)
+				w.SeedExpired(tenant)
 				feature.try(w, y, tenant)
 			})
 		}
 	}
 }
 
-func chunked401(w *world, y way, tenant string) {
-	r := request{proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/chunked", body: []byte("question"), chunked: true}
-	res := w.expect(r, 200)
-	if string(res.body) != strings.Join(upstream.Chunks, "") {
-		w.Errorf("answer %q", res.body)
+func chunked401(w *World, y way, tenant string) {
+	r := Request{Proto: y.proto, Site: y.site, Tenant: tenant, ID: tenant, Path: "/chunked", Body: []byte("question"), Chunked: true}
+	res := w.Expect(r, 200)
+	if string(res.Content) != strings.Join(upstream.Chunks, "") {
+		w.Errorf("answer %q", res.Content)
 	}
-	w.check(w.deliveredOnce(r))
-	w.settled(tenant)
+	w.Check(w.DeliveredOnce(r))
+	w.Settled(tenant)
 }
 
 // The 401 of an upstream whose tenant cannot be refreshed reaches the app as it is.
-func chunked401ToStay(w *world, y way, tenant string) {
-	w.check(w.auth.Revoke(tenant))
-	res := w.expect(request{proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/chunked"}, 401)
-	if string(res.body) != strings.Join(upstream.Chunks, "") || res.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
-		w.Errorf("answer %v %q", res.Header, res.body)
+func chunked401ToStay(w *World, y way, tenant string) {
+	w.Check(w.Auth.Revoke(tenant))
+	res := w.Expect(Request{Proto: y.proto, Site: y.site, Tenant: tenant, ID: tenant, Path: "/chunked"}, 401)
+	if string(res.Content) != strings.Join(upstream.Chunks, "") || res.Header.Get("WWW-Authenticate") != `Bearer error="invalid_token"` {
+		w.Errorf("answer %v %q", res.Header, res.Content)
 	}
 	if code := res.Header.Get("Upstream-Auth-Error"); code != "reauthorization_required" {
 		w.Errorf("code %q", code)
 	}
 }
 
-func earlyHints(w *world, y way, tenant string) {
+func earlyHints(w *World, y way, tenant string) {
 	var hints []string
-	ctx := httptrace.WithClientTrace(w.ctx, &httptrace.ClientTrace{
+	ctx := httptrace.WithClientTrace(w.Ctx, &httptrace.ClientTrace{
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 			hints = append(hints, fmt.Sprint(code, header.Get("Link")))
 			return nil
 		},
 	})
-	r := request{proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/hints"}
-	res, err := w.send(ctx, r)
-	w.check(err)
-	w.check(w.delivered(r, res))
+	r := Request{Proto: y.proto, Site: y.site, Tenant: tenant, ID: tenant, Path: "/hints"}
+	res, err := w.Send(ctx, r)
+	w.Check(err)
+	w.Check(w.Delivered(r, res))
 	if len(hints) == 0 || hints[len(hints)-1] != fmt.Sprint(103, upstream.Hint) {
 		w.Errorf("hints: %q", hints)
 	}
 }
 
-func trailers(w *world, y way, tenant string) {
-	r := request{
-		proto: y.proto, site: y.site, tenant: tenant, id: tenant, path: "/trailers",
-		body: randomBytes(300 * kib), chunked: true, trailer: http.Header{"X-Sum": {"a sum"}},
+func trailers(w *World, y way, tenant string) {
+	r := Request{
+		Proto: y.proto, Site: y.site, Tenant: tenant, ID: tenant, Path: "/trailers",
+		Body: RandomBytes(300 * KiB), Chunked: true, Trailer: http.Header{"X-Sum": {"a sum"}},
 	}
-	res := w.expect(r, 200)
-	if got := res.Trailer.Get("X-Length"); got != fmt.Sprint(len(r.body)) {
+	res := w.Expect(r, 200)
+	if got := res.Trailer.Get("X-Length"); got != fmt.Sprint(len(r.Body)) {
 		w.Errorf("trailer of the response: %q", res.Trailer)
 	}
-	w.check(w.deliveredOnce(r))
-	for _, attempt := range w.api.Attempts(r.id) {
+	w.Check(w.DeliveredOnce(r))
+	for _, attempt := range w.API.Attempts(r.ID) {
 		if got := attempt.Trailer["X-Sum"]; len(got) != 1 || got[0] != "a sum" {
 			w.Errorf("trailer of request %d: %q", attempt.Number, attempt.Trailer)
 		}
@@ -116,17 +116,17 @@ func trailers(w *world, y way, tenant string) {
 
 // serverSentEvents reads the first event while the upstream waits to send the
 // second: nothing on the way may hold it back.
-func serverSentEvents(w *world, y way, tenant string) {
-	req, err := request{site: y.site, tenant: tenant, id: tenant, path: "/events"}.build(w.ctx)
-	w.check(err)
-	res, err := w.clients[y.proto].transport.RoundTrip(req)
-	w.check(err)
+func serverSentEvents(w *World, y way, tenant string) {
+	req, err := Request{Site: y.site, Tenant: tenant, ID: tenant, Path: "/events"}.Build(w.Ctx)
+	w.Check(err)
+	res, err := w.Clients[y.proto].Transport.RoundTrip(req)
+	w.Check(err)
 	defer res.Body.Close()
 	events := bufio.NewReader(res.Body)
 	if line, err := events.ReadString('\n'); err != nil || line != "data: one\n" {
 		w.Fatalf("first event %q, %v", line, err)
 	}
-	w.api.Release(tenant)
+	w.API.Release(tenant)
 	if rest, err := io.ReadAll(events); err != nil || string(rest) != "\ndata: two\n\n" {
 		w.Errorf("the rest %q, %v", rest, err)
 	}
@@ -135,74 +135,74 @@ func serverSentEvents(w *world, y way, tenant string) {
 // early401 has the upstream answer 401 before it reads the body, and end that
 // answer only once the replay has arrived. The upload goes on only when the replay
 // has begun, or when half of it has been replayed.
-func early401(w *world, y way, tenant string) {
-	for _, half := range []int{0, 2 * mib} {
-		r := request{
-			proto: y.proto, site: y.site, tenant: tenant, id: fmt.Sprint(tenant, half), path: "/early",
-			body: randomBytes(5 * mib), chunked: true,
+func early401(w *World, y way, tenant string) {
+	for _, half := range []int{0, 2 * MiB} {
+		r := Request{
+			Proto: y.proto, Site: y.site, Tenant: tenant, ID: fmt.Sprint(tenant, half), Path: "/early",
+			Body: RandomBytes(5 * MiB), Chunked: true,
 		}
-		w.check(w.delivered(r, w.sendHalfway(r, 2, half)))
-		if got := len(w.api.Attempts(r.id)); got != 2 {
+		w.Check(w.Delivered(r, sendHalfway(w, r, 2, half)))
+		if got := len(w.API.Attempts(r.ID)); got != 2 {
 			w.Errorf("%d attempts", got)
 		}
-		w.settled(tenant)
-		w.check(w.auth.Expire(tenant))
+		w.Settled(tenant)
+		w.Check(w.Auth.Expire(tenant))
 	}
 }
 
 // expectContinue sends the body only when it is asked for.
-func expectContinue(w *world, y way, tenant string) {
+func expectContinue(w *World, y way, tenant string) {
 	for _, path := range []string{"/echo", "/early"} {
-		w.check(w.auth.Expire(tenant))
-		r := request{site: y.site, tenant: tenant, id: tenant + path, path: path, body: randomBytes(64 * kib)}
+		w.Check(w.Auth.Expire(tenant))
+		r := Request{Site: y.site, Tenant: tenant, ID: tenant + path, Path: path, Body: RandomBytes(64 * KiB)}
 		conn := dial(w)
 		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nX-Tenant-ID: %s\r\nX-Request-Id: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
-			path, y.site, tenant, r.id, len(r.body))
+			path, y.site, tenant, r.ID, len(r.Body))
 		reader := bufio.NewReader(conn)
 		res, err := http.ReadResponse(reader, nil)
-		w.check(err)
+		w.Check(err)
 		if res.StatusCode != http.StatusContinue {
 			w.Fatalf("%s: status %d before the body", path, res.StatusCode)
 		}
-		_, err = conn.Write(r.body)
-		w.check(err)
+		_, err = conn.Write(r.Body)
+		w.Check(err)
 		for res.StatusCode == http.StatusContinue { // the upstream's own may follow Caddy's
 			res, err = http.ReadResponse(reader, nil)
-			w.check(err)
+			w.Check(err)
 		}
 		body, err := io.ReadAll(res.Body)
-		w.check(err)
-		w.check(w.delivered(r, response{res, body}))
+		w.Check(err)
+		w.Check(w.Delivered(r, Response{Response: res, Content: body}))
 	}
 }
 
-func dial(w *world) net.Conn {
+func dial(w *World) net.Conn {
 	w.Helper()
-	conn, err := new(net.Dialer).DialContext(w.ctx, "tcp", w.caddy.Address)
-	w.check(err)
+	conn, err := new(net.Dialer).DialContext(w.Ctx, "tcp", w.Caddy.Address)
+	w.Check(err)
 	w.Cleanup(func() { conn.Close() })
-	deadline, _ := w.ctx.Deadline()
-	w.check(conn.SetDeadline(deadline))
+	deadline, _ := w.Ctx.Deadline()
+	w.Check(conn.SetDeadline(deadline))
 	return conn
 }
 
-func webSocket(w *world, y way, tenant string) {
+func webSocket(w *World, y way, tenant string) {
 	config, err := websocket.NewConfig("ws://"+y.site+"/socket", "http://"+y.site)
-	w.check(err)
+	w.Check(err)
 	config.Header.Set("X-Tenant-ID", tenant)
 	config.Header.Set(upstream.RequestID, tenant)
 	ws, err := websocket.NewClient(config, dial(w))
-	w.check(err)
+	w.Check(err)
 	for _, message := range []string{"ping", strings.Repeat("long ", 20_000)} {
-		w.check(websocket.Message.Send(ws, message))
+		w.Check(websocket.Message.Send(ws, message))
 		var back string
 		if err := websocket.Message.Receive(ws, &back); err != nil || back != message {
 			w.Fatalf("%d bytes back, %v", len(back), err)
 		}
 	}
-	w.check(ws.Close())
-	if got := w.api.Attempts(tenant); len(got) != 2 || got[1].Tenant != tenant {
+	w.Check(ws.Close())
+	if got := w.API.Attempts(tenant); len(got) != 2 || got[1].Tenant != tenant {
 		w.Errorf("attempts: %+v", got)
 	}
-	w.settled(tenant)
+	w.Settled(tenant)
 }

@@ -23,10 +23,10 @@ func (k *apiKeys) owner(key string) (tenant string, current bool) {
 	return "", false
 }
 
-// newKey issues a key for a tenant. The upstream takes its older ones no longer.
-func (w *world) newKey(tenant string) string {
+// NewKey issues a key for a tenant. The upstream takes its older ones no longer.
+func (w *World) NewKey(tenant string) string {
 	key := `k"3'y/` + rand.Text()
-	w.secrets.Add("an API key", key)
+	w.Secrets.Add("an API key", key)
 	w.keys.mu.Lock()
 	defer w.keys.mu.Unlock()
 	if w.keys.newest == nil {
@@ -36,12 +36,12 @@ func (w *world) newKey(tenant string) string {
 	return key
 }
 
-// keyDocument is a credential as the SDKs' examples send it.
-type keyDocument struct {
+// KeyDocument is a credential as the SDKs' examples send it.
+type KeyDocument struct {
 	APIKey string `json:"apiKey"`
 }
 
-// holdsKey checks that Vault has a key of a tenant's and nothing beside it.
-func (w *world) holdsKey(tenant, key string) error {
+// HoldsKey checks that Vault has a key of a tenant's and nothing beside it.
+func (w *World) HoldsKey(tenant, key string) error {
 	return w.holdsDocument(tenant, map[string]any{"apiKey": key})
 }

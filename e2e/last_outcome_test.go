@@ -26,29 +26,29 @@ type lastOutcome struct {
 func TestFailedRefreshIsTold(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		prepare func(*world)
+		prepare func(*World)
 		want    lastOutcome // what is not empty
 		outcome []string    // one of these
 		says    string      // in the words of explain
 	}{
 		"a wrong client secret": {
-			prepare: func(w *world) {
-				w.file("client-secret", "of-somebody-else\n")
-				w.secrets.Add("the wrong client secret", "of-somebody-else")
+			prepare: func(w *World) {
+				w.File("client-secret", "of-somebody-else\n")
+				w.Secrets.Add("the wrong client secret", "of-somebody-else")
 			},
 			want:    lastOutcome{Status: http.StatusUnauthorized, Error: "invalid_client", Description: "Client authentication failed"},
 			outcome: []string{"failed", "refused"}, says: "invalid_client",
 		},
 		"a token URL where nothing is": {
-			prepare: func(w *world) {
-				w.authURL = w.newEndpointThat(http.NotFoundHandler())
+			prepare: func(w *World) {
+				w.AuthURL = newEndpointThat(w, http.NotFoundHandler())
 			},
 			want:    lastOutcome{Status: http.StatusNotFound},
 			outcome: []string{"failed", "refused"}, says: "404",
 		},
 		"an answer without tokens": {
-			prepare: func(w *world) {
-				w.auth.Play(func(authserver.Entry) authserver.Behaviour {
+			prepare: func(w *World) {
+				w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
 					return authserver.Behaviour{Instead: func(rw http.ResponseWriter, _ *http.Request) {
 						rw.Header().Set("Content-Type", "application/json")
 						fmt.Fprint(rw, `{"status":"fine"}`)
@@ -59,8 +59,8 @@ func TestFailedRefreshIsTold(t *testing.T) {
 			outcome: []string{"failed", "unusable"}, says: "200",
 		},
 		"no answer": {
-			prepare: func(w *world) {
-				w.auth.Play(func(authserver.Entry) authserver.Behaviour {
+			prepare: func(w *World) {
+				w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
 					return authserver.Behaviour{Instead: authserver.HangUp}
 				})
 			},
@@ -70,9 +70,9 @@ func TestFailedRefreshIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCLI(t, test.prepare)
-			c.seedExpired("acme")
+			c.SeedExpired("acme")
 			begun := time.Now().Truncate(time.Second)
-			c.expect(request{tenant: "acme", id: "acme"}, http.StatusUnauthorized)
+			c.Expect(Request{Tenant: "acme", ID: "acme"}, http.StatusUnauthorized)
 
 			for command, got := range c.outcomes("acme") {
 				if got == nil {
@@ -100,18 +100,18 @@ func TestFailedRefreshIsTold(t *testing.T) {
 func TestClaimThatIsWaitedForIsTold(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t, nil)
-	c.seedExpired("acme")
-	other := c.replica(configuration{quiet: true}, "other", t.TempDir())
-	held := c.holdRefresh("acme", neverRotated)
+	c.SeedExpired("acme")
+	other := c.Replica(Configuration{Quiet: true}, "other", t.TempDir())
+	held := c.HoldRefresh("acme", NeverRotated)
 	ignored := make(chan error, 1)
-	go func() { ignored <- other.ignore(request{tenant: "acme", id: "at the other"}) }()
-	c.check(held.await(c.ctx))
-	other.suspend()
+	go func() { ignored <- other.Ignore(Request{Tenant: "acme", ID: "at the other"}) }()
+	c.Check(held.Await(c.Ctx))
+	other.Suspend()
 
-	if took, answer := c.timed("acme", "waits"); answer != "401 refresh_failed" || took > letGo {
+	if took, answer := c.Timed("acme", "waits"); answer != "401 refresh_failed" || took > LetGo {
 		t.Errorf("answer %q after %v", answer, took)
 	}
-	if !c.logs("warn", "claim") {
+	if !c.Logs("warn", "claim") {
 		t.Error("the log does not say what the request waited for")
 	}
 	for command, got := range c.outcomes("acme") {
@@ -124,11 +124,11 @@ func TestClaimThatIsWaitedForIsTold(t *testing.T) {
 	}
 	c.doctorNames("provider api")
 
-	other.resume()
-	held.open()
-	c.check(<-ignored)
-	c.recoversWithin(15*time.Second, "acme")
-	c.eventually(func() error { // what is over is no finding any more
+	other.Resume()
+	held.Open()
+	c.Check(<-ignored)
+	c.RecoversWithin(15*time.Second, "acme")
+	c.Eventually(func() error { // what is over is no finding any more
 		var d diagnosis
 		if code := c.run(&d, "", "doctor"); code != 0 || !d.Healthy {
 			return fmt.Errorf("doctor: exit status %d, %+v", code, d)
@@ -179,9 +179,9 @@ func (c *cli) doctorNames(what string) {
 }
 
 // newEndpointThat starts a server of the test's and returns its URL.
-func (w *world) newEndpointThat(h http.Handler) string {
+func newEndpointThat(w *World, h http.Handler) string {
 	w.Helper()
-	e := w.newEndpoint()
-	e.serve(h)
-	return "http://" + e.address
+	e := w.NewEndpoint()
+	e.Serve(h)
+	return "http://" + e.Address
 }

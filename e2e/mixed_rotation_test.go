@@ -15,35 +15,35 @@ import (
 func TestTokenThatStaysTellsNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	const rounds, endpointTime, lasting = 4, 300 * time.Millisecond, "lasting"
-	w := newWorld(t)
-	c := configuration{quiet: true, store: "timeout 20s\ncache_ttl 1ms"}
-	replicas := []*world{w.replica(c, "a", t.TempDir()), w.replica(c, "b", t.TempDir())}
-	w.auth.Play(func(e authserver.Entry) authserver.Behaviour {
+	w := New(t)
+	c := Configuration{Quiet: true, Store: "timeout 20s\ncache_ttl 1ms"}
+	replicas := []*World{w.Replica(c, "a", t.TempDir()), w.Replica(c, "b", t.TempDir())}
+	w.Auth.Play(func(e authserver.Entry) authserver.Behaviour {
 		if e.Tenant == lasting {
 			return authserver.Behaviour{Keep: true}
 		}
-		return authserver.Behaviour{Between: func() { pause(w.ctx, endpointTime) }}
+		return authserver.Behaviour{Between: func() { Pause(w.Ctx, endpointTime) }}
 	})
-	w.seed(lasting)
+	w.Seed(lasting)
 	var rotating []string
 	for i := range 30 {
 		rotating = append(rotating, fmt.Sprintf("rotating-%02d", i))
-		w.seed(rotating[i])
+		w.Seed(rotating[i])
 	}
 
 	answers := make(map[string]int)
 	var mu sync.Mutex
 	for round := range rounds {
 		for _, r := range replicas { // both have seen that it stays
-			w.check(w.auth.Expire(lasting))
-			r.recoversWithin(20*time.Second, lasting)
+			w.Check(w.Auth.Expire(lasting))
+			r.RecoversWithin(20*time.Second, lasting)
 		}
-		w.expireAll(rotating)
+		w.ExpireAll(rotating)
 		var all sync.WaitGroup
 		for _, tenant := range rotating {
 			for i, r := range replicas {
 				all.Go(func() {
-					res, err := r.send(w.ctx, request{tenant: tenant, id: fmt.Sprint(tenant, " round ", round, " replica ", i)})
+					res, err := r.Send(w.Ctx, Request{Tenant: tenant, ID: fmt.Sprint(tenant, " round ", round, " replica ", i)})
 					if err != nil {
 						t.Error(err)
 						return
@@ -58,16 +58,16 @@ func TestTokenThatStaysTellsNothingOfOthers(t *testing.T) {
 	}
 
 	t.Logf("answers: %v", answers)
-	if twice := w.auth.PresentedTwice(); len(twice) > 0 {
+	if twice := w.Auth.PresentedTwice(); len(twice) > 0 {
 		t.Errorf("%d refresh tokens were presented twice; the first: %+v", len(twice), twice[0])
 	}
-	if kept := len(w.auth.Of(lasting)); kept < rounds*len(replicas) {
+	if kept := len(w.Auth.Of(lasting)); kept < rounds*len(replicas) {
 		t.Errorf("%d token requests for the token that stays, not %d", kept, rounds*len(replicas))
 	}
 	for i, r := range replicas {
 		const limit = 20 * time.Second
 		var lost []string
-		for tenant, took := range r.servedAfter(append(rotating, lasting), fmt.Sprint("in the end, replica ", i), limit) {
+		for tenant, took := range servedAfter(r, append(rotating, lasting), fmt.Sprint("in the end, replica ", i), limit) {
 			if took >= limit {
 				lost = append(lost, tenant)
 			}
@@ -77,6 +77,6 @@ func TestTokenThatStaysTellsNothingOfOthers(t *testing.T) {
 		}
 	}
 	for _, tenant := range rotating {
-		w.eventually(func() error { return w.newestStored(tenant) })
+		w.Eventually(func() error { return w.NewestStored(tenant) })
 	}
 }

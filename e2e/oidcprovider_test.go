@@ -14,35 +14,35 @@ import (
 // is heard, so that it sees no token twice, for which it would revoke the grant.
 func TestLateAnswerOfOIDCProviderIsHeard(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := New(t)
 	secret := rand.Text() // it takes no umlauts
-	w.file("client-secret", secret+"\n")
-	w.secrets.Add("the client secret", secret)
-	p, err := sdk.StartOIDCProvider(w.ctx, sdk.OIDCOptions{ClientID: "sidecar", ClientSecret: secret, Delay: 12 * time.Second})
-	w.check(err)
+	w.File("client-secret", secret+"\n")
+	w.Secrets.Add("the client secret", secret)
+	p, err := sdk.StartOIDCProvider(w.Ctx, sdk.OIDCOptions{ClientID: "sidecar", ClientSecret: secret, Delay: 12 * time.Second})
+	w.Check(err)
 	t.Cleanup(p.Kill)
-	w.authURL = p.URL
-	w.api.Subject = func(access string) (tenant string, current bool) {
-		tenant, current, err := p.Subject(w.ctx, access)
+	w.AuthURL = p.URL
+	w.API.Subject = func(access string) (tenant string, current bool) {
+		tenant, current, err := p.Subject(w.Ctx, access)
 		return tenant, current && err == nil
 	}
-	c := configuration{quiet: true, store: "timeout 20s"}
-	s := &slowRefresh{world: w, replicas: []*world{w.replica(c, "a", t.TempDir()), w.replica(c, "b", t.TempDir())}}
+	c := Configuration{Quiet: true, Store: "timeout 20s"}
+	s := &slowRefresh{World: w, replicas: []*World{w.Replica(c, "a", t.TempDir()), w.Replica(c, "b", t.TempDir())}}
 	tenants := make(map[string]time.Duration)
 	for i := range 3 {
 		tenant := fmt.Sprint("tenant-", i)
 		tenants[tenant] = 0
-		tokens, err := p.Seed(w.ctx, tenant)
-		w.check(err)
-		w.secrets.Add("a token", tokens.Access)
-		w.secrets.Add("a token", tokens.Refresh)
-		w.store(tenant, documentOf(tenant, authserver.Tokens{
+		tokens, err := p.Seed(w.Ctx, tenant)
+		w.Check(err)
+		w.Secrets.Add("a token", tokens.Access)
+		w.Secrets.Add("a token", tokens.Refresh)
+		w.Store(tenant, DocumentOf(tenant, authserver.Tokens{
 			Access: "one-that-has-expired", Refresh: tokens.Refresh, Expires: time.Now().Add(time.Hour),
 		}))
 	}
 	s.request(tenants)()
 	defer func() {
-		requests, err := p.Requests(w.ctx)
+		requests, err := p.Requests(w.Ctx)
 		if err != nil || len(requests) != len(tenants) {
 			t.Errorf("%d token requests for %d tenants: %+v, %v", len(requests), len(tenants), requests, err)
 		}
@@ -50,11 +50,11 @@ func TestLateAnswerOfOIDCProviderIsHeard(t *testing.T) {
 
 	for tenant := range tenants {
 		for _, r := range s.replicas {
-			r.recoversWithin(15*time.Second, tenant)
+			r.RecoversWithin(15*time.Second, tenant)
 		}
-		w.eventually(func() error { return w.hasStatus(tenant, "ready") })
-		d, err := w.stored(tenant)
-		if account, current := w.api.Subject(d.AccessToken); err != nil || !current || account != tenant {
+		w.Eventually(func() error { return w.HasStatus(tenant, "ready") })
+		d, err := w.Stored(tenant)
+		if account, current := w.API.Subject(d.AccessToken); err != nil || !current || account != tenant {
 			t.Errorf("%s: the access token in Vault is not good: %v", tenant, err)
 		}
 	}

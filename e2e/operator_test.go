@@ -16,7 +16,7 @@ import (
 // refresh.
 func TestOperatorsWriteDuringARefresh(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, configuration{store: "cache_ttl 1ms"})
+	f := NewFleet(t, Configuration{Store: "cache_ttl 1ms"})
 	for moment, tests := range map[string]map[string]func(*operation){
 		atClaim: {
 			"other tokens":              otherTokens,
@@ -45,7 +45,7 @@ func TestOperatorsWriteDuringARefresh(t *testing.T) {
 	} {
 		for name, test := range tests {
 			t.Run(moment+" "+name, func(t *testing.T) {
-				o := &operation{fleet: f.within(t), kv: f.vault.root.KVv2("secret"), moment: moment, tenant: tenantName(moment + " " + name)}
+				o := &operation{Fleet: f.Within(t), kv: f.Vault.Root.KVv2("secret"), moment: moment, tenant: TenantName(moment + " " + name)}
 				o.begin()
 				test(o)
 			})
@@ -63,28 +63,28 @@ const (
 // operation is what operators do to one tenant while a refresh of its token is
 // held back.
 type operation struct {
-	*fleet
+	*Fleet
 	kv     *api.KVv2
 	moment string
 	tenant string
-	gate   *gate        // where the refresh waits
+	gate   *Gate        // where the refresh waits
 	served <-chan error // of the request that waits for it
 }
 
 // begin starts a refresh and returns when it is held back.
 func (o *operation) begin() {
 	o.Helper()
-	o.seedExpired(o.tenant)
+	o.SeedExpired(o.tenant)
 	switch o.moment {
 	case atClaim:
-		o.gate = o.holdWrite(o.tenant, "spending", false)
+		o.gate = holdWrite(o.World, o.tenant, "spending", false)
 	case atEndpoint:
-		o.gate = o.holdRefresh(o.tenant, beforeRotation)
+		o.gate = o.HoldRefresh(o.tenant, BeforeRotation)
 	case atCommit:
-		o.gate = o.holdWrite(o.tenant, "ready", false)
+		o.gate = holdWrite(o.World, o.tenant, "ready", false)
 	}
-	o.served = o.a.deliver(request{tenant: o.tenant, id: o.tenant, body: randomBytes(kib)})
-	o.check(o.gate.await(o.ctx))
+	o.served = o.A.Deliver(Request{Tenant: o.tenant, ID: o.tenant, Body: RandomBytes(KiB)})
+	o.Check(o.gate.Await(o.Ctx))
 }
 
 func (o *operation) path() string { return "upstream-auth/api/" + o.tenant }
@@ -92,8 +92,8 @@ func (o *operation) path() string { return "upstream-auth/api/" + o.tenant }
 // data reads the tenant's document.
 func (o *operation) data() map[string]any {
 	o.Helper()
-	secret, err := o.kv.Get(o.ctx, o.path())
-	o.check(err)
+	secret, err := o.kv.Get(o.Ctx, o.path())
+	o.Check(err)
 	return secret.Data
 }
 
@@ -106,27 +106,27 @@ func (o *operation) withoutKey() map[string]any {
 
 func (o *operation) put(data any) {
 	o.Helper()
-	_, err := o.vault.root.Logical().WriteWithContext(o.ctx, pathOf(o.tenant), map[string]any{"data": data})
-	o.check(err)
+	_, err := o.Vault.Root.Logical().WriteWithContext(o.Ctx, PathOf(o.tenant), map[string]any{"data": data})
+	o.Check(err)
 }
 
 // reauthorized is a document with new tokens from a login.
-func (o *operation) reauthorized() document {
+func (o *operation) reauthorized() Document {
 	o.Helper()
-	tokens, err := o.auth.Seed(o.tenant)
-	o.check(err)
-	return documentOf(o.tenant, tokens)
+	tokens, err := o.Auth.Seed(o.tenant)
+	o.Check(err)
+	return DocumentOf(o.tenant, tokens)
 }
 
 // everywhere checks that all replicas serve the tenant, also after another refresh.
 func (o *operation) everywhere() {
 	o.Helper()
 	for range 2 {
-		for _, w := range o.replicas() {
-			r := request{tenant: o.tenant, id: fmt.Sprint(o.tenant, " everywhere ", time.Now()), body: randomBytes(kib)}
-			w.check(w.delivered(r, w.must(r)))
+		for _, w := range o.Replicas() {
+			r := Request{Tenant: o.tenant, ID: fmt.Sprint(o.tenant, " everywhere ", time.Now()), Body: RandomBytes(KiB)}
+			w.Check(w.Delivered(r, w.Must(r)))
 		}
-		o.check(o.auth.Expire(o.tenant))
+		o.Check(o.Auth.Expire(o.tenant))
 	}
 	o.settledAfter()
 }
@@ -134,28 +134,28 @@ func (o *operation) everywhere() {
 // settledAfter refreshes what was expired, and checks the end.
 func (o *operation) settledAfter() {
 	o.Helper()
-	o.b.recoversWithin(5*time.Second, o.tenant)
-	o.settled(o.tenant)
-	o.check(o.hasStatus(o.tenant, "ready"))
+	o.B.RecoversWithin(5*time.Second, o.tenant)
+	o.Settled(o.tenant)
+	o.Check(o.HasStatus(o.tenant, "ready"))
 }
 
 // An operator's refresh token wins over the one that the refresh brings.
 func otherTokens(o *operation) {
 	theirs := o.reauthorized()
 	o.put(theirs)
-	o.gate.open()
-	o.check(<-o.served)
-	o.remains(500*time.Millisecond, func() error { return o.holds(theirs) })
+	o.gate.Open()
+	o.Check(<-o.served)
+	remains(o.World, 500*time.Millisecond, func() error { return o.holds(theirs) })
 	if o.moment == atClaim {
-		o.asked(o.tenant) // there was nothing to spend any more
+		o.Asked(o.tenant) // there was nothing to spend any more
 	} else {
-		o.asked(o.tenant, authserver.Rotated)
+		o.Asked(o.tenant, authserver.Rotated)
 	}
 	o.everywhere()
 }
 
-func (o *operation) holds(want document) error {
-	held, err := o.stored(o.tenant)
+func (o *operation) holds(want Document) error {
+	held, err := o.Stored(o.tenant)
 	if err == nil && held != want {
 		err = errors.New("the operator's document is not in Vault any more")
 	}
@@ -170,8 +170,8 @@ func sameWithoutKey(o *operation) {
 
 // Nor does an older version that is written again, as `vault kv rollback` does.
 func olderVersion(o *operation) {
-	first, err := o.kv.GetVersion(o.ctx, o.path(), 1)
-	o.check(err)
+	first, err := o.kv.GetVersion(o.Ctx, o.path(), 1)
+	o.Check(err)
 	o.put(first.Data)
 	o.othersWait()
 }
@@ -181,29 +181,29 @@ func olderVersion(o *operation) {
 func (o *operation) othersWait() {
 	o.Helper()
 	waiting := []<-chan error{o.served}
-	for _, w := range []*world{o.b, o.c} {
-		r := request{tenant: o.tenant, id: fmt.Sprint(o.tenant, " waits ", time.Now()), body: randomBytes(kib)}
-		waiting = append(waiting, w.deliver(r))
+	for _, w := range []*World{o.B, o.C} {
+		r := Request{Tenant: o.tenant, ID: fmt.Sprint(o.tenant, " waits ", time.Now()), Body: RandomBytes(KiB)}
+		waiting = append(waiting, w.Deliver(r))
 	}
-	o.remains(time.Second, func() error {
-		if got := len(o.auth.Of(o.tenant)); got != 1 {
+	remains(o.World, time.Second, func() error {
+		if got := len(o.Auth.Of(o.tenant)); got != 1 {
 			return fmt.Errorf("%d token requests", got)
 		}
 		return nil
 	})
-	o.gate.open()
+	o.gate.Open()
 	for _, served := range waiting {
-		o.check(<-served)
+		o.Check(<-served)
 	}
-	o.asked(o.tenant, authserver.Rotated)
-	o.settled(o.tenant)
+	o.Asked(o.tenant, authserver.Rotated)
+	o.Settled(o.tenant)
 	o.everywhere()
 }
 
 // What an operator changed beside the tokens stays.
 func patchedField(o *operation) {
-	_, err := o.kv.Patch(o.ctx, o.path(), map[string]any{"note": "patched"})
-	o.check(err)
+	_, err := o.kv.Patch(o.Ctx, o.path(), map[string]any{"note": "patched"})
+	o.Check(err)
 	o.noteStays("patched")
 }
 
@@ -216,10 +216,10 @@ func changedField(o *operation) {
 
 func (o *operation) noteStays(note string) {
 	o.Helper()
-	o.gate.open()
-	o.check(<-o.served)
-	o.settled(o.tenant)
-	o.asked(o.tenant, authserver.Rotated)
+	o.gate.Open()
+	o.Check(<-o.served)
+	o.Settled(o.tenant)
+	o.Asked(o.tenant, authserver.Rotated)
 	if got := o.data()["note"]; got != note {
 		o.Errorf("the field is %v, not %s", got, note)
 	}
@@ -232,41 +232,41 @@ func (o *operation) noteStays(note string) {
 // A tenant that was deleted stays so. When it comes back as it was, it gets what
 // the refresh brought.
 func deletedAndUndeleted(o *operation) {
-	secret, err := o.kv.Get(o.ctx, o.path())
-	o.check(err)
-	o.check(o.kv.Delete(o.ctx, o.path()))
-	o.gate.open()
+	secret, err := o.kv.Get(o.Ctx, o.path())
+	o.Check(err)
+	o.Check(o.kv.Delete(o.Ctx, o.path()))
+	o.gate.Open()
 	<-o.served // with the new token or without one
 	o.staysDeleted()
-	o.check(o.kv.Undelete(o.ctx, o.path(), []int{secret.VersionMetadata.Version}))
-	for _, w := range o.replicas() {
-		w.recoversWithin(10*time.Second, o.tenant)
+	o.Check(o.kv.Undelete(o.Ctx, o.path(), []int{secret.VersionMetadata.Version}))
+	for _, w := range o.Replicas() {
+		w.RecoversWithin(10*time.Second, o.tenant)
 	}
-	o.settled(o.tenant)
-	o.asked(o.tenant, authserver.Rotated)
+	o.Settled(o.tenant)
+	o.Asked(o.tenant, authserver.Rotated)
 	o.everywhere()
 }
 
 // staysDeleted checks that nobody is served, and that nothing is written.
 func (o *operation) staysDeleted() {
 	o.Helper()
-	o.soon(5*time.Second, func() error {
-		if entries := o.auth.Of(o.tenant); entries[0].Outcome != authserver.Rotated {
+	o.Soon(5*time.Second, func() error {
+		if entries := o.Auth.Of(o.tenant); entries[0].Outcome != authserver.Rotated {
 			return errors.New("not rotated yet")
 		}
 		return nil
 	})
-	for _, w := range o.replicas() {
-		w.soon(5*time.Second, func() error {
-			res := w.must(request{tenant: o.tenant, id: fmt.Sprint(o.tenant, " deleted ", time.Now())})
+	for _, w := range o.Replicas() {
+		w.Soon(5*time.Second, func() error {
+			res := w.Must(Request{Tenant: o.tenant, ID: fmt.Sprint(o.tenant, " deleted ", time.Now())})
 			if code := res.Header.Get("Upstream-Auth-Error"); res.StatusCode != 403 || code != "tenant_unknown" {
 				return fmt.Errorf("a deleted tenant: status %d, code %q", res.StatusCode, code)
 			}
 			return nil
 		})
 	}
-	o.remains(time.Second, func() error {
-		secret, err := o.vault.root.Logical().ReadWithContext(o.ctx, pathOf(o.tenant))
+	remains(o.World, time.Second, func() error {
+		secret, err := o.Vault.Root.Logical().ReadWithContext(o.Ctx, PathOf(o.tenant))
 		if err == nil && secret != nil && secret.Data["data"] != nil {
 			err = errors.New("the deleted tenant is back")
 		}
@@ -277,14 +277,14 @@ func (o *operation) staysDeleted() {
 // Other tokens for a tenant that was deleted meanwhile are no business of the
 // refresh that was under way.
 func deletedAndPutAnew(o *operation) {
-	o.check(o.kv.Delete(o.ctx, o.path()))
+	o.Check(o.kv.Delete(o.Ctx, o.path()))
 	theirs := o.reauthorized()
 	o.put(theirs)
 	o.theirsAtOnce(theirs)
 }
 
 func metadataDeletedAndPutAnew(o *operation) {
-	o.check(o.kv.DeleteMetadata(o.ctx, o.path()))
+	o.Check(o.kv.DeleteMetadata(o.Ctx, o.path()))
 	theirs := o.reauthorized()
 	o.put(theirs) // version 1 once more
 	o.theirsAtOnce(theirs)
@@ -292,59 +292,59 @@ func metadataDeletedAndPutAnew(o *operation) {
 
 // theirsAtOnce checks that new tokens are used, and refreshed, before and after the
 // end of the refresh that was under way.
-func (o *operation) theirsAtOnce(theirs document) {
+func (o *operation) theirsAtOnce(theirs Document) {
 	o.Helper()
-	r := request{tenant: o.tenant, id: o.tenant + " at once", body: randomBytes(kib)}
-	o.check(o.b.delivered(r, o.b.must(r)))
-	o.check(o.holds(theirs))
-	o.check(o.auth.Expire(o.tenant))
-	r.id += ", refreshed"
-	o.check(o.b.delivered(r, o.b.must(r)))
-	o.asked(o.tenant, authserver.Pending, authserver.Rotated)
-	o.check(o.newestStored(o.tenant))
-	o.gate.open()
-	o.check(<-o.served)
-	o.remains(500*time.Millisecond, func() error { return o.newestStored(o.tenant) })
-	o.asked(o.tenant, authserver.Rotated, authserver.Rotated)
+	r := Request{Tenant: o.tenant, ID: o.tenant + " at once", Body: RandomBytes(KiB)}
+	o.Check(o.B.Delivered(r, o.B.Must(r)))
+	o.Check(o.holds(theirs))
+	o.Check(o.Auth.Expire(o.tenant))
+	r.ID += ", refreshed"
+	o.Check(o.B.Delivered(r, o.B.Must(r)))
+	o.Asked(o.tenant, authserver.Pending, authserver.Rotated)
+	o.Check(o.NewestStored(o.tenant))
+	o.gate.Open()
+	o.Check(<-o.served)
+	remains(o.World, 500*time.Millisecond, func() error { return o.NewestStored(o.tenant) })
+	o.Asked(o.tenant, authserver.Rotated, authserver.Rotated)
 	o.everywhere()
 }
 
 func metadataDeleted(o *operation) {
-	o.check(o.kv.DeleteMetadata(o.ctx, o.path()))
-	o.gate.open()
+	o.Check(o.kv.DeleteMetadata(o.Ctx, o.path()))
+	o.gate.Open()
 	<-o.served
 	o.staysDeleted()
 	theirs := o.reauthorized()
 	o.put(theirs)
-	for _, w := range o.replicas() {
-		w.recoversWithin(5*time.Second, o.tenant) // who is not there is remembered for 2 s
+	for _, w := range o.Replicas() {
+		w.RecoversWithin(5*time.Second, o.tenant) // who is not there is remembered for 2 s
 	}
-	o.check(o.holds(theirs))
-	o.check(o.auth.Expire(o.tenant))
+	o.Check(o.holds(theirs))
+	o.Check(o.Auth.Expire(o.tenant))
 	o.everywhere()
 }
 
 // An operator's word against refreshes outlives the one that is under way, and
 // holds until it is taken back.
 func disabledForNow(o *operation) {
-	_, err := o.kv.Patch(o.ctx, o.path(), map[string]any{"_upstream_auth": map[string]any{"disabled": "true"}})
-	o.check(err)
-	o.gate.open()
-	o.check(<-o.served)
-	o.settled(o.tenant)
-	o.check(o.auth.Expire(o.tenant))
-	for _, w := range o.replicas() {
-		res := w.expect(request{tenant: o.tenant, id: o.tenant + " disabled"}, 401)
+	_, err := o.kv.Patch(o.Ctx, o.path(), map[string]any{"_upstream_auth": map[string]any{"disabled": "true"}})
+	o.Check(err)
+	o.gate.Open()
+	o.Check(<-o.served)
+	o.Settled(o.tenant)
+	o.Check(o.Auth.Expire(o.tenant))
+	for _, w := range o.Replicas() {
+		res := w.Expect(Request{Tenant: o.tenant, ID: o.tenant + " disabled"}, 401)
 		if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" {
 			o.Errorf("code %q", code)
 		}
 	}
-	o.asked(o.tenant, authserver.Rotated)
-	_, err = o.kv.Patch(o.ctx, o.path(), map[string]any{"_upstream_auth": map[string]any{"disabled": nil}})
-	o.check(err)
-	for _, w := range o.replicas() {
-		w.recoversWithin(5*time.Second, o.tenant)
+	o.Asked(o.tenant, authserver.Rotated)
+	_, err = o.kv.Patch(o.Ctx, o.path(), map[string]any{"_upstream_auth": map[string]any{"disabled": nil}})
+	o.Check(err)
+	for _, w := range o.Replicas() {
+		w.RecoversWithin(5*time.Second, o.tenant)
 	}
-	o.asked(o.tenant, authserver.Rotated, authserver.Rotated)
+	o.Asked(o.tenant, authserver.Rotated, authserver.Rotated)
 	o.everywhere()
 }

@@ -2,149 +2,125 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/authserver"
 )
 
-// promptVault makes every request look at Vault, and give up on it soon.
-const promptVault = "timeout 500ms\ncache_ttl 1ms\nstale_if_error 1h"
-
 // Caddy starts without Vault, says so, and serves once Vault is there.
 func TestVaultDownAtStart(t *testing.T) {
-	w := newWorld(t)
-	w.seedExpired("acme")
-	w.vault.Kill()
-	w.start(configuration{store: promptVault})
-	w.unavailable("acme", "no vault")
-	w.eventually(func() error {
-		if !bytes.Contains(w.caddy.Output(), []byte("ault")) {
+	w := New(t)
+	w.SeedExpired("acme")
+	w.Vault.Kill()
+	w.Start(Configuration{Store: PromptVault})
+	unavailable(w, "acme", "no vault")
+	w.Eventually(func() error {
+		if !bytes.Contains(w.Caddy.Output(), []byte("ault")) {
 			return errors.New("the log does not say that Vault is missing")
 		}
 		return nil
 	})
-	w.vault.Restart()
-	w.recovers("acme")
-	w.settled("acme")
+	w.Vault.Restart()
+	w.Recovers("acme")
+	w.Settled("acme")
 }
 
 // With Vault gone, what was read lately is served, the rest is 503, nothing is
 // refreshed whose tokens could not be kept, and all recovers by itself.
 func TestVaultKilledInMidRun(t *testing.T) {
-	outage(t, func(v *vault) { v.Kill() }, func(v *vault) { v.Restart() })
+	outage(t, func(v *Vault) { v.Kill() }, func(v *Vault) { v.Restart() })
 }
 
 func TestVaultSealedInMidRun(t *testing.T) {
-	outage(t, func(v *vault) { v.Seal() }, func(v *vault) { v.Unseal() })
+	outage(t, func(v *Vault) { v.Seal() }, func(v *Vault) { v.Unseal() })
 }
 
-func outage(t *testing.T, begin, end func(*vault)) {
-	w := newWorld(t)
-	w.start(configuration{store: promptVault})
+func outage(t *testing.T, begin, end func(*Vault)) {
+	w := New(t)
+	w.Start(Configuration{Store: PromptVault})
 	for _, tenant := range []string{"seen", "stale", "unseen"} {
-		w.seed(tenant)
+		w.Seed(tenant)
 	}
-	w.expect(request{tenant: "seen", id: "before seen"}, 200)
-	w.expect(request{tenant: "stale", id: "before stale"}, 200)
+	w.Expect(Request{Tenant: "seen", ID: "before seen"}, 200)
+	w.Expect(Request{Tenant: "stale", ID: "before stale"}, 200)
 
-	begin(w.vault)
+	begin(w.Vault)
 	for i := range 3 {
-		r := request{tenant: "seen", id: fmt.Sprint("during ", i), body: randomBytes(10 * kib)}
-		w.check(w.delivered(r, w.must(r)))
-		w.unavailable("unseen", fmt.Sprint("during unseen ", i))
+		r := Request{Tenant: "seen", ID: fmt.Sprint("during ", i), Body: RandomBytes(10 * KiB)}
+		w.Check(w.Delivered(r, w.Must(r)))
+		unavailable(w, "unseen", fmt.Sprint("during unseen ", i))
 	}
 	// A token that the upstream has stopped accepting cannot be refreshed: the new
 	// one could not be kept. The app sees the 401.
-	w.check(w.auth.Expire("stale"))
-	res := w.expect(request{tenant: "stale", id: "during stale"}, 401)
-	if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.body) != "attempt 1" {
-		t.Errorf("code %q, answer %q", code, res.body)
+	w.Check(w.Auth.Expire("stale"))
+	res := w.Expect(Request{Tenant: "stale", ID: "during stale"}, 401)
+	if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.Content) != "attempt 1" {
+		t.Errorf("code %q, answer %q", code, res.Content)
 	}
-	if got := len(w.auth.Ledger()); got != 0 {
+	if got := len(w.Auth.Ledger()); got != 0 {
 		t.Errorf("%d refresh tokens were spent", got)
 	}
 
-	end(w.vault)
+	end(w.Vault)
 	for _, tenant := range []string{"unseen", "seen", "stale"} {
-		w.recovers(tenant)
+		w.Recovers(tenant)
 	}
-	w.settled("seen", "stale", "unseen")
+	w.Settled("seen", "stale", "unseen")
 }
 
 // Vault dies between the claim to refresh and the answer of the token endpoint:
 // the new tokens serve from memory, and reach Vault when it is back.
 func TestVaultKilledDuringARefresh(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{store: promptVault})
-	w.seedExpired("acme")
-	w.auth.Play(func(authserver.Entry) authserver.Behaviour {
-		return authserver.Behaviour{Before: w.vault.Kill}
+	w := New(t)
+	w.Start(Configuration{Store: PromptVault})
+	w.SeedExpired("acme")
+	w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
+		return authserver.Behaviour{Before: w.Vault.Kill}
 	})
-	r := request{tenant: "acme", id: "with the new token", body: randomBytes(10 * kib)}
-	w.check(w.delivered(r, w.must(r)))
-	w.auth.Play(nil)
+	r := Request{Tenant: "acme", ID: "with the new token", Body: RandomBytes(10 * KiB)}
+	w.Check(w.Delivered(r, w.Must(r)))
+	w.Auth.Play(nil)
 	for i := range 3 {
-		r := request{tenant: "acme", id: fmt.Sprint("from memory ", i)}
-		w.check(w.delivered(r, w.must(r)))
+		r := Request{Tenant: "acme", ID: fmt.Sprint("from memory ", i)}
+		w.Check(w.Delivered(r, w.Must(r)))
 	}
-	w.vault.Restart()
-	w.settled("acme")
-	if got := len(w.auth.Ledger()); got != 1 {
+	w.Vault.Restart()
+	w.Settled("acme")
+	if got := len(w.Auth.Ledger()); got != 1 {
 		t.Errorf("%d refreshes", got)
 	}
 }
 
 // A Vault token that is revoked is replaced by another login.
 func TestRevokedLoginIsRenewed(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{store: promptVault})
-	w.seed("acme")
-	w.expect(request{tenant: "acme", id: "before"}, 200)
+	w := New(t)
+	w.Start(Configuration{Store: PromptVault})
+	w.Seed("acme")
+	w.Expect(Request{Tenant: "acme", ID: "before"}, 200)
 	for i := range 3 {
-		w.check(w.vault.root.Sys().RevokePrefixWithContext(w.ctx, "auth/approle/login"))
-		w.check(w.auth.Expire("acme"))
-		r := request{tenant: "acme", id: fmt.Sprint("after ", i), body: randomBytes(kib)}
-		w.eventually(func() error {
-			res := w.must(r)
-			err := w.delivered(r, res)
-			r.id += "."
+		w.Check(w.Vault.Root.Sys().RevokePrefixWithContext(w.Ctx, "auth/approle/login"))
+		w.Check(w.Auth.Expire("acme"))
+		r := Request{Tenant: "acme", ID: fmt.Sprint("after ", i), Body: RandomBytes(KiB)}
+		w.Eventually(func() error {
+			res := w.Must(r)
+			err := w.Delivered(r, res)
+			r.ID += "."
 			return err
 		})
-		w.settled("acme")
+		w.Settled("acme")
 	}
 }
 
 // unavailable checks the answer for a tenant that only Vault could serve.
-func (w *world) unavailable(tenant, id string) {
+func unavailable(w *World, tenant, id string) {
 	w.Helper()
-	res := w.expect(request{tenant: tenant, id: id}, 503)
+	res := w.Expect(Request{Tenant: tenant, ID: id}, 503)
 	if res.Header.Get("Upstream-Auth-Error") != "store_unavailable" || res.Header.Get("Retry-After") == "" {
 		w.Errorf("%s: %v", id, res.Header)
 	}
-	if len(w.api.Attempts(id)) > 0 {
+	if len(w.API.Attempts(id)) > 0 {
 		w.Errorf("%s: the upstream was asked", id)
 	}
-}
-
-// recovers sends requests for a tenant until one is served.
-func (w *world) recovers(tenant string) {
-	w.Helper()
-	w.recoversWithin(30*time.Second, tenant)
-}
-
-// recoversWithin is recovers with a limit that the product promises.
-func (w *world) recoversWithin(limit time.Duration, tenant string) {
-	w.Helper()
-	w.soon(limit, func() error {
-		r := request{tenant: tenant, id: tenant + " recovers " + rand.Text(), body: randomBytes(kib)}
-		res, err := w.send(w.ctx, r)
-		if err != nil {
-			return err
-		}
-		return w.delivered(r, res)
-	})
 }

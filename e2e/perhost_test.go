@@ -14,16 +14,16 @@ import (
 )
 
 // perHost is a configuration whose tenants name their own hosts.
-func (w *world) perHost(h *hosts) configuration {
+func perHost(w *World, h *hosts) Configuration {
 	w.Helper()
-	w.file("ca.pem", string(h.ca))
-	return configuration{
-		store:    patientVault,
-		provider: "allowed_hosts *.api.test:" + h.port + "\nexpose instance_host",
-		oauth2:   "refresh_field instance_host instance_url|@host",
-		sites: []site{{
-			log: true, upstream: "{upstream_auth.credential.instance_host}:" + h.port,
-			handler: fmt.Sprintf("transport http {\ntls\ntls_trust_pool file %s\nresolvers %s\n}", filepath.Join(w.files, "ca.pem"), h.resolver),
+	w.File("ca.pem", string(h.ca))
+	return Configuration{
+		Store:    PatientVault,
+		Provider: "allowed_hosts *.api.test:" + h.port + "\nexpose instance_host",
+		OAuth2:   "refresh_field instance_host instance_url|@host",
+		Sites: []Site{{
+			Log: true, Upstream: "{upstream_auth.credential.instance_host}:" + h.port,
+			Handler: fmt.Sprintf("transport http {\ntls\ntls_trust_pool file %s\nresolvers %s\n}", filepath.Join(w.Files, "ca.pem"), h.resolver),
 		}},
 	}
 }
@@ -31,7 +31,7 @@ func (w *world) perHost(h *hosts) configuration {
 // livesAt is a tenant's document with the host that it names.
 func livesAt(tenant, host string, tokens authserver.Tokens) map[string]any {
 	var fields map[string]any
-	raw, _ := json.Marshal(documentOf(tenant, tokens))
+	raw, _ := json.Marshal(DocumentOf(tenant, tokens))
 	_ = json.Unmarshal(raw, &fields)
 	fields["instance_host"] = host
 	return fields
@@ -42,45 +42,45 @@ func livesAt(tenant, host string, tokens authserver.Tokens) map[string]any {
 func TestTenantsHaveTheirOwnHosts(t *testing.T) {
 	t.Parallel()
 	var moved sync.Map // tenant to instance_url
-	w := newWorldWith(t, authserver.Config{Fields: func(e authserver.Entry) map[string]any {
+	w := NewWith(t, authserver.Config{Fields: func(e authserver.Entry) map[string]any {
 		if address, ok := moved.Load(e.Tenant); ok {
 			return map[string]any{"instance_url": address}
 		}
 		return nil
 	}})
-	h := w.newHosts()
-	w.start(w.withAPI(w.perHost(h), ""))
+	h := newHosts(w)
+	w.Start(w.WithAPI(perHost(w, h), ""))
 
 	reaches := func(tenant, host string, attempts int) {
 		t.Helper()
-		r := request{tenant: tenant, id: fmt.Sprint(tenant, " at ", host, time.Now()), body: randomBytes(10 * kib)}
-		w.check(w.delivered(r, w.must(r)))
-		all := w.api.Attempts(r.id)
+		r := Request{Tenant: tenant, ID: fmt.Sprint(tenant, " at ", host, time.Now()), Body: RandomBytes(10 * KiB)}
+		w.Check(w.Delivered(r, w.Must(r)))
+		all := w.API.Attempts(r.ID)
 		if last := all[len(all)-1]; len(all) != attempts || last.Host != host+":"+h.port {
 			t.Errorf("%s: %d attempts, the last at %s", tenant, len(all), last.Host)
 		}
 	}
 	for tenant, host := range map[string]string{"acme": "acme.api.test", "globex": "globex.api.test"} {
-		tokens, err := w.auth.Seed(tenant)
-		w.check(err)
-		a := w.brings(tenant, livesAt(tenant, host, tokens))
+		tokens, err := w.Auth.Seed(tenant)
+		w.Check(err)
+		a := w.Brings(tenant, livesAt(tenant, host, tokens))
 		if len(a.Credentials) != 1 || a.Credentials["instance_host"] != host {
 			t.Errorf("%s: the API shows %v", tenant, a.Credentials)
 		}
 		reaches(tenant, host, 1)
-		w.check(w.auth.Expire(tenant))
+		w.Check(w.Auth.Expire(tenant))
 		reaches(tenant, host, 2)
-		w.settled(tenant)
+		w.Settled(tenant)
 	}
 
 	// The provider tells with new tokens that the tenant has moved.
 	moved.Store("acme", "https://acme-two.api.test/services")
-	w.check(w.auth.Expire("acme"))
-	r := request{tenant: "acme", id: "moves"}
-	w.check(w.delivered(r, w.must(r)))
+	w.Check(w.Auth.Expire("acme"))
+	r := Request{Tenant: "acme", ID: "moves"}
+	w.Check(w.Delivered(r, w.Must(r)))
 	reaches("acme", "acme-two.api.test", 1)
 	reaches("globex", "globex.api.test", 1)
-	w.settled("acme", "globex")
+	w.Settled("acme", "globex")
 
 	known := h.seen()
 	for i, host := range []string{
@@ -89,17 +89,17 @@ func TestTenantsHaveTheirOwnHosts(t *testing.T) {
 		"evil.test\\.api.test", "evil.test .api.test", "evil.test%00.api.test", "*.api.test", "{env.HOME}.api.test", "unix//tmp/evil", "",
 	} {
 		t.Run(fmt.Sprintf("%q", host), func(t *testing.T) {
-			w := w.within(t)
+			w := w.Within(t)
 			tenant := fmt.Sprint("stranger-", i)
-			tokens, err := w.auth.Seed(tenant)
-			w.check(err)
-			w.storeRaw(tenant, livesAt(tenant, host, tokens))
-			r := request{tenant: tenant, id: tenant}
-			res := w.expect(r, http.StatusBadGateway)
+			tokens, err := w.Auth.Seed(tenant)
+			w.Check(err)
+			w.StoreRaw(tenant, livesAt(tenant, host, tokens))
+			r := Request{Tenant: tenant, ID: tenant}
+			res := w.Expect(r, http.StatusBadGateway)
 			if code := res.Header.Get("Upstream-Auth-Error"); code != "host_not_allowed" {
 				t.Errorf("code %q", code)
 			}
-			if len(w.api.Attempts(r.id)) > 0 {
+			if len(w.API.Attempts(r.ID)) > 0 {
 				t.Error("the upstream was asked")
 			}
 		})

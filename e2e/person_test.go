@@ -40,7 +40,7 @@ type person struct {
 func (c *connecting) newPerson() *person {
 	c.Helper()
 	jar, err := cookiejar.New(nil)
-	c.check(err)
+	c.Check(err)
 	transport := c.front.secure.Client().Transport.(*http.Transport).Clone() // trusts it
 	transport.DisableKeepAlives = true
 	return &person{connecting: c, client: &http.Client{
@@ -51,14 +51,14 @@ func (c *connecting) newPerson() *person {
 
 // do sends a request, and checks what holds for every answer: a browser tells nobody
 // the address, and keeps no copy; a page has no secrets and runs no script.
-func (p *person) do(req *http.Request) response {
+func (p *person) do(req *http.Request) Response {
 	p.Helper()
 	r, err := p.client.Do(req)
-	p.check(err)
+	p.Check(err)
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
-	p.check(err)
-	res := response{r, body}
+	p.Check(err)
+	res := Response{Response: r, Content: body}
 	if !isConnect(req.URL) {
 		return res
 	}
@@ -72,7 +72,7 @@ func (p *person) do(req *http.Request) response {
 			p.Errorf("%s of an answer %d: %q", name, r.StatusCode, got)
 		}
 	}
-	for _, leak := range p.secrets.Scan("page", body) {
+	for _, leak := range p.Secrets.Scan("page", body) {
 		p.Errorf("leak: %s", leak)
 	}
 	if bytes.Contains(body, []byte("<script")) {
@@ -89,10 +89,10 @@ func isConnect(u *url.URL) bool {
 	})
 }
 
-func (p *person) get(address string) response {
+func (p *person) get(address string) Response {
 	p.Helper()
-	req, err := http.NewRequestWithContext(p.ctx, http.MethodGet, address, nil)
-	p.check(err)
+	req, err := http.NewRequestWithContext(p.Ctx, http.MethodGet, address, nil)
+	p.Check(err)
 	return p.do(req)
 }
 
@@ -100,7 +100,7 @@ func (p *person) get(address string) response {
 func (p *person) open(link string) (consent string) {
 	p.Helper()
 	res := p.get(link)
-	if res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(res.Header.Get("Location"), p.authURL+"/authorize?") {
+	if res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(res.Header.Get("Location"), p.AuthURL+"/authorize?") {
 		p.Fatalf("the link was answered with %d, %q", res.StatusCode, titleOf(res))
 	}
 	return res.Header.Get("Location")
@@ -110,12 +110,12 @@ func (p *person) open(link string) (consent string) {
 func (p *person) decide(consent, account, decision string) (back string) {
 	p.Helper()
 	form := url.Values{"account": {account}, "decision": {decision}}
-	req, err := http.NewRequestWithContext(p.ctx, http.MethodPost, consent, strings.NewReader(form.Encode()))
-	p.check(err)
+	req, err := http.NewRequestWithContext(p.Ctx, http.MethodPost, consent, strings.NewReader(form.Encode()))
+	p.Check(err)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	res := p.do(req)
 	if res.StatusCode != http.StatusSeeOther {
-		p.Fatalf("the consent page answered %d: %s", res.StatusCode, res.body)
+		p.Fatalf("the consent page answered %d: %s", res.StatusCode, res.Content)
 	}
 	back = res.Header.Get("Location")
 	p.front.learn(back)
@@ -135,15 +135,15 @@ func (p *person) connects(link, account string) {
 }
 
 // shows checks which page a person gets.
-func (p *person) shows(res response, status int, title string) {
+func (p *person) shows(res Response, status int, title string) {
 	p.Helper()
 	if res.StatusCode != status || titleOf(res) != title {
 		p.Errorf("page %d %q, not %d %q", res.StatusCode, titleOf(res), status, title)
 	}
 }
 
-func titleOf(res response) string {
-	title := regexp.MustCompile(`<title>(.*)</title>`).FindSubmatch(res.body)
+func titleOf(res Response) string {
+	title := regexp.MustCompile(`<title>(.*)</title>`).FindSubmatch(res.Content)
 	if title == nil {
 		return "(no title) " + res.Header.Get("Location")
 	}
@@ -154,7 +154,7 @@ func titleOf(res response) string {
 func (p *person) cookies(address string) []*http.Cookie {
 	p.Helper()
 	u, err := url.Parse(address)
-	p.check(err)
+	p.Check(err)
 	return p.client.Jar.Cookies(u)
 }
 
@@ -162,7 +162,7 @@ func (p *person) cookies(address string) []*http.Cookie {
 func (p *person) remember(address string, cookies []*http.Cookie) {
 	p.Helper()
 	u, err := url.Parse(address)
-	p.check(err)
+	p.Check(err)
 	for _, cookie := range cookies {
 		cookie.Path = "/"
 	}
@@ -173,7 +173,7 @@ func (p *person) remember(address string, cookies []*http.Cookie) {
 func (p *person) with(address string, change func(query url.Values)) string {
 	p.Helper()
 	u, err := url.Parse(address)
-	p.check(err)
+	p.Check(err)
 	query := u.Query()
 	change(query)
 	u.RawQuery = query.Encode()

@@ -16,50 +16,50 @@ import (
 func TestManyAdoptedClaimsAreFinishedAFewAtATime(t *testing.T) {
 	t.Parallel()
 	const count, most = 300, 16
-	w := newWorld(t)
-	c := configuration{quiet: true, store: "timeout 20s"}
+	w := New(t)
+	c := Configuration{Quiet: true, Store: "timeout 20s"}
 	journal := t.TempDir()
-	dead := w.replica(c, "dead", journal)
+	dead := w.Replica(c, "dead", journal)
 	var tenants []string
 	for i := range count {
 		tenants = append(tenants, fmt.Sprintf("tenant-%03d", i))
-		w.seed(tenants[i])
+		w.Seed(tenants[i])
 	}
-	w.expireAll(tenants)
+	w.ExpireAll(tenants)
 
 	// The token endpoint takes what comes from the dead, and hangs up when it is dead.
-	held := newGate()
-	w.Cleanup(held.open)
+	held := NewGate()
+	w.Cleanup(held.Open)
 	var endpoint concurrency
-	w.auth.Play(func(e authserver.Entry) authserver.Behaviour {
+	w.Auth.Play(func(e authserver.Entry) authserver.Behaviour {
 		if e.Sender == "dead" {
-			return authserver.Behaviour{Before: held.pass, Instead: authserver.HangUp}
+			return authserver.Behaviour{Before: held.Pass, Instead: authserver.HangUp}
 		}
 		return authserver.Behaviour{Before: endpoint.begin, Between: func() {
-			pause(w.ctx, 50*time.Millisecond)
+			Pause(w.Ctx, 50*time.Millisecond)
 			endpoint.end()
 		}}
 	})
-	ctx, cancel := context.WithCancel(w.ctx)
+	ctx, cancel := context.WithCancel(w.Ctx)
 	defer cancel()
 	var apps sync.WaitGroup
 	// A few at a time, or a busy machine gets nowhere with any.
-	soon, stop := context.WithTimeout(w.ctx, 25*time.Second)
+	soon, stop := context.WithTimeout(w.Ctx, 25*time.Second)
 	defer stop()
 	for i := 0; i < count && soon.Err() == nil; i += most {
 		batch := tenants[i:min(i+most, count)]
 		for _, tenant := range batch {
-			apps.Go(func() { _, _ = dead.send(ctx, request{tenant: tenant, id: tenant + " at the dead"}) })
+			apps.Go(func() { _, _ = dead.Send(ctx, Request{Tenant: tenant, ID: tenant + " at the dead"}) })
 		}
-		_ = w.auth.Await(soon, func(entries []authserver.Entry) bool { return len(entries) >= i+len(batch) })
+		_ = w.Auth.Await(soon, func(entries []authserver.Entry) bool { return len(entries) >= i+len(batch) })
 	}
-	dead.kill()
+	dead.Kill()
 	cancel()
 	apps.Wait()
-	held.open()
+	held.Open()
 	var unfinished []string
 	for _, tenant := range tenants {
-		if w.hasStatus(tenant, "spending") == nil {
+		if w.HasStatus(tenant, "spending") == nil {
 			unfinished = append(unfinished, tenant)
 		}
 	}
@@ -68,16 +68,16 @@ func TestManyAdoptedClaimsAreFinishedAFewAtATime(t *testing.T) {
 	}
 
 	var store concurrency
-	heir := w.ownTap()
-	heir.tap.disturbing(func(r *http.Request, _ []byte) vaultFault {
-		if !isCredential(r) {
-			return vaultFault{}
+	heir := w.OwnTap()
+	heir.Tap.Disturbing(func(r *http.Request, _ []byte) VaultFault {
+		if !IsCredential(r) {
+			return VaultFault{}
 		}
 		store.begin()
-		return vaultFault{done: store.end}
+		return VaultFault{Done: store.end}
 	})
 	begun := time.Now()
-	heir = heir.replica(c, "heir", journal)
+	heir = heir.Replica(c, "heir", journal)
 	defer func() {
 		t.Logf("%d claims, %v after the start of the heir: at most %d requests at once at Vault, %d at the token endpoint",
 			len(unfinished), time.Since(begun).Round(time.Millisecond), store.most(), endpoint.most())
@@ -88,9 +88,9 @@ func TestManyAdoptedClaimsAreFinishedAFewAtATime(t *testing.T) {
 			t.Errorf("%d requests at once at the token endpoint", got)
 		}
 	}()
-	heir.soon(time.Minute, func() error {
+	heir.Soon(time.Minute, func() error {
 		for _, tenant := range unfinished {
-			if err := heir.newestStored(tenant); err != nil {
+			if err := heir.NewestStored(tenant); err != nil {
 				return err
 			}
 		}

@@ -17,43 +17,43 @@ import (
 // Reloads under load, with the same configuration and with changed ones, fail no
 // request, refresh nothing twice, lose no token and leave nothing behind.
 func TestReloadUnderLoad(t *testing.T) {
-	w := newWorld(t)
-	overH1 := site{name: "over-h1", log: true}
-	overH2C := site{name: "over-h2c", log: true, handler: "transport http {\nversions h2c\n}"}
-	sites := []site{overH1, overH2C}
+	w := New(t)
+	overH1 := Site{Name: "over-h1", Log: true}
+	overH2C := Site{Name: "over-h2c", Log: true, Handler: "transport http {\nversions h2c\n}"}
+	sites := []Site{overH1, overH2C}
 	otherH1, otherH2C := overH1, overH2C
-	otherH1.handler += "\nreplay_memory 4KiB"
-	otherH2C.handler += "\nreplay_dir off"
-	same := configuration{sites: sites}
-	changed := []configuration{
-		{sites: sites, global: "shutdown_delay 10ms"},
-		{sites: sites, store: "cache_ttl 3s"},
-		{sites: sites, oauth2: "refresh_ahead 10s"},
-		{sites: sites, provider: "header Authorization \"Bearer {credential.access_token}\"\nheader X-Account {credential.account}"},
-		{sites: []site{otherH1, otherH2C}},
+	otherH1.Handler += "\nreplay_memory 4KiB"
+	otherH2C.Handler += "\nreplay_dir off"
+	same := Configuration{Sites: sites}
+	changed := []Configuration{
+		{Sites: sites, Global: "shutdown_delay 10ms"},
+		{Sites: sites, Store: "cache_ttl 3s"},
+		{Sites: sites, OAuth2: "refresh_ahead 10s"},
+		{Sites: sites, Provider: "header Authorization \"Bearer {credential.access_token}\"\nheader X-Account {credential.account}"},
+		{Sites: []Site{otherH1, otherH2C}},
 	}
 
-	w.start(same)
+	w.Start(same)
 	var tenants []string
 	for i := range 5 {
 		tenants = append(tenants, fmt.Sprint("tenant-", i))
-		w.seedExpired(tenants[i])
+		w.SeedExpired(tenants[i])
 	}
-	w.expect(request{site: overH1.name, tenant: tenants[0], id: "before the load"}, 200)
-	before := w.ourGoroutines()
-	ctx, stop := context.WithCancel(w.ctx)
+	w.Expect(Request{Site: overH1.Name, Tenant: tenants[0], ID: "before the load"}, 200)
+	before := ourGoroutines(w)
+	ctx, stop := context.WithCancel(w.Ctx)
 	defer stop()
-	load := w.load(ctx, tenants)
+	load := startLoad(w, ctx, tenants)
 	for round := range 2 {
 		for i, c := range changed {
 			load.expire(w)
-			w.check(w.caddy.Load(w.ctx, w.caddyfile(same)))
+			w.Check(w.Caddy.Load(w.Ctx, w.Caddyfile(same)))
 			load.await(w, 10)
 			load.expire(w)
 			if (round+i)%5 == 0 {
-				w.check(w.caddy.Reload(w.ctx, w.caddyfile(c)))
+				w.Check(w.Caddy.Reload(w.Ctx, w.Caddyfile(c)))
 			} else {
-				w.check(w.caddy.Load(w.ctx, w.caddyfile(c)))
+				w.Check(w.Caddy.Load(w.Ctx, w.Caddyfile(c)))
 			}
 			load.await(w, 10)
 		}
@@ -61,8 +61,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	stop()
 	load.workers.Wait()
 	t.Logf("%d requests, %d sent again", load.sent.Load(), load.again.Load())
-	w.settled(tenants...)
-	for _, e := range w.auth.Ledger() {
+	w.Settled(tenants...)
+	for _, e := range w.Auth.Ledger() {
 		if e.Outcome != authserver.Rotated {
 			t.Errorf("a token request ended as %s", e.Outcome)
 		}
@@ -70,7 +70,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	// Whatever reached a handler was answered well, also what a client lost.
 	answered := 0
 	for _, s := range sites {
-		for id, statuses := range w.accessLog(s.name) {
+		for id, statuses := range accessLog(w, s.Name) {
 			if answered++; len(statuses) != 1 || statuses[0] != 200 {
 				t.Errorf("%s was answered with %v", id, statuses)
 			}
@@ -79,9 +79,9 @@ func TestReloadUnderLoad(t *testing.T) {
 	if sent := int(load.sent.Load()) + 1; answered != sent {
 		t.Errorf("%d requests in the access logs, not %d", answered, sent)
 	}
-	w.check(w.caddy.Load(w.ctx, w.caddyfile(same)))
-	w.eventually(func() error {
-		if after := w.ourGoroutines(); after > before {
+	w.Check(w.Caddy.Load(w.Ctx, w.Caddyfile(same)))
+	w.Eventually(func() error {
+		if after := ourGoroutines(w); after > before {
 			return fmt.Errorf("%d goroutines of ours, at first %d", after, before)
 		}
 		return nil
@@ -89,10 +89,10 @@ func TestReloadUnderLoad(t *testing.T) {
 }
 
 // ourGoroutines counts the goroutines of Caddy that are in code of ours.
-func (w *world) ourGoroutines() int {
+func ourGoroutines(w *World) int {
 	w.Helper()
-	dump, err := w.caddy.Get(w.ctx, "/debug/pprof/goroutine?debug=2")
-	w.check(err)
+	dump, err := w.Caddy.Get(w.Ctx, "/debug/pprof/goroutine?debug=2")
+	w.Check(err)
 	count := 0
 	for stack := range bytes.SplitSeq(dump, []byte("\n\n")) {
 		if bytes.Contains(stack, []byte("upstreamauth/caddy-upstream-auth/")) {
@@ -117,7 +117,7 @@ type loadedTenant struct {
 	name string
 }
 
-func (w *world) load(ctx context.Context, tenants []string) *load {
+func startLoad(w *World, ctx context.Context, tenants []string) *load {
 	l := new(load)
 	for _, tenant := range tenants {
 		l.tenants = append(l.tenants, &loadedTenant{name: tenant})
@@ -126,19 +126,19 @@ func (w *world) load(ctx context.Context, tenants []string) *load {
 		l.workers.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				tenant := l.tenants[(i+n)%len(tenants)]
-				r := request{proto: y.proto, site: y.site, tenant: tenant.name, id: fmt.Sprintf("%s worker %d request %d", y, i, n)}
+				r := Request{Proto: y.proto, Site: y.site, Tenant: tenant.name, ID: fmt.Sprintf("%s worker %d request %d", y, i, n)}
 				if n%2 == 1 {
-					r.body, r.chunked = randomBytes(20*kib*(n%7)), n%4 == 1
+					r.Body, r.Chunked = RandomBytes(20*KiB*(n%7)), n%4 == 1
 				}
 				tenant.RLock()
-				res, again, err := w.insist(r)
+				res, again, err := w.Insist(r)
 				tenant.RUnlock()
 				l.again.Add(again)
 				if err == nil {
-					err = w.delivered(r, res)
+					err = w.Delivered(r, res)
 				}
 				if err != nil {
-					w.Errorf("%s: %v", r.id, err)
+					w.Errorf("%s: %v", r.ID, err)
 				}
 				l.sent.Add(1)
 			}
@@ -148,20 +148,20 @@ func (w *world) load(ctx context.Context, tenants []string) *load {
 }
 
 // expire ends the life of all access tokens.
-func (l *load) expire(w *world) {
+func (l *load) expire(w *World) {
 	w.Helper()
 	for _, tenant := range l.tenants {
 		tenant.Lock()
-		w.check(w.auth.Expire(tenant.name))
+		w.Check(w.Auth.Expire(tenant.name))
 		tenant.Unlock()
 	}
 }
 
 // await waits until n more requests were answered.
-func (l *load) await(w *world, n int64) {
+func (l *load) await(w *World, n int64) {
 	w.Helper()
 	target := l.sent.Load() + n
-	w.eventually(func() error {
+	w.Eventually(func() error {
 		if sent := l.sent.Load(); sent < target {
 			return fmt.Errorf("%d requests, not %d", sent, target)
 		}
@@ -173,92 +173,62 @@ func (l *load) await(w *world, n int64) {
 // have, even where it has to be refreshed after its configuration is gone. Those
 // that come in meanwhile do not spend its refresh token a second time.
 func TestReloadDuringARefresh(t *testing.T) {
-	w := newWorld(t)
-	first := configuration{}
-	w.start(first)
-	for name, next := range map[string]configuration{
+	w := New(t)
+	first := Configuration{}
+	w.Start(first)
+	for name, next := range map[string]Configuration{
 		"same":             first,
-		"another site":     {sites: []site{{handler: "replay_memory 4KiB"}}},
-		"another provider": {oauth2: "refresh_ahead 10s"},
-		"another store":    {store: "cache_ttl 5s"},
+		"another site":     {Sites: []Site{{Handler: "replay_memory 4KiB"}}},
+		"another provider": {OAuth2: "refresh_ahead 10s"},
+		"another store":    {Store: "cache_ttl 5s"},
 	} {
 		for _, proto := range []string{"HTTP/1.1", "h2c"} {
 			t.Run(name+" "+proto, func(t *testing.T) {
-				w := w.within(t)
+				w := w.Within(t)
 				tenant := strings.NewReplacer(" ", "-", "/", "-").Replace(name + proto)
-				w.seedExpired(tenant)
+				w.SeedExpired(tenant)
 				gate, asked := make(chan struct{}), make(chan struct{}, 10)
-				w.auth.Play(func(authserver.Entry) authserver.Behaviour {
+				w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
 					return authserver.Behaviour{Before: func() { asked <- struct{}{}; <-gate }}
 				})
-				defer w.auth.Play(nil)
+				defer w.Auth.Play(nil)
 
-				before := request{proto: proto, tenant: tenant, id: tenant + " before", body: randomBytes(200 * kib), chunked: true}
-				done := w.deliver(before)
+				before := Request{Proto: proto, Tenant: tenant, ID: tenant + " before", Body: RandomBytes(200 * KiB), Chunked: true}
+				done := w.Deliver(before)
 				<-asked
-				w.check(w.caddy.Load(w.ctx, w.caddyfile(next)))
-				after := request{proto: proto, tenant: tenant, id: tenant + " after", body: randomBytes(200 * kib)}
-				doneAfter := w.deliver(after)
-				w.check(w.api.Await(w.ctx, after.id, func(a []upstream.Attempt) bool { return len(a) > 0 && a[0].Done }))
+				w.Check(w.Caddy.Load(w.Ctx, w.Caddyfile(next)))
+				after := Request{Proto: proto, Tenant: tenant, ID: tenant + " after", Body: RandomBytes(200 * KiB)}
+				doneAfter := w.Deliver(after)
+				w.Check(w.API.Await(w.Ctx, after.ID, func(a []upstream.Attempt) bool { return len(a) > 0 && a[0].Done }))
 				select {
 				case <-asked:
 					t.Error("the refresh token was spent again")
 				case <-time.After(200 * time.Millisecond):
 				}
 				close(gate)
-				w.check(<-done)
-				w.check(<-doneAfter)
-				w.settled(tenant)
-				w.check(w.caddy.Load(w.ctx, w.caddyfile(first)))
+				w.Check(<-done)
+				w.Check(<-doneAfter)
+				w.Settled(tenant)
+				w.Check(w.Caddy.Load(w.Ctx, w.Caddyfile(first)))
 			})
 		}
 	}
 }
 
-// insist sends r, again if need be, and counts how often. The HTTP/1.1 server of Go,
-// when it shuts down, closes idle connections on which a request is on its way, and
-// those on which one has just arrived, without a look at it. That is so with every
-// Caddy. What had reached a handler is not sent again.
-func (w *world) insist(r request) (res response, again int64, err error) {
-	for {
-		res, err := w.send(w.ctx, r)
-		if err == nil || r.proto != "HTTP/1.1" || w.ctx.Err() != nil {
-			return res, again, err
-		}
-		if attempts := len(w.api.Attempts(r.id)); attempts > 0 {
-			return res, again, fmt.Errorf("after %d attempts: %w", attempts, err)
-		}
-		again++
-	}
-}
-
-// deliver sends r in the background and checks what comes of it.
-func (w *world) deliver(r request) <-chan error {
-	done := make(chan error, 1)
-	go func() {
-		res, _, err := w.insist(r)
-		if err == nil {
-			err = w.delivered(r, res)
-		}
-		done <- err
-	}()
-	return done
-}
-
 // A Caddy that is told to end does so only when the tokens that it asked for are
 // in Vault, even if nobody waits for them any more.
 func TestStopWaitsForTheRefresh(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{})
-	w.seedExpired("acme")
+	w := New(t)
+	w.Start(Configuration{})
+	w.SeedExpired("acme")
 	asked, gate := make(chan struct{}), make(chan struct{})
-	w.auth.Play(func(authserver.Entry) authserver.Behaviour {
+	w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
 		return authserver.Behaviour{Before: func() { close(asked); <-gate }}
 	})
-	ctx, hangUp := context.WithCancel(w.ctx)
+	ctx, hangUp := context.WithCancel(w.Ctx)
 	gone := make(chan error)
 	go func() {
-		_, err := w.send(ctx, request{tenant: "acme", id: "never mind"})
+		_, err := w.Send(ctx, Request{Tenant: "acme", ID: "never mind"})
 		gone <- err
 	}()
 	<-asked
@@ -266,13 +236,13 @@ func TestStopWaitsForTheRefresh(t *testing.T) {
 	<-gone
 
 	stopped := make(chan error)
-	go func() { stopped <- w.caddy.Stop(w.ctx) }()
+	go func() { stopped <- w.Caddy.Stop(w.Ctx) }()
 	select {
-	case <-w.caddy.Exited():
+	case <-w.Caddy.Exited():
 		t.Error("caddy ended during a refresh")
 	case <-time.After(2 * time.Second): // far longer than it takes to end
 	}
 	close(gate)
-	w.check(<-stopped)
-	w.check(w.newestStored("acme"))
+	w.Check(<-stopped)
+	w.Check(w.NewestStored("acme"))
 }

@@ -17,23 +17,23 @@ import (
 
 // A client that hangs up during the refresh loses nothing: the refresh goes on.
 func TestClientHangsUpDuringTheRefresh(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{})
+	w := New(t)
+	w.Start(Configuration{})
 	for _, proto := range []string{"HTTP/1.1", "h2c"} {
 		t.Run(proto, func(t *testing.T) {
-			w := w.within(t)
+			w := w.Within(t)
 			tenant := strings.ReplaceAll("impatient-"+proto, "/", "-")
-			w.seedExpired(tenant)
+			w.SeedExpired(tenant)
 			asked, gate := make(chan struct{}), make(chan struct{})
-			w.auth.Play(func(authserver.Entry) authserver.Behaviour {
+			w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
 				return authserver.Behaviour{Before: func() { close(asked); <-gate }}
 			})
-			defer w.auth.Play(nil)
+			defer w.Auth.Play(nil)
 
-			ctx, hangUp := context.WithCancel(w.ctx)
+			ctx, hangUp := context.WithCancel(w.Ctx)
 			gone := make(chan error)
 			go func() {
-				_, err := w.send(ctx, request{proto: proto, tenant: tenant, id: tenant, body: []byte("never mind")})
+				_, err := w.Send(ctx, Request{Proto: proto, Tenant: tenant, ID: tenant, Body: []byte("never mind")})
 				gone <- err
 			}()
 			<-asked
@@ -42,14 +42,14 @@ func TestClientHangsUpDuringTheRefresh(t *testing.T) {
 				t.Fatal("the client got an answer")
 			}
 			close(gate)
-			w.settled(tenant)
+			w.Settled(tenant)
 
-			again := request{proto: proto, tenant: tenant, id: tenant + " again", body: []byte("again")}
-			w.check(w.delivered(again, w.must(again)))
-			if got := w.auth.Of(tenant); len(got) != 1 {
+			again := Request{Proto: proto, Tenant: tenant, ID: tenant + " again", Body: []byte("again")}
+			w.Check(w.Delivered(again, w.Must(again)))
+			if got := w.Auth.Of(tenant); len(got) != 1 {
 				t.Errorf("%d refreshes", len(got))
 			}
-			if got := len(w.api.Attempts(again.id)); got != 1 {
+			if got := len(w.API.Attempts(again.ID)); got != 1 {
 				t.Errorf("%d attempts with the new token", got)
 			}
 		})
@@ -58,36 +58,36 @@ func TestClientHangsUpDuringTheRefresh(t *testing.T) {
 
 // A body above replay_max_body is streamed, and sent once. The 401 says why.
 func TestBodyAboveTheLimit(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{sites: []site{{handler: "replay_max_body 1MiB"}}})
+	w := New(t)
+	w.Start(Configuration{Sites: []Site{{Handler: "replay_max_body 1MiB"}}})
 	for _, proto := range []string{"HTTP/1.1", "h2c"} {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s chunked=%t", proto, chunked), func(t *testing.T) {
-				w := w.within(t)
+				w := w.Within(t)
 				tenant := strings.ReplaceAll(fmt.Sprintf("large-%s-%t", proto, chunked), "/", "-")
-				w.seedExpired(tenant)
-				r := request{proto: proto, tenant: tenant, id: tenant, body: randomBytes(3 * mib), chunked: chunked}
-				res := w.sendHalfway(r, 1, 2*mib)
-				if res.StatusCode != 401 || string(res.body) != "attempt 1" {
-					t.Errorf("status %d, %q", res.StatusCode, res.body)
+				w.SeedExpired(tenant)
+				r := Request{Proto: proto, Tenant: tenant, ID: tenant, Body: RandomBytes(3 * MiB), Chunked: chunked}
+				res := sendHalfway(w, r, 1, 2*MiB)
+				if res.StatusCode != 401 || string(res.Content) != "attempt 1" {
+					t.Errorf("status %d, %q", res.StatusCode, res.Content)
 				}
 				if got := res.Header.Get("Upstream-Auth-Replay"); got != "skipped; reason=body-too-large" {
 					t.Errorf("Upstream-Auth-Replay: %q", got)
 				}
-				if got := w.api.Attempts(r.id); len(got) != 1 || !got[0].Whole || got[0].Digest != upstream.DigestOf(r.body) {
+				if got := w.API.Attempts(r.ID); len(got) != 1 || !got[0].Whole || got[0].Digest != upstream.DigestOf(r.Body) {
 					t.Errorf("attempts: %+v", got)
 				}
 
-				w.settled(tenant)
-				r.id += " again"
-				w.check(w.delivered(r, w.must(r)))
-				if got := w.auth.Of(tenant); len(got) != 1 {
+				w.Settled(tenant)
+				r.ID += " again"
+				w.Check(w.Delivered(r, w.Must(r)))
+				if got := w.Auth.Of(tenant); len(got) != 1 {
 					t.Errorf("%d refreshes", len(got))
 				}
 
-				w.check(w.auth.Expire(tenant))
-				fits := request{proto: proto, tenant: tenant, id: tenant + " fits", body: randomBytes(mib), chunked: chunked}
-				w.check(w.delivered(fits, w.must(fits)))
+				w.Check(w.Auth.Expire(tenant))
+				fits := Request{Proto: proto, Tenant: tenant, ID: tenant + " fits", Body: RandomBytes(MiB), Chunked: chunked}
+				w.Check(w.Delivered(fits, w.Must(fits)))
 			})
 		}
 	}
@@ -96,46 +96,46 @@ func TestBodyAboveTheLimit(t *testing.T) {
 // sendHalfway sends r, but holds the end of its body back until one of the attempts
 // to deliver it, the first being 1, has brought half bytes of it to the upstream:
 // what waits for the whole body never answers.
-func (w *world) sendHalfway(r request, attempt, half int) response {
+func sendHalfway(w *World, r Request, attempt, half int) Response {
 	w.Helper()
 	reader, writer := io.Pipe()
 	go func() {
-		_, err := writer.Write(r.body[:half+64*kib])
+		_, err := writer.Write(r.Body[:half+64*KiB])
 		if err == nil {
-			ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+			ctx, cancel := context.WithTimeout(w.Ctx, 20*time.Second)
 			defer cancel()
-			err = w.api.Await(ctx, r.id, func(a []upstream.Attempt) bool {
+			err = w.API.Await(ctx, r.ID, func(a []upstream.Attempt) bool {
 				return len(a) >= attempt && a[attempt-1].Length >= int64(half)
 			})
 		}
 		if err == nil {
-			_, err = writer.Write(r.body[half+64*kib:])
+			_, err = writer.Write(r.Body[half+64*KiB:])
 		}
 		_ = writer.CloseWithError(err)
 	}()
-	req, err := r.build(w.ctx)
-	w.check(err)
+	req, err := r.Build(w.Ctx)
+	w.Check(err)
 	req.Body = reader
-	res, err := w.clients[r.proto].transport.RoundTrip(req)
-	w.check(err)
+	res, err := w.Clients[r.Proto].Transport.RoundTrip(req)
+	w.Check(err)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	w.check(err)
-	return response{res, body}
+	w.Check(err)
+	return Response{Response: res, Content: body}
 }
 
 // The second answer goes to the app, whatever it is; there is no third attempt.
 func TestSecond401IsPassedOn(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{})
-	w.seed("acme")
+	w := New(t)
+	w.Start(Configuration{})
+	w.Seed("acme")
 	const requests = 5
 	for i := range requests {
-		r := request{tenant: "acme", id: fmt.Sprint("rejected ", i), path: "/always-401", body: []byte("question")}
-		res := w.expect(r, 401)
-		attempts := len(w.api.Attempts(r.id))
-		if attempts > 2 || string(res.body) != fmt.Sprint("attempt ", attempts) {
-			t.Errorf("%d attempts, answer %q", attempts, res.body)
+		r := Request{Tenant: "acme", ID: fmt.Sprint("rejected ", i), Path: "/always-401", Body: []byte("question")}
+		res := w.Expect(r, 401)
+		attempts := len(w.API.Attempts(r.ID))
+		if attempts > 2 || string(res.Content) != fmt.Sprint("attempt ", attempts) {
+			t.Errorf("%d attempts, answer %q", attempts, res.Content)
 		}
 		if i == 0 && attempts != 2 {
 			t.Errorf("no replay with a fresh token")
@@ -144,27 +144,27 @@ func TestSecond401IsPassedOn(t *testing.T) {
 			t.Errorf("no challenge: %v", res.Header)
 		}
 	}
-	if got := len(w.auth.Of("acme")); got >= requests {
+	if got := len(w.Auth.Of("acme")); got >= requests {
 		t.Errorf("an upstream that rejects everything made us rotate %d times", got)
 	}
-	w.settled("acme")
-	good := request{tenant: "acme", id: "accepted"}
-	w.check(w.delivered(good, w.must(good)))
+	w.Settled("acme")
+	good := Request{Tenant: "acme", ID: "accepted"}
+	w.Check(w.Delivered(good, w.Must(good)))
 }
 
 // Not even yet another token, which somebody stored meanwhile, makes a third
 // attempt.
 func TestNoThirdAttempt(t *testing.T) {
-	w := newWorld(t)
+	w := New(t)
 	var attempts atomic.Int64
-	stubborn := w.serve(upstream.Serve(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	stubborn := w.Serve(upstream.Serve(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		attempts.Add(1)
-		w.seed("acme")
+		w.Seed("acme")
 		rw.WriteHeader(http.StatusUnauthorized)
 	})))
-	w.start(configuration{sites: []site{{upstream: stubborn}}})
-	w.seed("acme")
-	w.expect(request{tenant: "acme", id: "acme", body: []byte("question")}, 401)
+	w.Start(Configuration{Sites: []Site{{Upstream: stubborn}}})
+	w.Seed("acme")
+	w.Expect(Request{Tenant: "acme", ID: "acme", Body: []byte("question")}, 401)
 	if got := attempts.Load(); got != 2 {
 		t.Errorf("%d attempts", got)
 	}
@@ -172,14 +172,14 @@ func TestNoThirdAttempt(t *testing.T) {
 
 // A challenge that does not blame the token refreshes nothing.
 func TestInsufficientScopeIsNotRefreshed(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{})
-	w.seed("acme")
-	res := w.expect(request{tenant: "acme", id: "scope", path: "/scope"}, 401)
-	if !bytes.Contains(res.body, []byte("another scope")) || !strings.Contains(res.Header.Get("WWW-Authenticate"), "insufficient_scope") {
-		t.Errorf("answer %v %q", res.Header, res.body)
+	w := New(t)
+	w.Start(Configuration{})
+	w.Seed("acme")
+	res := w.Expect(Request{Tenant: "acme", ID: "scope", Path: "/scope"}, 401)
+	if !bytes.Contains(res.Content, []byte("another scope")) || !strings.Contains(res.Header.Get("WWW-Authenticate"), "insufficient_scope") {
+		t.Errorf("answer %v %q", res.Header, res.Content)
 	}
-	if len(w.api.Attempts("scope")) != 1 || len(w.auth.Ledger()) != 0 {
-		t.Errorf("%d attempts, %d refreshes", len(w.api.Attempts("scope")), len(w.auth.Ledger()))
+	if len(w.API.Attempts("scope")) != 1 || len(w.Auth.Ledger()) != 0 {
+		t.Errorf("%d attempts, %d refreshes", len(w.API.Attempts("scope")), len(w.Auth.Ledger()))
 	}
 }

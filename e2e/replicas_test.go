@@ -16,27 +16,27 @@ import (
 // request arrives once, whole.
 func TestAThousandRequestsAtThreeReplicasRefreshOnce(t *testing.T) {
 	// A busy machine that runs all of this may keep Vault waiting.
-	f := newFleet(t, configuration{quiet: true, store: "timeout 20s"})
+	f := NewFleet(t, Configuration{Quiet: true, Store: "timeout 20s"})
 	const count, rounds = 1000, 2
 	for round := range rounds {
 		tenant := fmt.Sprint("tenant-", round)
-		f.seedExpired(tenant)
-		var requests []request
+		f.SeedExpired(tenant)
+		var requests []Request
 		for i := range count {
-			requests = append(requests, request{
-				proto:  []string{"HTTP/1.1", "h2c"}[i%2],
-				tenant: tenant, id: fmt.Sprintf("%s request %d", tenant, i),
-				body: randomBytes(1 + i%7*kib), chunked: i%5 == 0,
+			requests = append(requests, Request{
+				Proto:  []string{"HTTP/1.1", "h2c"}[i%2],
+				Tenant: tenant, ID: fmt.Sprintf("%s request %d", tenant, i),
+				Body: RandomBytes(1 + i%7*KiB), Chunked: i%5 == 0,
 			})
 		}
 		// The answer waits until all have been rejected, or for as long as a token
 		// request safely may take.
-		f.auth.PlayFor(tenant, func(authserver.Entry) authserver.Behaviour {
+		f.Auth.PlayFor(tenant, func(authserver.Entry) authserver.Behaviour {
 			return authserver.Behaviour{Before: func() {
-				ctx, cancel := context.WithTimeout(f.ctx, 6*time.Second)
+				ctx, cancel := context.WithTimeout(f.Ctx, 6*time.Second)
 				defer cancel()
 				for _, r := range requests {
-					_ = f.api.Await(ctx, r.id, func(a []upstream.Attempt) bool { return len(a) > 0 && a[0].Done })
+					_ = f.API.Await(ctx, r.ID, func(a []upstream.Attempt) bool { return len(a) > 0 && a[0].Done })
 				}
 			}}
 		})
@@ -44,21 +44,21 @@ func TestAThousandRequestsAtThreeReplicasRefreshOnce(t *testing.T) {
 		var all sync.WaitGroup
 		failures := make([]error, count)
 		for i, r := range requests {
-			at := f.replicas()[i%3]
+			at := f.Replicas()[i%3]
 			all.Go(func() {
-				res, err := at.send(at.ctx, r)
+				res, err := at.Send(at.Ctx, r)
 				if err == nil {
-					err = at.delivered(r, res)
+					err = at.Delivered(r, res)
 				}
 				failures[i] = err
 			})
 		}
 		all.Wait()
 
-		f.asked(tenant, authserver.Rotated)
+		f.Asked(tenant, authserver.Rotated)
 		failed, replayed := 0, 0
 		for i, r := range requests {
-			if len(f.api.Attempts(r.id)) == 2 {
+			if len(f.API.Attempts(r.ID)) == 2 {
 				replayed++
 			}
 			if failures[i] == nil {
@@ -71,8 +71,8 @@ func TestAThousandRequestsAtThreeReplicasRefreshOnce(t *testing.T) {
 		if failed > 0 {
 			t.Fatalf("%d requests failed", failed)
 		}
-		f.settled(tenant)
-		t.Logf("%d requests, %d of them rejected and replayed, %d token request", count, replayed, len(f.auth.Of(tenant)))
+		f.Settled(tenant)
+		t.Logf("%d requests, %d of them rejected and replayed, %d token request", count, replayed, len(f.Auth.Of(tenant)))
 	}
 }
 
@@ -80,21 +80,21 @@ func TestAThousandRequestsAtThreeReplicasRefreshOnce(t *testing.T) {
 // own, whenever they find out.
 func TestReplicasAdoptEachOthersTokens(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, configuration{store: "cache_ttl 1h"})
-	f.seed("acme")
-	for _, w := range f.replicas() {
-		w.expect(request{tenant: "acme", id: "first"}, 200)
+	f := NewFleet(t, Configuration{Store: "cache_ttl 1h"})
+	f.Seed("acme")
+	for _, w := range f.Replicas() {
+		w.Expect(Request{Tenant: "acme", ID: "first"}, 200)
 	}
 	for round := range 5 {
-		f.check(f.auth.Expire("acme"))
+		f.Check(f.Auth.Expire("acme"))
 		for i := range 3 {
-			w := f.replicas()[(round+i)%3]
-			r := request{tenant: "acme", id: fmt.Sprint("round ", round, " replica ", i), body: randomBytes(kib)}
-			w.check(w.delivered(r, w.must(r)))
+			w := f.Replicas()[(round+i)%3]
+			r := Request{Tenant: "acme", ID: fmt.Sprint("round ", round, " replica ", i), Body: RandomBytes(KiB)}
+			w.Check(w.Delivered(r, w.Must(r)))
 		}
 	}
-	f.settled("acme")
-	if got := len(f.auth.Of("acme")); got != 5 {
+	f.Settled("acme")
+	if got := len(f.Auth.Of("acme")); got != 5 {
 		t.Errorf("%d token requests in 5 rounds", got)
 	}
 }

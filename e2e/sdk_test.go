@@ -16,15 +16,15 @@ import (
 
 // byKey is a provider whose credentials are those of the SDKs' examples. A sidecar
 // that did not notice that one was replaced would send the old one for an hour.
-var byKey = configuration{keys: true, store: patientVault + "cache_ttl 1h"}
+var byKey = Configuration{Keys: true, Store: PatientVault + "cache_ttl 1h"}
 
 var sdkPackages = []sdk.Package{sdk.IntegrationApp, sdk.Membrane}
 
 // The examples of the SDKs' documentation work in Node, unchanged but for the address:
 // what they bring is in Vault, and the next request to the upstream has it.
 func TestSDKsInNode(t *testing.T) {
-	w := newWorld(t)
-	w.start(w.withAPI(byKey, ""))
+	w := New(t)
+	w.Start(w.WithAPI(byKey, ""))
 	for _, p := range sdkPackages {
 		examples := []sdk.Example{sdk.Credentials, sdk.FetchCredentials, sdk.SelfPatch, sdk.SelfGet}
 		if p == sdk.Membrane {
@@ -32,9 +32,9 @@ func TestSDKsInNode(t *testing.T) {
 		}
 		for _, e := range examples {
 			t.Run(p.Global+" "+string(e), func(t *testing.T) {
-				u := w.within(t).newUser(p, e)
-				output, err := p.Run(w.ctx, e, u.env)
-				u.check(err)
+				u := newUser(w.Within(t), p, e)
+				output, err := p.Run(w.Ctx, e, u.env)
+				u.Check(err)
 				u.hasConnected(output)
 			})
 		}
@@ -44,19 +44,19 @@ func TestSDKsInNode(t *testing.T) {
 // They work in a page of another origin that is on the list, and get nowhere in a page
 // of one that is not, whatever token they have.
 func TestSDKsInABrowser(t *testing.T) {
-	w := newWorld(t)
-	listed, foreign := w.newOrigin(), w.newOrigin()
-	w.start(w.withAPI(byKey, "cors_origins https://other.example "+listed.URL))
-	b := w.openBrowser()
+	w := New(t)
+	listed, foreign := newOrigin(w), newOrigin(w)
+	w.Start(w.WithAPI(byKey, "cors_origins https://other.example "+listed.URL))
+	b := openBrowser(w)
 	for _, p := range sdkPackages {
 		for _, e := range []sdk.Example{sdk.Credentials, sdk.FetchCredentials, sdk.SelfPatch, sdk.SelfGet} {
 			t.Run(p.Global+" "+string(e), func(t *testing.T) {
-				u := w.within(t).newUser(p, e)
+				u := newUser(w.Within(t), p, e)
 				page := u.visit(b, listed)
-				output, err := sdk.Output(u.ctx, page)
-				u.check(err)
-				u.check(page.Await(u.ctx, u.hasAnswer()))
-				if failures, err := sdk.Failures(u.ctx, page); err != nil || len(failures) > 0 {
+				output, err := sdk.Output(u.Ctx, page)
+				u.Check(err)
+				u.Check(page.Await(u.Ctx, u.hasAnswer()))
+				if failures, err := sdk.Failures(u.Ctx, page); err != nil || len(failures) > 0 {
 					u.Errorf("failures %q, %v", failures, err)
 				}
 				u.hasConnected(output)
@@ -64,19 +64,19 @@ func TestSDKsInABrowser(t *testing.T) {
 		}
 		for _, e := range []sdk.Example{sdk.SelfPatch, sdk.SelfGet} {
 			t.Run("foreign "+p.Global+" "+string(e), func(t *testing.T) {
-				w := w.within(t)
+				w := w.Within(t)
 				tenant := "foreign-" + p.Global + "-" + string(e)
-				u := &user{world: w, p: p, example: e, tenant: tenant, key: w.newKey(tenant)}
-				u.storeRaw(tenant, keyDocument{u.key})
+				u := &user{World: w, p: p, example: e, tenant: tenant, key: w.NewKey(tenant)}
+				u.StoreRaw(tenant, KeyDocument{APIKey: u.key})
 				u.env = u.environment("a key that a foreign page brings")
 				page := u.visit(b, foreign)
-				if output, err := sdk.Output(u.ctx, page); err == nil || len(output) > 0 || !strings.Contains(err.Error(), "Network Error") {
+				if output, err := sdk.Output(u.Ctx, page); err == nil || len(output) > 0 || !strings.Contains(err.Error(), "Network Error") {
 					u.Errorf("the page got %q, %v", output, err)
 				}
-				if _, version, err := u.storedRaw(tenant); err != nil || version != 1 {
+				if _, version, err := u.StoredRaw(tenant); err != nil || version != 1 {
 					u.Errorf("version %d in Vault, %v", version, err)
 				}
-				u.check(u.holdsKey(tenant, u.key))
+				u.Check(u.HoldsKey(tenant, u.key))
 				u.isServed("after the page")
 			})
 		}
@@ -85,7 +85,7 @@ func TestSDKsInABrowser(t *testing.T) {
 
 // user is an end user who runs an example.
 type user struct {
-	*world
+	*World
 	p       sdk.Package
 	example sdk.Example
 	tenant  string
@@ -96,21 +96,21 @@ type user struct {
 // newUser makes a user with a new key, which only the example makes known to the
 // sidecar. It has the old one, or nothing at all; sdk.SelfGet, which brings nothing,
 // finds the new one.
-func (w *world) newUser(p sdk.Package, e sdk.Example) *user {
+func newUser(w *World, p sdk.Package, e sdk.Example) *user {
 	w.Helper()
-	u := &user{world: w, p: p, example: e, tenant: p.Global + "-" + string(e)}
+	u := &user{World: w, p: p, example: e, tenant: p.Global + "-" + string(e)}
 	if e == sdk.Credentials {
-		w.expect(request{tenant: u.tenant, id: u.tenant + " unknown"}, http.StatusForbidden)
+		w.Expect(Request{Tenant: u.tenant, ID: u.tenant + " unknown"}, http.StatusForbidden)
 	} else {
-		old := w.newKey(u.tenant)
-		w.storeRaw(u.tenant, keyDocument{old})
+		old := w.NewKey(u.tenant)
+		w.StoreRaw(u.tenant, KeyDocument{APIKey: old})
 		u.isServed("with the old key")
 	}
-	u.key = w.newKey(u.tenant)
+	u.key = w.NewKey(u.tenant)
 	if e == sdk.SelfGet {
-		w.brings(u.tenant, keyDocument{u.key})
+		w.Brings(u.tenant, KeyDocument{APIKey: u.key})
 	} else if e != sdk.Credentials {
-		w.expect(request{tenant: u.tenant, id: u.tenant + " rejected"}, http.StatusUnauthorized)
+		w.Expect(Request{Tenant: u.tenant, ID: u.tenant + " rejected"}, http.StatusUnauthorized)
 	}
 	u.env = u.environment(u.key)
 	return u
@@ -121,33 +121,33 @@ func (u *user) environment(key string) sdk.Env {
 	u.Helper()
 	env := sdk.Env{"API_URI": u.apiURI(), "USER_API_KEY": key}
 	if u.example == sdk.WorkspaceToken {
-		env["WORKSPACE_KEY"], env["WORKSPACE_SECRET"], env["TENANT_KEY"] = workspaceKey, u.read(workspaceSecret), u.tenant
+		env["WORKSPACE_KEY"], env["WORKSPACE_SECRET"], env["TENANT_KEY"] = WorkspaceKey, u.Read(WorkspaceSecret), u.tenant
 	} else {
-		env["TOKEN"] = u.tokenOf(u.tenant)
+		env["TOKEN"] = u.TokenOf(u.tenant)
 	}
 	return env
 }
 
-func (u *user) apiURI() string { return "http://" + u.caddy.Address }
+func (u *user) apiURI() string { return "http://" + u.Caddy.Address }
 
 // hasConnected checks that the next request has the new key, that it is in Vault, and
 // what the example has printed.
 func (u *user) hasConnected(output []byte) {
 	u.Helper()
 	u.isServed("with the new key")
-	u.check(u.holdsKey(u.tenant, u.key))
+	u.Check(u.HoldsKey(u.tenant, u.key))
 	if u.example != sdk.SelfGet && u.example != sdk.WorkspaceToken {
 		if len(output) > 0 {
 			u.Errorf("output %q", output)
 		}
 		return
 	}
-	var d description
-	u.check(json.Unmarshal(output, &d))
+	var d Description
+	u.Check(json.Unmarshal(output, &d))
 	if d.ID != u.tenant || d.Provider != "api" || d.Version != 2 || d.Status != "ready" || d.WrittenBy != "api" || len(d.Credentials) > 0 {
 		u.Errorf("the SDK was told %s", output)
 	}
-	for _, leak := range u.secrets.Scan("output of the SDK", output) {
+	for _, leak := range u.Secrets.Scan("output of the SDK", output) {
 		u.Errorf("leak: %s", leak)
 	}
 }
@@ -155,10 +155,10 @@ func (u *user) hasConnected(output []byte) {
 // isServed checks that the upstream sees the key that it takes, at the first attempt.
 func (u *user) isServed(id string) {
 	u.Helper()
-	r := request{tenant: u.tenant, id: u.tenant + " " + id, body: []byte("question")}
-	u.check(u.delivered(r, u.must(r)))
-	if attempts := u.api.Attempts(r.id); len(attempts) != 1 || u.key != "" && attempts[0].Header.Get("X-Api-Key") != u.key {
-		u.Errorf("%s: %d attempts, or another key", r.id, len(attempts))
+	r := Request{Tenant: u.tenant, ID: u.tenant + " " + id, Body: []byte("question")}
+	u.Check(u.Delivered(r, u.Must(r)))
+	if attempts := u.API.Attempts(r.ID); len(attempts) != 1 || u.key != "" && attempts[0].Header.Get("X-Api-Key") != u.key {
+		u.Errorf("%s: %d attempts, or another key", r.ID, len(attempts))
 	}
 }
 
@@ -166,12 +166,12 @@ func (u *user) isServed(id string) {
 func (u *user) visit(b *browser.Browser, o *origin) *browser.Page {
 	u.Helper()
 	handler, err := u.p.Page(u.example, u.env)
-	u.check(err)
+	u.Check(err)
 	o.page.Store(&handler)
-	page, err := b.NewPage(u.ctx)
-	u.check(err)
+	page, err := b.NewPage(u.Ctx)
+	u.Check(err)
 	u.Cleanup(page.Close)
-	if status, err := page.Navigate(u.ctx, o.URL); err != nil || status != http.StatusOK {
+	if status, err := page.Navigate(u.Ctx, o.URL); err != nil || status != http.StatusOK {
 		u.Fatalf("%d, %v", status, err)
 	}
 	return page
@@ -189,7 +189,7 @@ type origin struct {
 	page atomic.Pointer[http.Handler]
 }
 
-func (w *world) newOrigin() *origin {
+func newOrigin(w *World) *origin {
 	o := new(origin)
 	o.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if page := o.page.Load(); page != nil {
@@ -198,15 +198,15 @@ func (w *world) newOrigin() *origin {
 		}
 		http.NotFound(rw, r)
 	}))
-	w.serve(o.Server)
+	w.Serve(o.Server)
 	return o
 }
 
 // openBrowser starts a browser that ends with the test.
-func (w *world) openBrowser() *browser.Browser {
+func openBrowser(w *World) *browser.Browser {
 	w.Helper()
-	b, err := browser.Start(context.WithoutCancel(w.ctx))
-	w.check(err)
-	w.Cleanup(func() { w.check(b.Close()) })
+	b, err := browser.Start(context.WithoutCancel(w.Ctx))
+	w.Check(err)
+	w.Cleanup(func() { w.Check(b.Close()) })
 	return b
 }

@@ -55,7 +55,7 @@ func TestSoak(t *testing.T) {
 		calm: 2 * time.Second, spared: "b", mishaps: 3, late: 6, within: 5 * time.Second,
 	})
 	var u usage
-	c.endure(func(ctx context.Context) { u.watch(ctx, c.b) })
+	c.endure(func(ctx context.Context) { u.watch(ctx, c.B) })
 	c.settle()
 	c.report(u.rows(t)...)
 }
@@ -68,7 +68,7 @@ type usage struct {
 
 // watch measures until ctx is done. What cannot be measured in time is left out, such as
 // the goroutines of a process that is suspended.
-func (u *usage) watch(ctx context.Context, w *world) {
+func (u *usage) watch(ctx context.Context, w *World) {
 	begun := time.Now()
 	before, err := process.Processors()
 	if err != nil {
@@ -86,19 +86,19 @@ func (u *usage) watch(ctx context.Context, w *world) {
 		case <-ticker:
 		}
 		at := time.Since(begun)
-		memory, err := w.caddy.Memory()
+		memory, err := w.Caddy.Memory()
 		if err != nil {
 			w.Error(err)
 			continue
 		}
-		descriptors, err := w.caddy.Descriptors()
+		descriptors, err := w.Caddy.Descriptors()
 		if err != nil {
 			w.Error(err)
 			continue
 		}
-		u.memory = append(u.memory, reading{at, float64(memory.Resident) / mib})
+		u.memory = append(u.memory, reading{at, float64(memory.Resident) / MiB})
 		u.descriptors = append(u.descriptors, reading{at, float64(descriptors)})
-		if n, err := goroutines(ctx, w.caddy); err == nil {
+		if n, err := goroutines(ctx, w.Caddy); err == nil {
 			u.goroutines = append(u.goroutines, reading{at, float64(n)})
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func TestSuspendedSpenderIsTakenOver(t *testing.T) {
 	t.Parallel()
 	const takeover = 15 * time.Second
-	f := newFleet(t, configuration{oauth2: "takeover " + takeover.String()})
+	f := NewFleet(t, Configuration{OAuth2: "takeover " + takeover.String()})
 	const (
 		onItsWay = "claim-on-its-way" // Vault does not have the claim yet
 		claimed  = "claimed"          // Vault has it, the sidecar does not know
@@ -24,71 +24,71 @@ func TestSuspendedSpenderIsTakenOver(t *testing.T) {
 	)
 	tenants := []string{onItsWay, claimed, asked}
 	for _, tenant := range tenants {
-		f.seedExpired(tenant)
+		f.SeedExpired(tenant)
 	}
-	claim, answer := f.holdWrite(onItsWay, "spending", false), f.holdWrite(claimed, "spending", true)
-	token := f.holdRefresh(asked, neverRotated)
+	claim, answer := holdWrite(f.World, onItsWay, "spending", false), holdWrite(f.World, claimed, "spending", true)
+	token := f.HoldRefresh(asked, NeverRotated)
 	gone := make(chan error, 10)
 	begun := time.Now() // no claim is older
 	for _, tenant := range tenants {
-		go func() { gone <- f.a.ignore(request{tenant: tenant, id: tenant + " at the sleeper"}) }()
+		go func() { gone <- f.A.Ignore(Request{Tenant: tenant, ID: tenant + " at the sleeper"}) }()
 	}
-	for _, g := range []*gate{claim, answer, token} {
-		f.check(g.await(f.ctx))
+	for _, g := range []*Gate{claim, answer, token} {
+		f.Check(g.Await(f.Ctx))
 	}
-	f.a.suspend()
+	f.A.Suspend()
 
 	// No claim is in the way of the others, and the late one is one too many.
-	r := request{tenant: onItsWay, id: onItsWay + " at another", body: randomBytes(kib)}
-	f.check(f.b.delivered(r, f.b.must(r)))
-	claim.open()
-	answer.open()
+	r := Request{Tenant: onItsWay, ID: onItsWay + " at another", Body: RandomBytes(KiB)}
+	f.Check(f.B.Delivered(r, f.B.Must(r)))
+	claim.Open()
+	answer.Open()
 	waiting := []string{claimed, asked}
 	for _, tenant := range waiting {
-		f.check(f.hasStatus(tenant, "spending"))
-		for _, w := range []*world{f.b, f.c} { // each counts from when it first sees the claim
-			go func() { gone <- w.ignore(request{tenant: tenant, id: tenant + " waits"}) }()
+		f.Check(f.HasStatus(tenant, "spending"))
+		for _, w := range []*World{f.B, f.C} { // each counts from when it first sees the claim
+			go func() { gone <- w.Ignore(Request{Tenant: tenant, ID: tenant + " waits"}) }()
 		}
 	}
 	for _, tenant := range waiting {
-		f.b.recoversWithin(takeover+5*time.Second, tenant)
+		f.B.RecoversWithin(takeover+5*time.Second, tenant)
 		after := time.Since(begun)
-		f.c.recoversWithin(5*time.Second, tenant)
+		f.C.RecoversWithin(5*time.Second, tenant)
 		t.Logf("%s: served after %v", tenant, after.Round(time.Millisecond))
 		if after < takeover-time.Second { // Vault's clock tells whole seconds
 			t.Errorf("%s: taken over after %v", tenant, after)
 		}
 	}
 	for _, tenant := range tenants {
-		f.check(f.newestStored(tenant))
+		f.Check(f.NewestStored(tenant))
 	}
 
-	f.a.resume()
-	token.open()
+	f.A.Resume()
+	token.Open()
 	for range len(tenants) + 2*len(waiting) {
-		f.check(<-gone)
+		f.Check(<-gone)
 	}
 	for _, tenant := range tenants {
-		f.a.recoversWithin(10*time.Second, tenant)
+		f.A.RecoversWithin(10*time.Second, tenant)
 	}
 	// Longer than it rests, and than it takes to look at what is not settled.
-	f.remains(3*time.Second, func() error {
+	remains(f.World, 3*time.Second, func() error {
 		for _, tenant := range tenants {
-			r := request{tenant: tenant, id: fmt.Sprint(tenant, " in the end ", time.Now())}
-			if err := f.a.delivered(r, f.a.must(r)); err != nil {
+			r := Request{Tenant: tenant, ID: fmt.Sprint(tenant, " in the end ", time.Now())}
+			if err := f.A.Delivered(r, f.A.Must(r)); err != nil {
 				return err
 			}
-			if err := f.newestStored(tenant); err != nil {
+			if err := f.NewestStored(tenant); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	f.asked(onItsWay, authserver.Rotated)
-	f.asked(claimed, authserver.Rotated)
-	f.asked(asked, authserver.Refused, authserver.Rotated)
+	f.Asked(onItsWay, authserver.Rotated)
+	f.Asked(claimed, authserver.Rotated)
+	f.Asked(asked, authserver.Refused, authserver.Rotated)
 	for _, tenant := range tenants {
-		f.check(f.hasStatus(tenant, "ready"))
+		f.Check(f.HasStatus(tenant, "ready"))
 	}
 }
 
@@ -97,7 +97,7 @@ func TestSuspendedSpenderIsTakenOver(t *testing.T) {
 // sidecar finds the answers when it wakes up; none is lost.
 func TestAnswersToASuspendedSpenderAreNotLost(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, configuration{})
+	f := NewFleet(t, Configuration{})
 	const committing = "committing" // the answer is in the sleeper's journal, the commit on its way
 	var answered []string           // the answer is in the sleeper's socket
 	for i := range 5 {
@@ -105,38 +105,38 @@ func TestAnswersToASuspendedSpenderAreNotLost(t *testing.T) {
 	}
 	all := append([]string{committing}, answered...)
 	for _, tenant := range all {
-		f.seedExpired(tenant)
+		f.SeedExpired(tenant)
 	}
-	commit := f.holdWrite(committing, "ready", false)
-	served := f.a.deliver(request{tenant: committing, id: committing})
-	f.check(commit.await(f.ctx))
-	f.check(<-served)
-	var tokens []*gate
+	commit := holdWrite(f.World, committing, "ready", false)
+	served := f.A.Deliver(Request{Tenant: committing, ID: committing})
+	f.Check(commit.Await(f.Ctx))
+	f.Check(<-served)
+	var tokens []*Gate
 	asleep := make(chan error, len(answered))
 	for _, tenant := range answered {
-		token := f.holdRefresh(tenant, beforeRotation)
-		go func() { asleep <- f.a.ignore(request{tenant: tenant, id: tenant}) }()
-		f.check(token.await(f.ctx))
+		token := f.HoldRefresh(tenant, BeforeRotation)
+		go func() { asleep <- f.A.Ignore(Request{Tenant: tenant, ID: tenant}) }()
+		f.Check(token.Await(f.Ctx))
 		tokens = append(tokens, token)
 	}
-	f.a.suspend()
+	f.A.Suspend()
 	suspended := time.Now()
 	for _, token := range tokens {
-		token.open()
+		token.Open()
 	}
 
 	// The commit arrives while its sidecar sleeps.
-	commit.open()
-	f.b.recoversWithin(5*time.Second, committing)
-	f.asked(committing, authserver.Rotated)
+	commit.Open()
+	f.B.RecoversWithin(5*time.Second, committing)
+	f.Asked(committing, authserver.Rotated)
 
 	// Whoever waits gets the upstream's own answer in the end, and who comes later
 	// at once.
 	tenant := answered[0]
-	first := f.refusedWithin(16*time.Second, tenant)
+	first := refusedWithin(f, 16*time.Second, tenant)
 	begun := time.Now()
 	for range 20 {
-		f.refusedWithin(time.Second, tenant)
+		refusedWithin(f, time.Second, tenant)
 	}
 	t.Logf("while a claim is open, the first answer took %v, the 20 after it %v",
 		first.Round(time.Millisecond), time.Since(begun).Round(time.Millisecond))
@@ -144,64 +144,58 @@ func TestAnswersToASuspendedSpenderAreNotLost(t *testing.T) {
 		t.Errorf("the spender slept for %v, less than its deadline", slept)
 	}
 	for _, tenant := range answered {
-		f.asked(tenant, authserver.Rotated)
+		f.Asked(tenant, authserver.Rotated)
 	}
 
-	f.a.resume()
+	f.A.Resume()
 	for range answered {
-		f.check(<-asleep) // one that waited for so long is told of a failure
+		f.Check(<-asleep) // one that waited for so long is told of a failure
 	}
 	for _, tenant := range all {
-		for _, w := range f.replicas() {
-			w.recoversWithin(10*time.Second, tenant)
+		for _, w := range f.Replicas() {
+			w.RecoversWithin(10*time.Second, tenant)
 		}
-		f.asked(tenant, authserver.Rotated)
-		f.check(f.hasStatus(tenant, "ready"))
+		f.Asked(tenant, authserver.Rotated)
+		f.Check(f.HasStatus(tenant, "ready"))
 	}
-	f.settled(all...)
+	f.Settled(all...)
 }
 
 // refusedWithin checks that a replica answers a tenant's request in time with the
 // upstream's own 401, since there is no new token for now.
-func (f *fleet) refusedWithin(limit time.Duration, tenant string) time.Duration {
+func refusedWithin(f *Fleet, limit time.Duration, tenant string) time.Duration {
 	f.Helper()
 	begun := time.Now()
-	res := f.b.expect(request{tenant: tenant, id: fmt.Sprint(tenant, " ", begun)}, http.StatusUnauthorized)
+	res := f.B.Expect(Request{Tenant: tenant, ID: fmt.Sprint(tenant, " ", begun)}, http.StatusUnauthorized)
 	took := time.Since(begun)
 	if took > limit {
 		f.Errorf("the answer took %v, not %v", took, limit)
 	}
-	if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.body) != "attempt 1" {
-		f.Errorf("code %q, answer %q", code, res.body)
+	if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.Content) != "attempt 1" {
+		f.Errorf("code %q, answer %q", code, res.Content)
 	}
 	return took
 }
 
-// ignore sends a request that may be answered in any way.
-func (w *world) ignore(r request) error {
-	_, err := w.send(w.ctx, r)
-	return err
-}
-
 // holdWrite holds back the next write of a tenant's document with a status, or the
 // answer to it.
-func (w *world) holdWrite(tenant, status string, answered bool) *gate {
-	h := w.tap.hold(answered, func(r *http.Request, body []byte) bool {
-		return r.Method != http.MethodGet && r.URL.Path == "/v1/"+pathOf(tenant) && bytes.Contains(body, []byte(`"status":"`+status+`"`))
+func holdWrite(w *World, tenant, status string, answered bool) *Gate {
+	h := w.Tap.Hold(answered, func(r *http.Request, body []byte) bool {
+		return r.Method != http.MethodGet && r.URL.Path == "/v1/"+PathOf(tenant) && bytes.Contains(body, []byte(`"status":"`+status+`"`))
 	})
-	w.Cleanup(h.open)
-	return h.gate
+	w.Cleanup(h.Open)
+	return h.Gate
 }
 
 // remains polls a condition that has to hold for a while.
-func (w *world) remains(d time.Duration, condition func() error) {
+func remains(w *World, d time.Duration, condition func() error) {
 	w.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		w.check(condition())
+		w.Check(condition())
 		select {
 		case <-time.After(50 * time.Millisecond):
-		case <-w.ctx.Done():
-			w.Fatal(w.ctx.Err())
+		case <-w.Ctx.Done():
+			w.Fatal(w.Ctx.Err())
 		}
 	}
 }

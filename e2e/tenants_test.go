@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -10,39 +9,34 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/upstream"
 )
 
-const (
-	kib = 1 << 10
-	mib = 1 << 20
-)
-
 // Twenty tenants send everything at once with tokens that the upstream has
 // stopped accepting. Each request arrives once, whole, in its tenant's name.
 func TestTwentyTenantsAtOnce(t *testing.T) {
-	w := newWorld(t)
+	w := New(t)
 	// A busy machine that runs all of this may keep Vault waiting.
-	w.start(configuration{store: "timeout 20s", sites: bothWays})
+	w.Start(Configuration{Store: "timeout 20s", Sites: bothWays})
 	var tenants []string
 	for i := range 20 {
 		tenants = append(tenants, fmt.Sprintf("tenant-%02d", i))
-		w.seed(tenants[i])
+		w.Seed(tenants[i])
 	}
 
 	refreshes := 0
 	for _, proto := range []string{"HTTP/1.1", "h2c"} {
 		for _, siteName := range []string{"over-h1", "over-h2c"} {
 			t.Run(proto+" "+siteName, func(t *testing.T) {
-				w := w.within(t)
-				w.expireAll(tenants)
-				w.everyRequestRejectedOnce(tenants, requests(proto, siteName, 0, kib, mib))
-				w.settled(tenants...)
-				w.expireAll(tenants)
+				w := w.Within(t)
+				w.ExpireAll(tenants)
+				everyRequestRejectedOnce(w, tenants, requests(proto, siteName, 0, KiB, MiB))
+				w.Settled(tenants...)
+				w.ExpireAll(tenants)
 				// Each tenant has one of the two ways to send so much, in turn.
-				large := requests(proto, siteName, 9*mib)
-				w.allDelivered(func(i int) []request { return []request{large[0], large[1+(i+refreshes/2)%2]} }, tenants)
-				w.settled(tenants...)
+				large := requests(proto, siteName, 9*MiB)
+				allDelivered(w, func(i int) []Request { return []Request{large[0], large[1+(i+refreshes/2)%2]} }, tenants)
+				w.Settled(tenants...)
 				refreshes += 2
 				for _, tenant := range tenants {
-					if got := len(w.auth.Of(tenant)); got != refreshes {
+					if got := len(w.Auth.Of(tenant)); got != refreshes {
 						t.Errorf("%s: %d refreshes, not %d", tenant, got, refreshes)
 					}
 				}
@@ -50,7 +44,7 @@ func TestTwentyTenantsAtOnce(t *testing.T) {
 		}
 	}
 	protocols := make(map[string]bool)
-	for _, attempt := range w.api.All() {
+	for _, attempt := range w.API.All() {
 		protocols[attempt.Proto] = true
 	}
 	if !protocols["HTTP/1.1"] || !protocols["HTTP/2.0"] {
@@ -60,53 +54,39 @@ func TestTwentyTenantsAtOnce(t *testing.T) {
 
 // requests are a GET, and POSTs with bodies of the sizes both ways, for any
 // tenant.
-func requests(proto, siteName string, sizes ...int) []request {
-	var all []request
-	add := func(r request, kind string) {
-		r.proto, r.site, r.id = proto, siteName, fmt.Sprintf("%s %s %v %s", proto, siteName, sizes, kind)
+func requests(proto, siteName string, sizes ...int) []Request {
+	var all []Request
+	add := func(r Request, kind string) {
+		r.Proto, r.Site, r.ID = proto, siteName, fmt.Sprintf("%s %s %v %s", proto, siteName, sizes, kind)
 		all = append(all, r)
 	}
-	add(request{}, "GET")
+	add(Request{}, "GET")
 	for _, size := range sizes {
-		body := randomBytes(size)
-		add(request{body: body}, fmt.Sprint("POST ", size))
-		add(request{body: body, chunked: true}, fmt.Sprint("chunked POST ", size))
+		body := RandomBytes(size)
+		add(Request{Body: body}, fmt.Sprint("POST ", size))
+		add(Request{Body: body, Chunked: true}, fmt.Sprint("chunked POST ", size))
 	}
 	return all
 }
 
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	random := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)})
-	_, _ = random.Read(b)
-	return b
-}
-
-func (w *world) expireAll(tenants []string) {
-	w.Helper()
-	for _, tenant := range tenants {
-		w.check(w.auth.Expire(tenant))
-	}
-}
-
 // everyRequestRejectedOnce is allDelivered, with the refresh of each tenant held
 // back until all its requests have been rejected: every one has to be replayed.
-func (w *world) everyRequestRejectedOnce(tenants []string, requests []request) {
+func everyRequestRejectedOnce(w *World, tenants []string, requests []Request) {
 	w.Helper()
-	w.auth.Play(func(e authserver.Entry) authserver.Behaviour {
+	w.Auth.Play(func(e authserver.Entry) authserver.Behaviour {
 		return authserver.Behaviour{Before: func() {
 			for _, r := range requests {
-				_ = w.api.Await(w.ctx, r.id+" of "+e.Tenant, func(a []upstream.Attempt) bool { return len(a) > 0 && a[0].Done })
+				_ = w.API.Await(w.Ctx, r.ID+" of "+e.Tenant, func(a []upstream.Attempt) bool { return len(a) > 0 && a[0].Done })
 			}
 		}}
 	})
-	defer w.auth.Play(nil)
-	w.allDelivered(func(int) []request { return requests }, tenants)
+	defer w.Auth.Play(nil)
+	allDelivered(w, func(int) []Request { return requests }, tenants)
 	for _, tenant := range tenants {
 		for _, r := range requests {
-			attempts := w.api.Attempts(r.id + " of " + tenant)
+			attempts := w.API.Attempts(r.ID + " of " + tenant)
 			if len(attempts) != 2 || attempts[0].Accepted {
-				w.Errorf("%s of %s: %d attempts", r.id, tenant, len(attempts))
+				w.Errorf("%s of %s: %d attempts", r.ID, tenant, len(attempts))
 			}
 		}
 	}
@@ -114,20 +94,20 @@ func (w *world) everyRequestRejectedOnce(tenants []string, requests []request) {
 
 // allDelivered sends the requests of all tenants at once; those of the tenant
 // with index i are requests(i).
-func (w *world) allDelivered(requests func(i int) []request, tenants []string) {
+func allDelivered(w *World, requests func(i int) []Request, tenants []string) {
 	w.Helper()
 	var all sync.WaitGroup
 	for i, tenant := range tenants {
 		for _, r := range requests(i) {
-			r.id += " of " + tenant
-			r.tenant = tenant
+			r.ID += " of " + tenant
+			r.Tenant = tenant
 			all.Go(func() {
-				res, err := w.send(w.ctx, r)
+				res, err := w.Send(w.Ctx, r)
 				if err == nil {
-					err = w.delivered(r, res)
+					err = w.Delivered(r, res)
 				}
 				if err != nil {
-					w.Errorf("%s: %v", r.id, err)
+					w.Errorf("%s: %v", r.ID, err)
 				}
 			})
 		}

@@ -13,16 +13,16 @@ import (
 func TestClientAuthentication(t *testing.T) {
 	for _, method := range []authserver.ClientAuth{authserver.Basic, authserver.Post, authserver.None} {
 		t.Run(string(method), func(t *testing.T) {
-			w := newWorldWith(t, authserver.Config{ClientAuth: method})
-			c := configuration{public: method == authserver.None}
-			if !c.public {
-				c.oauth2 = "client_auth " + string(method)
+			w := NewWith(t, authserver.Config{ClientAuth: method})
+			c := Configuration{Public: method == authserver.None}
+			if !c.Public {
+				c.OAuth2 = "client_auth " + string(method)
 			}
-			w.start(c)
-			w.seedExpired("acme")
-			r := request{tenant: "acme", id: "acme", body: []byte("question")}
-			w.check(w.delivered(r, w.must(r)))
-			w.settled("acme")
+			w.Start(c)
+			w.SeedExpired("acme")
+			r := Request{Tenant: "acme", ID: "acme", Body: []byte("question")}
+			w.Check(w.Delivered(r, w.Must(r)))
+			w.Settled("acme")
 		})
 	}
 }
@@ -31,58 +31,58 @@ func TestClientAuthentication(t *testing.T) {
 // uses it and does not wait. The new one lives shorter than refresh_ahead; that is
 // no reason to refresh it at once.
 func TestRefreshAheadOfExpiry(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{oauth2: "refresh_ahead 2h", store: "cache_ttl 1ms"})
-	w.seed("acme") // for an hour
+	w := New(t)
+	w.Start(Configuration{OAuth2: "refresh_ahead 2h", Store: "cache_ttl 1ms"})
+	w.Seed("acme") // for an hour
 	asked, gate := make(chan struct{}), make(chan struct{})
-	w.auth.Play(func(authserver.Entry) authserver.Behaviour {
+	w.Auth.Play(func(authserver.Entry) authserver.Behaviour {
 		return authserver.Behaviour{Before: func() { close(asked); <-gate }}
 	})
 	for i := range 3 {
-		r := request{tenant: "acme", id: fmt.Sprint("old token ", i)}
-		w.check(w.delivered(r, w.must(r)))
+		r := Request{Tenant: "acme", ID: fmt.Sprint("old token ", i)}
+		w.Check(w.Delivered(r, w.Must(r)))
 	}
 	select {
 	case <-asked:
-	case <-w.ctx.Done():
+	case <-w.Ctx.Done():
 		t.Fatal("no refresh")
 	}
-	before, err := w.stored("acme")
-	w.check(err)
+	before, err := w.Stored("acme")
+	w.Check(err)
 	close(gate)
-	w.eventually(func() error {
-		if after, err := w.stored("acme"); err != nil || after.AccessToken == before.AccessToken {
+	w.Eventually(func() error {
+		if after, err := w.Stored("acme"); err != nil || after.AccessToken == before.AccessToken {
 			return fmt.Errorf("no new token in Vault, %v", err)
 		}
 		return nil
 	})
 	for i := range 5 {
-		r := request{tenant: "acme", id: fmt.Sprint("new token ", i)}
-		w.check(w.delivered(r, w.must(r)))
+		r := Request{Tenant: "acme", ID: fmt.Sprint("new token ", i)}
+		w.Check(w.Delivered(r, w.Must(r)))
 	}
-	w.settled("acme")
-	if got := len(w.auth.Ledger()); got != 1 {
+	w.Settled("acme")
+	if got := len(w.Auth.Ledger()); got != 1 {
 		t.Errorf("%d refreshes", got)
 	}
 }
 
 // A request past the expiry waits for the refresh, and is sent once.
 func TestExpiredTokenIsRefreshedFirst(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{})
-	tokens, err := w.auth.Seed("acme")
-	w.check(err)
-	w.check(w.auth.Expire("acme"))
-	d := documentOf("acme", tokens)
+	w := New(t)
+	w.Start(Configuration{})
+	tokens, err := w.Auth.Seed("acme")
+	w.Check(err)
+	w.Check(w.Auth.Expire("acme"))
+	d := DocumentOf("acme", tokens)
 	d.ExpiresAt = time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
-	w.store("acme", d)
+	w.Store("acme", d)
 
-	r := request{tenant: "acme", id: "acme", body: randomBytes(mib), chunked: true}
-	w.check(w.delivered(r, w.must(r)))
-	if got := len(w.api.Attempts(r.id)); got != 1 {
+	r := Request{Tenant: "acme", ID: "acme", Body: RandomBytes(MiB), Chunked: true}
+	w.Check(w.Delivered(r, w.Must(r)))
+	if got := len(w.API.Attempts(r.ID)); got != 1 {
 		t.Errorf("%d attempts", got)
 	}
-	w.settled("acme")
+	w.Settled("acme")
 }
 
 // When the token endpoint does not deliver, the app gets the upstream's own 401,
@@ -97,24 +97,24 @@ func TestTokenEndpointInTrouble(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}},
 	}
-	w := newWorld(t)
-	w.start(configuration{})
+	w := New(t)
+	w.Start(Configuration{})
 	for name, trouble := range troubles {
 		t.Run(name, func(t *testing.T) {
-			w := w.within(t)
-			w.seedExpired(name)
-			w.auth.Play(func(authserver.Entry) authserver.Behaviour { return trouble })
-			res := w.expect(request{tenant: name, id: name, body: []byte("question")}, 401)
-			if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.body) != "attempt 1" {
-				t.Errorf("code %q, answer %q", code, res.body)
+			w := w.Within(t)
+			w.SeedExpired(name)
+			w.Auth.Play(func(authserver.Entry) authserver.Behaviour { return trouble })
+			res := w.Expect(Request{Tenant: name, ID: name, Body: []byte("question")}, 401)
+			if code := res.Header.Get("Upstream-Auth-Error"); code != "refresh_failed" || string(res.Content) != "attempt 1" {
+				t.Errorf("code %q, answer %q", code, res.Content)
 			}
-			w.expect(request{tenant: name, id: name + " at rest", body: []byte("question")}, 401)
-			if got := len(w.auth.Of(name)); got != 1 {
+			w.Expect(Request{Tenant: name, ID: name + " at rest", Body: []byte("question")}, 401)
+			if got := len(w.Auth.Of(name)); got != 1 {
 				t.Errorf("%d token requests", got)
 			}
-			w.auth.Play(nil)
-			w.recovers(name)
-			w.eventually(func() error { return w.newestStored(name) })
+			w.Auth.Play(nil)
+			w.Recovers(name)
+			w.Eventually(func() error { return w.NewestStored(name) })
 		})
 	}
 }
@@ -122,40 +122,40 @@ func TestTokenEndpointInTrouble(t *testing.T) {
 // A refusal for good is said so, is not asked about again, and ends when a person
 // puts new tokens into Vault.
 func TestReauthorization(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{})
-	w.seed("acme")
-	w.check(w.auth.Revoke("acme"))
+	w := New(t)
+	w.Start(Configuration{})
+	w.Seed("acme")
+	w.Check(w.Auth.Revoke("acme"))
 	for i := range 3 {
-		res := w.expect(request{tenant: "acme", id: fmt.Sprint("revoked ", i)}, 401)
-		if code := res.Header.Get("Upstream-Auth-Error"); code != "reauthorization_required" || string(res.body) != "attempt 1" {
-			t.Errorf("code %q, answer %q", code, res.body)
+		res := w.Expect(Request{Tenant: "acme", ID: fmt.Sprint("revoked ", i)}, 401)
+		if code := res.Header.Get("Upstream-Auth-Error"); code != "reauthorization_required" || string(res.Content) != "attempt 1" {
+			t.Errorf("code %q, answer %q", code, res.Content)
 		}
 	}
-	if got := len(w.auth.Ledger()); got != 1 {
+	if got := len(w.Auth.Ledger()); got != 1 {
 		t.Errorf("%d token requests for a refresh token that is no good", got)
 	}
-	w.seed("acme")
-	w.recovers("acme")
-	w.settled("acme")
+	w.Seed("acme")
+	w.Recovers("acme")
+	w.Settled("acme")
 }
 
 // Tokens that somebody else stored meanwhile are taken, and none is spent.
 func TestStoreMovedOn(t *testing.T) {
-	w := newWorld(t)
-	w.start(configuration{store: "cache_ttl 1h"})
-	w.seed("acme")
-	first := request{tenant: "acme", id: "first"}
-	w.check(w.delivered(first, w.must(first)))
-	w.check(w.auth.Revoke("acme"))
-	w.seed("acme")
+	w := New(t)
+	w.Start(Configuration{Store: "cache_ttl 1h"})
+	w.Seed("acme")
+	first := Request{Tenant: "acme", ID: "first"}
+	w.Check(w.Delivered(first, w.Must(first)))
+	w.Check(w.Auth.Revoke("acme"))
+	w.Seed("acme")
 
-	second := request{tenant: "acme", id: "second", body: randomBytes(10 * kib)}
-	w.check(w.delivered(second, w.must(second)))
-	if got := len(w.auth.Ledger()); got != 0 {
+	second := Request{Tenant: "acme", ID: "second", Body: RandomBytes(10 * KiB)}
+	w.Check(w.Delivered(second, w.Must(second)))
+	if got := len(w.Auth.Ledger()); got != 0 {
 		t.Errorf("%d token requests", got)
 	}
-	if got := len(w.api.Attempts(second.id)); got != 2 {
+	if got := len(w.API.Attempts(second.ID)); got != 2 {
 		t.Errorf("%d attempts", got)
 	}
 }

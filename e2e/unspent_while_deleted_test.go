@@ -14,49 +14,49 @@ import (
 // taken back does not leave the tenant to a person, nor does a restart in between.
 func TestTokenThatWasNotLookedAtWhileItsDocumentWasDeleted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	kv := w.vault.root.KVv2("secret")
-	c := configuration{quiet: true, store: "cache_ttl 1ms", oauth2: "takeover never"}
-	for name, between := range map[string]func(*world){
-		"goes on": func(*world) {},
-		"restarted": func(w *world) {
-			ctx, cancel := context.WithTimeout(w.ctx, 20*time.Second)
+	w := New(t)
+	kv := w.Vault.Root.KVv2("secret")
+	c := Configuration{Quiet: true, Store: "cache_ttl 1ms", OAuth2: "takeover never"}
+	for name, between := range map[string]func(*World){
+		"goes on": func(*World) {},
+		"restarted": func(w *World) {
+			ctx, cancel := context.WithTimeout(w.Ctx, 20*time.Second)
 			defer cancel()
-			w.check(w.caddy.Stop(ctx))
-			w.restart()
+			w.Check(w.Caddy.Stop(ctx))
+			w.Restart()
 		},
-		"killed": func(w *world) {
-			w.kill()
-			w.restart()
+		"killed": func(w *World) {
+			w.Kill()
+			w.Restart()
 		},
 	} {
-		r := w.replica(c, tenantName(name), t.TempDir())
+		r := w.Replica(c, TenantName(name), t.TempDir())
 		t.Run(name, func(t *testing.T) {
-			r := r.within(t)
-			tenant := tenantName(name)
-			r.seedExpired(tenant)
-			asked := r.holdRefresh(tenant, func(g *gate) authserver.Behaviour {
-				return authserver.Behaviour{Before: g.pass, Instead: authserver.Unavailable("1")}
+			r := r.Within(t)
+			tenant := TenantName(name)
+			r.SeedExpired(tenant)
+			asked := r.HoldRefresh(tenant, func(g *Gate) authserver.Behaviour {
+				return authserver.Behaviour{Before: g.Pass, Instead: authserver.Unavailable("1")}
 			})
 			answered := make(chan error, 1)
-			go func() { answered <- r.ignore(request{tenant: tenant, id: tenant + " while it is busy"}) }()
-			r.check(asked.await(r.ctx))
-			_, version, err := r.storedRaw(tenant)
-			r.check(err)
-			r.check(kv.Delete(r.ctx, "upstream-auth/api/"+tenant))
-			looked := r.tap.hold(true, func(req *http.Request, _ []byte) bool { return readsOf(req, tenant) })
-			r.Cleanup(looked.open)
-			asked.open()
-			r.check(looked.await(r.ctx)) // so that it knows of the deletion
-			looked.open()
-			r.check(<-answered)
+			go func() { answered <- r.Ignore(Request{Tenant: tenant, ID: tenant + " while it is busy"}) }()
+			r.Check(asked.Await(r.Ctx))
+			_, version, err := r.StoredRaw(tenant)
+			r.Check(err)
+			r.Check(kv.Delete(r.Ctx, "upstream-auth/api/"+tenant))
+			looked := r.Tap.Hold(true, func(req *http.Request, _ []byte) bool { return ReadsOf(req, tenant) })
+			r.Cleanup(looked.Open)
+			asked.Open()
+			r.Check(looked.Await(r.Ctx)) // so that it knows of the deletion
+			looked.Open()
+			r.Check(<-answered)
 			between(r)
-			r.check(kv.Undelete(r.ctx, "upstream-auth/api/"+tenant, []int{version}))
+			r.Check(kv.Undelete(r.Ctx, "upstream-auth/api/"+tenant, []int{version}))
 
-			r.recoversWithin(20*time.Second, tenant)
-			r.asked(tenant, authserver.Refused, authserver.Rotated)
-			r.eventually(func() error { return r.newestStored(tenant) })
-			r.eventually(func() error { return r.hasStatus(tenant, "ready") })
+			r.RecoversWithin(20*time.Second, tenant)
+			r.Asked(tenant, authserver.Refused, authserver.Rotated)
+			r.Eventually(func() error { return r.NewestStored(tenant) })
+			r.Eventually(func() error { return r.HasStatus(tenant, "ready") })
 		})
 	}
 }

@@ -18,42 +18,42 @@ const readOnly = `path "secret/data/upstream-auth/*" { capabilities = ["read"] }
 // claim that was never made.
 func TestPolicyThatForbidsWriting(t *testing.T) {
 	t.Parallel()
-	for name, before := range map[string]func(*world){
-		"from the start": func(*world) {},
-		"later on": func(w *world) { // the journals' key is there
-			w.check(w.vault.allow(w.ctx, policy))
-			w.seedExpired("first")
-			r := request{tenant: "first", id: "first"}
-			w.check(w.delivered(r, w.must(r)))
+	for name, before := range map[string]func(*World){
+		"from the start": func(*World) {},
+		"later on": func(w *World) { // the journals' key is there
+			w.Check(w.Vault.Allow(w.Ctx, Policy))
+			w.SeedExpired("first")
+			r := Request{Tenant: "first", ID: "first"}
+			w.Check(w.Delivered(r, w.Must(r)))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			forbid := func() { w.check(w.vault.root.Sys().PutPolicyWithContext(w.ctx, policy, readOnly)) }
+			w := New(t)
+			forbid := func() { w.Check(w.Vault.Root.Sys().PutPolicyWithContext(w.Ctx, Policy, readOnly)) }
 			forbid()
-			w.start(configuration{})
+			w.Start(Configuration{})
 			before(w)
 			forbid()
-			w.seedExpired("acme")
-			begun := len(w.caddy.Output())
+			w.SeedExpired("acme")
+			begun := len(w.Caddy.Output())
 
 			var all sync.WaitGroup
 			for i := range 10 {
 				all.Go(func() {
-					if took, answer := w.timed("acme", fmt.Sprint("at once ", i)); answer != "401 refresh_failed" || took > 3*time.Second {
+					if took, answer := w.Timed("acme", fmt.Sprint("at once ", i)); answer != "401 refresh_failed" || took > 3*time.Second {
 						t.Errorf("answer %q after %v", answer, took)
 					}
 				})
 			}
 			all.Wait()
-			w.asked("acme")
-			record, err := w.record("acme")
+			w.Asked("acme")
+			record, err := w.Record("acme")
 			if err != nil || len(record) > 0 {
 				t.Errorf("record %v, %v", record, err)
 			}
 			told := 0
-			for line := range bytes.Lines(w.caddy.Output()[begun:]) {
+			for line := range bytes.Lines(w.Caddy.Output()[begun:]) {
 				if !bytes.Contains(line, []byte(`"logger":"upstream_auth`)) || bytes.Contains(line, []byte(`"level":"debug"`)) {
 					continue
 				}
@@ -66,10 +66,10 @@ func TestPolicyThatForbidsWriting(t *testing.T) {
 			}
 
 			// It is no outage either when the policy is mended.
-			w.check(w.vault.allow(w.ctx, policy))
-			w.recoversWithin(10*time.Second, "acme")
-			w.settled("acme")
-			if w.logs("warn", "a claim stays") {
+			w.Check(w.Vault.Allow(w.Ctx, Policy))
+			w.RecoversWithin(10*time.Second, "acme")
+			w.Settled("acme")
+			if w.Logs("warn", "a claim stays") {
 				t.Error("the log speaks of a claim that was never made")
 			}
 		})
@@ -80,8 +80,8 @@ func TestPolicyThatForbidsWriting(t *testing.T) {
 // the store does not answer.
 func TestPolicyThatForbidsListing(t *testing.T) {
 	t.Parallel()
-	c := newCLI(t, func(w *world) { w.check(w.vault.allow(w.ctx, policy)) })
-	c.seed("acme")
+	c := newCLI(t, func(w *World) { w.Check(w.Vault.Allow(w.Ctx, Policy)) })
+	c.Seed("acme")
 	var answer struct{ Code, Message string }
 	if code := c.run(&answer, "", "list", "--provider", "api"); code != 1 {
 		t.Errorf("exit status %d", code)
@@ -93,5 +93,5 @@ func TestPolicyThatForbidsListing(t *testing.T) {
 	if got := c.tenant("get", "acme"); got.Status != "ready" {
 		t.Errorf("get: %+v", got)
 	}
-	c.expect(request{tenant: "acme", id: "acme"}, http.StatusOK)
+	c.Expect(Request{Tenant: "acme", ID: "acme"}, http.StatusOK)
 }
