@@ -2,7 +2,7 @@
 // examples/ownschemes, in the Caddy that the real xcaddy builds of them and of ours.
 //
 // OWNSCHEMES_BIN names one that is built; without it the tests build it. DEVVAULT_BIN and
-// VAULT_BIN are as for package e2e.
+// VAULT_BIN are as for package world.
 package ownschemes
 
 import (

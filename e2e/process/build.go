@@ -15,7 +15,7 @@ import (
 // Program is a program of this repository that tests run.
 type Program struct {
 	Env     string   // environment variable with the path of a built one
-	Module  string   // directory of its Go module, from the module of the tests
+	Module  string   // directory of its Go module, from the working directory
 	Package string   // directory of its package, from its module
 	Flags   []string // of go build
 
