@@ -1,7 +1,6 @@
 package schemes
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -144,17 +143,12 @@ func OAuth2Of(all []scheme.Scheme) *OAuth2 {
 // default.
 func (conf *OAuth2) Sets() []Setting { return nil }
 
-// settings checks the settings and turns them into those of the renewer. What only
-// the running process can know is left to complete.
+// settings turns the settings into those of the renewer, which checks them. What only the
+// running process can know is left to complete.
 func (conf *OAuth2) settings(lookup func(string) (string, error)) (o oauth2.Config, err error) {
-	if conf.TokenURL == "" {
-		return o, errors.New("token_url is missing")
-	}
 	tokenURL := conf.TokenURL
 	if strings.Contains(tokenURL, "{") {
 		tokenURL = config.UnknownURL
-	} else if err := config.CheckEndpoint(tokenURL); err != nil {
-		return o, fmt.Errorf("token_url: %w", err)
 	}
 	o = oauth2.Config{
 		TokenURL:         tokenURL,
@@ -164,14 +158,8 @@ func (conf *OAuth2) settings(lookup func(string) (string, error)) (o oauth2.Conf
 		Params:           maps.Clone(conf.Params),
 		Renewal:          conf.renewal(),
 	}
-	if conf.ClientID == "" {
-		return o, errors.New("client_id is missing")
-	}
 	if o.ClientID, err = template.Parse(conf.ClientID, lookup); err != nil {
 		return o, fmt.Errorf("client_id: %w", err)
-	}
-	if err := conf.checkClientAuth(); err != nil {
-		return o, err
 	}
 	if err := tlsfiles.Check(conf.Files); err != nil {
 		return o, err
@@ -204,7 +192,7 @@ func (conf *OAuth2) settings(lookup func(string) (string, error)) (o oauth2.Conf
 	}
 	o.FirstFields = FieldMappings(conf.TokenFields)
 	o.RefreshFields = FieldMappings(conf.RefreshFields)
-	return o, o.Check()
+	return o, nil
 }
 
 // FieldMappings returns fields in the order of their names.
@@ -227,9 +215,6 @@ func (conf *OAuth2) complete(o *oauth2.Config, resolve *config.Resolver) error {
 	if resolve.Err() != nil {
 		return resolve.Err()
 	}
-	if err := config.CheckEndpoint(o.TokenURL); err != nil {
-		return fmt.Errorf("token_url: %w", err)
-	}
 	if o.ClientSecretFile != "" {
 		if err := config.CheckReadable(o.ClientSecretFile); err != nil {
 			return fmt.Errorf("client_secret_file: %w", err)
@@ -238,28 +223,6 @@ func (conf *OAuth2) complete(o *oauth2.Config, resolve *config.Resolver) error {
 	var err error
 	o.TLS, err = config.LoadTLS(conf.Files, resolve)
 	return err
-}
-
-func (conf *OAuth2) checkClientAuth() error {
-	secrets := 0
-	for _, given := range []bool{conf.ClientSecret != "", conf.ClientSecretFile != ""} {
-		if given {
-			secrets++
-		}
-	}
-	switch conf.ClientAuth {
-	case "", string(oauth2.ClientAuthBasic), string(oauth2.ClientAuthPost):
-		if secrets != 1 {
-			return errors.New("client_auth basic and post need one of client_secret_file and client_secret")
-		}
-	case string(oauth2.ClientAuthNone):
-		if secrets != 0 {
-			return errors.New("client_auth none goes without a client secret")
-		}
-	default:
-		return fmt.Errorf("client_auth %q is none of basic, post, none", conf.ClientAuth)
-	}
-	return nil
 }
 
 // renewal is how tokens are spent.

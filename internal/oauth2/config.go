@@ -128,6 +128,9 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 func (o *Config) checkURL() error {
+	if o.TokenURL == "" {
+		return errors.New("token_url is missing")
+	}
 	if _, err := credential.ParseEndpoint(o.TokenURL); err != nil {
 		return fmt.Errorf("token_url: %w", err)
 	}
@@ -138,21 +141,23 @@ func (o *Config) checkClient() error {
 	if o.ClientID.IsEmpty() {
 		return errors.New("client_id is missing")
 	}
-	hasSecret := o.ClientSecret != nil || o.ClientSecretFile != ""
+	secrets := 0
+	for _, given := range []bool{o.ClientSecret != nil, o.ClientSecretFile != ""} {
+		if given {
+			secrets++
+		}
+	}
 	switch o.ClientAuth {
 	case ClientAuthBasic, ClientAuthPost:
-		if !hasSecret {
-			return fmt.Errorf("client_auth %s needs a client_secret or a client_secret_file", o.ClientAuth)
+		if secrets != 1 {
+			return errors.New("client_auth basic and post need one of client_secret_file and client_secret")
 		}
 	case ClientAuthNone:
-		if hasSecret {
+		if secrets != 0 {
 			return errors.New("client_auth none goes without a client secret")
 		}
 	default:
-		return fmt.Errorf("client_auth %q is not basic, post or none", o.ClientAuth)
-	}
-	if o.ClientSecret != nil && o.ClientSecretFile != "" {
-		return errors.New("client_secret and client_secret_file exclude each other")
+		return fmt.Errorf("client_auth %q is none of basic, post, none", o.ClientAuth)
 	}
 	return nil
 }
