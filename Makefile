@@ -97,7 +97,7 @@ SECTIONS ?= -chart compare.svg
 bench: build devvault
 	@echo "==> looking for wrk, h2load and nginx"
 	@bench/programs.sh
-	$(GO) test -run '^$$' -bench . -benchmem ./caddymodule ./internal/proxy ./caddymodule/schemes ./internal/bearer ./credential
+	$(GO) test -run '^$$' -bench . -benchmem ./caddymodule ./internal/proxy ./internal/body ./caddymodule/schemes ./internal/bearer ./credential
 	cd bench && CADDY_BIN=$(BIN)/caddy $(GO) run . $(SECTIONS)
 
 # The profile by which cmd/caddy is optimised, from the load of the benchmarks.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
@@ -163,8 +164,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.proxy.ServeHTTP(w, r, next)
 }
 
-func (h *Handler) parseLimits() (proxy.Limits, error) {
-	limits := proxy.DefaultLimits()
+func (h *Handler) parseLimits() (body.Limits, error) {
+	limits := body.DefaultLimits()
 	limits.Shared = sharedMemory
 	if h.ReplayMaxBody != nil {
 		limits.MaxBody = *h.ReplayMaxBody
@@ -190,7 +191,7 @@ func (h *Handler) parseLimits() (proxy.Limits, error) {
 
 // sharedMemory spares most bodies the temporary file, whose making takes about as long
 // as proxying a body of 1 MiB.
-var sharedMemory = proxy.NewSharedMemory(16 << 20)
+var sharedMemory = body.NewSharedMemory(16 << 20)
 
 // parseTenants checks the allow-list.
 func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {

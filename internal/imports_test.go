@@ -19,7 +19,7 @@ const module = "github.com/upstreamauth/caddy-upstream-auth/"
 // layers are the packages of the product, the lowest first. One imports those of the
 // layers below its own, and none beside it.
 var layers = [][]string{
-	{"credential", "internal/renew/journal", "internal/tlsfiles"},
+	{"credential", "internal/renew/journal", "internal/tlsfiles", "internal/body"},
 	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore"},
 	{"internal/tokenrequest"},
 	{"internal/oauth2", "internal/renew"},

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/http"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 // can still go to the client whole.
 type bufferedResponse struct {
 	body io.ReadCloser // the upstream's
-	log  *recording
+	log  *body.Recording
 	read chan struct{} // closed when nothing more is read ahead
 
 	// answer is the upstream's but for its body. It has a Trailer of its own, since
@@ -36,8 +38,8 @@ func bufferResponse(res *http.Response) *bufferedResponse {
 	h.answer.Trailer = make(http.Header, len(res.Trailer))
 	maps.Copy(h.answer.Trailer, res.Trailer)
 	// The length is left out: of a body beyond the limit, too, the beginning is recorded.
-	h.log = newRecording(res.Body, &res.Trailer, -1, true, Limits{MaxBody: bufferedMax}, slog.New(slog.DiscardHandler))
-	ahead := h.log.restart(nil, nil)
+	h.log = body.New(res.Body, &res.Trailer, -1, true, body.Limits{MaxBody: bufferedMax}, slog.New(slog.DiscardHandler))
+	ahead := h.log.Restart(nil, nil)
 	go func() {
 		defer close(h.read)
 		_, _ = io.CopyN(io.Discard, ahead, bufferedMax)
@@ -48,12 +50,12 @@ func bufferResponse(res *http.Response) *bufferedResponse {
 // restore returns the answer as the upstream gave it.
 func (h *bufferedResponse) restore() *http.Response {
 	if h.body == http.NoBody { // Whoever asks for that by name still finds it.
-		h.log.close()
+		h.log.Close()
 		return &h.answer
 	}
 	clean := func(trailer http.Header) { removeOurs(trailer) }
-	h.answer.Body = &bufferedBody{cursor: h.log.restart(h.answer.Trailer, clean), upstream: h.body}
-	h.log.stop()
+	h.answer.Body = &bufferedBody{Cursor: h.log.Restart(h.answer.Trailer, clean), log: h.log, upstream: h.body}
+	h.log.Stop()
 	return &h.answer
 }
 
@@ -65,7 +67,7 @@ func (h *bufferedResponse) discard() {
 	case <-h.read:
 	case <-timer.C:
 	}
-	h.log.close()
+	h.log.Close()
 	// HTTP/2's Close waits until the request is written, and that may be waiting
 	// for the client.
 	go h.body.Close()
@@ -73,12 +75,13 @@ func (h *bufferedResponse) discard() {
 
 // bufferedBody is the body of a restored answer.
 type bufferedBody struct {
-	*cursor
+	*body.Cursor
+	log      *body.Recording
 	upstream io.Closer
 }
 
 // Close closes the upstream's body, too.
 func (b *bufferedBody) Close() error {
-	b.log.close()
+	b.log.Close()
 	return b.upstream.Close()
 }

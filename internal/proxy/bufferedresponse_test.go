@@ -44,8 +44,8 @@ func TestRestoredAnswerIsWhole(t *testing.T) {
 		first, closes := refusal(body)
 		buffered := bufferResponse(first)
 		<-buffered.read
-		if size > bufferedMax && buffered.log.end != bufferedMax {
-			t.Errorf("%d of %d bytes were read ahead", buffered.log.end, size)
+		if size > bufferedMax && buffered.log.Held() != bufferedMax {
+			t.Errorf("%d of %d bytes were read ahead", buffered.log.Held(), size)
 		}
 		res := buffered.restore()
 		if !reflect.DeepEqual(res.Trailer, http.Header{"X-Sum": nil}) {
@@ -55,7 +55,7 @@ func TestRestoredAnswerIsWhole(t *testing.T) {
 		if !reflect.DeepEqual(res.Trailer, http.Header{"X-Sum": {"1"}}) {
 			t.Errorf("trailers %v", res.Trailer)
 		}
-		if len(buffered.log.memory) > 0 {
+		if buffered.log.Held() > 0 {
 			t.Error("what was read is kept")
 		}
 		if err := res.Body.Close(); err != nil {

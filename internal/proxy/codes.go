@@ -30,12 +30,3 @@ const (
 	CodeRefreshFailed           Code = "refresh_failed"           // the upstream's own answer
 	CodeReauthorizationRequired Code = "reauthorization_required" // the upstream's own answer
 )
-
-// skipReason is why a body cannot be sent again.
-type skipReason string
-
-const (
-	skipTooLarge    skipReason = "body-too-large"    // longer than Limits.MaxBody
-	skipFailed      skipReason = "recording-failed"  // the file in Limits.Dir could not be written
-	skipNotRecorded skipReason = "body-not-recorded" // a CONNECT or Upgrade, or the answer to it was passed on already
-)

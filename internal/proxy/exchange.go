@@ -9,10 +9,11 @@ import (
 	"net/url"
 	"sync/atomic"
 
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
-
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 // Settings are what all exchanges of a handler have in common.
@@ -30,7 +31,7 @@ type Settings struct {
 	RefreshOn func(status int, header http.Header) bool
 
 	// Limits bounds the recording of the body.
-	Limits Limits
+	Limits body.Limits
 
 	// Retries says that the proxy may send the request again even after it was
 	// given an answer (lb_retry_match on a response). The recording then goes on
@@ -59,10 +60,10 @@ type Exchange struct {
 
 	closed  bool
 	begun   bool
-	body    *recording  // nil: there is no body
-	bodyErr error       // why a scheme could not read it: the client's
-	trailer http.Header // as the client announced it
-	filled  http.Header // the map that the client's body fills when it ends
+	body    *body.Recording // nil: there is no body
+	bodyErr error           // why a scheme could not read it: the client's
+	trailer http.Header     // as the client announced it
+	filled  http.Header     // the map that the client's body fills when it ends
 
 	challenged  bool // schemes were asked whether they can answer a challenge
 	replayed    bool // the one replay after a renewal is used
@@ -81,7 +82,7 @@ func (x *Exchange) GoString() string { return x.String() }
 func (x *Exchange) Close() {
 	x.closed = true
 	if x.body != nil {
-		x.body.close()
+		x.body.Close()
 	}
 }
 
@@ -104,7 +105,7 @@ func (x *Exchange) begin(req *http.Request) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	x.filled = req.Trailer
-	x.body = newRecording(req.Body, &x.filled, req.ContentLength, isMessage(req), x.Limits, logger)
+	x.body = body.New(req.Body, &x.filled, req.ContentLength, isMessage(req), x.Limits, logger)
 }
 
 // isMessage reports whether the body of req is a message with an end, and not the
@@ -151,13 +152,13 @@ func (x *Exchange) request(req *http.Request) (*http.Request, error) {
 			maps.Copy(trailer, own)
 		}
 	}
-	out.Body = x.body.restart(out.Trailer, clean)
-	if x.body.isWhole() {
+	out.Body = x.body.Restart(out.Trailer, clean)
+	if x.body.IsWhole() {
 		out.GetBody = func() (io.ReadCloser, error) {
-			if !x.body.isWhole() {
-				return nil, errGone
+			if !x.body.IsWhole() {
+				return nil, body.ErrGone
 			}
-			return x.body.open(out.Trailer, clean), nil
+			return x.body.Open(out.Trailer, clean), nil
 		}
 	}
 	return out, nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
@@ -157,7 +158,7 @@ func newExchange(t testing.TB, schemes ...scheme.Scheme) (*Exchange, *coordinato
 		Settings: &Settings{
 			Provider:    newProvider(t, schemes...),
 			Credentials: &upstream.Credentials{Coordinator: c},
-			Limits:      Limits{MaxBody: 1 << 20, Memory: 64 << 10, Dir: t.TempDir()},
+			Limits:      body.Limits{MaxBody: 1 << 20, Memory: 64 << 10, Dir: t.TempDir()},
 			Logger:      quiet,
 		},
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 )
 
 // chunksOut counts the chunks that are taken and not given back.
@@ -15,11 +17,11 @@ var chunksOut atomic.Int64
 // TestMain poisons every chunk that is given back, so that a test sees who reads
 // one too long, and fails if any test leaves a goroutine or a chunk behind.
 func TestMain(m *testing.M) {
-	testHookChunk = func(c *chunk, taken int) {
+	body.TestHook = func(buf []byte, taken int) {
 		chunksOut.Add(int64(taken))
 		if taken < 0 {
-			for i := range c.buf {
-				c.buf[i] = 0xDB
+			for i := range buf {
+				buf[i] = 0xDB
 			}
 		}
 	}

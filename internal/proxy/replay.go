@@ -49,7 +49,7 @@ func (t *Transport) refresh(req *http.Request, first *http.Response, x *Exchange
 // replay sends req once more. If it cannot be, it returns the first answer.
 func (t *Transport) replay(req *http.Request, first *bufferedResponse, x *Exchange) (*http.Response, error) {
 	if x.body != nil {
-		if reason := x.body.rewind(); reason != "" {
+		if reason := x.body.Rewind(); reason != "" {
 			x.unconfirmed = false
 			res := first.restore()
 			res.Header.Set(HeaderReplay, "skipped; reason="+string(reason))

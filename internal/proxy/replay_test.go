@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 )
 
@@ -189,7 +190,7 @@ func TestFailedRecordingIsNotReplayed(t *testing.T) {
 	if err := os.WriteFile(noDirectory, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	x.Limits = Limits{MaxBody: 1 << 20, Dir: noDirectory}
+	x.Limits = body.Limits{MaxBody: 1 << 20, Dir: noDirectory}
 	base := &script{answers: []any{401}}
 	res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", strings.NewReader("body")))
 	if err != nil || res.Header.Get(HeaderReplay) != "skipped; reason=recording-failed" || base.bodies[0] != "body" {
@@ -199,7 +200,7 @@ func TestFailedRecordingIsNotReplayed(t *testing.T) {
 
 func TestDirectoryOfRecordingsIsMade(t *testing.T) {
 	x, _ := newExchange(t)
-	x.Limits = Limits{MaxBody: 1 << 20, Dir: filepath.Join(t.TempDir(), "made", "too")}
+	x.Limits = body.Limits{MaxBody: 1 << 20, Dir: filepath.Join(t.TempDir(), "made", "too")}
 	base := &script{answers: []any{401, 200}}
 	res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", strings.NewReader("body")))
 	if err != nil || res.StatusCode != 200 || base.bodies[1] != "body" {
@@ -315,10 +316,10 @@ func TestRetryNeverDeliversPartOfABody(t *testing.T) {
 	for _, retries := range []bool{false, true} {
 		for _, size := range []int{100, 500_000} {
 			t.Run(fmt.Sprintf("%d bytes, retries expected %v", size, retries), func(t *testing.T) {
-				body := string(randomBytes(size))
+				text := string(randomBytes(size))
 				x, _ := newExchange(t)
 				x.Retries = retries
-				req := newRequest(t, x, "POST", "http://upstream.example/", unsized{strings.NewReader(body)})
+				req := newRequest(t, x, "POST", "http://upstream.example/", unsized{strings.NewReader(text)})
 				first := &Transport{Base: roundTripperFunc(func(req *http.Request) (*http.Response, error) {
 					_, err := io.ReadFull(req.Body, make([]byte, 50))
 					return answer(503), err
@@ -329,9 +330,9 @@ func TestRetryNeverDeliversPartOfABody(t *testing.T) {
 				base := &script{answers: []any{200}}
 				res, err := (&Transport{Base: base}).RoundTrip(req)
 				switch {
-				case err == nil && res.StatusCode == 200 && base.bodies[0] == body:
+				case err == nil && res.StatusCode == 200 && base.bodies[0] == text:
 					// All that was read is still there, as the first attempt goes on.
-				case retries || !errors.Is(err, errGone) || len(base.bodies) > 0:
+				case retries || !errors.Is(err, body.ErrGone) || len(base.bodies) > 0:
 					t.Fatal(res, err)
 				}
 			})
@@ -374,8 +375,8 @@ func TestTransportBeneathMayReadTheBodyAgain(t *testing.T) {
 			mustRead(t, again, []byte("whole body"))
 			again.Close()
 		}
-		x.body.stop()
-		if _, err := req.GetBody(); !errors.Is(err, errGone) {
+		x.body.Stop()
+		if _, err := req.GetBody(); !errors.Is(err, body.ErrGone) {
 			t.Error(err)
 		}
 		return answer(200), nil
@@ -404,7 +405,7 @@ func TestStreamInBothDirections(t *testing.T) {
 			x, _ := newExchange(t)
 			client, sender := io.Pipe()
 			res := u.roundTrip(t, newRequest(t, x, "POST", u.URL, client))
-			if x.body.isWhole() {
+			if x.body.IsWhole() {
 				t.Error("it is still recorded")
 			}
 			for i := range 100 {
@@ -417,9 +418,7 @@ func TestStreamInBothDirections(t *testing.T) {
 			}
 			sender.Close()
 			expectAnswer(t, res, 200, "")
-			x.body.mu.Lock() // The transport may have yet to close it.
-			defer x.body.mu.Unlock()
-			if len(x.body.memory) > 0 || x.body.file != nil {
+			if x.body.Held() > 0 {
 				t.Error("something is kept")
 			}
 		})

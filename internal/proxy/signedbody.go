@@ -3,8 +3,8 @@ package proxy
 import (
 	"errors"
 	"hash"
-	"io"
 
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -20,39 +20,17 @@ func (b *signedBody) Hash(h hash.Hash) error {
 	if b.body == nil {
 		return nil
 	}
-	if err := b.lost(); err != nil {
-		return err // Nothing is asked of the client in vain.
-	}
-	cursor := b.body.open(nil, nil)
-	defer func() { _ = cursor.Close() }()
-	buffer := newChunk(0, largeChunk)
-	defer buffer.free()
-	for {
-		n, err := cursor.Read(buffer.buf)
-		h.Write(buffer.buf[:n])
-		if lost := b.lost(); lost != nil {
-			return lost
-		}
-		switch {
-		case err == io.EOF: //nolint:errorlint // the end of a Reader is never wrapped
-			return nil
-		case err != nil:
-			b.bodyErr = err
-			return err
-		}
-	}
-}
-
-// lost says why the body cannot be sent once it is hashed; nil if it can be.
-func (b *signedBody) lost() error {
-	switch b.body.whyLost() {
-	case "":
-		return nil
-	case skipTooLarge:
+	lost, err := b.body.Copy(h)
+	switch {
+	case err != nil:
+		b.bodyErr = err
+		return err
+	case lost == body.TooLarge:
 		return scheme.ErrBodyTooLarge
-	default:
+	case lost != "":
 		return errNotRecorded
 	}
+	return nil
 }
 
 var _ scheme.Body = (*signedBody)(nil)

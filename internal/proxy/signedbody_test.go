@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -133,7 +134,7 @@ func TestBodyThatCannotBeRecordedIsNotCalledTooLong(t *testing.T) {
 	if err := os.WriteFile(noDirectory, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	x.Limits = Limits{MaxBody: 1 << 20, Dir: noDirectory}
+	x.Limits = body.Limits{MaxBody: 1 << 20, Dir: noDirectory}
 	base := &script{}
 	res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", strings.NewReader("body")))
 	if err != nil || res.StatusCode != 502 || len(base.tokens) > 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
@@ -82,7 +83,7 @@ func TestManyTenantsTogether(t *testing.T) {
 					return
 				}
 				x := &Exchange{Tenant: tenant, Opened: opened, Settings: &Settings{
-					Provider: provider, Credentials: credentials, Limits: Limits{MaxBody: 1 << 20, Memory: 10_000, Dir: t.TempDir()},
+					Provider: provider, Credentials: credentials, Limits: body.Limits{MaxBody: 1 << 20, Memory: 10_000, Dir: t.TempDir()},
 				}}
 				defer x.Close()
 				body := string(randomBytes(1000 * i))

@@ -68,7 +68,7 @@ func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error)
 		return nil, err
 	}
 	if x.body != nil && !x.Retries {
-		x.body.stop()
+		x.body.Stop()
 	}
 	res.Request = req // Not the one with the secret.
 	return res, nil

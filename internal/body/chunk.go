@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import "sync"
 
@@ -25,8 +25,8 @@ var (
 	largeChunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, largeChunk)} }}
 )
 
-// testHookChunk is told of each chunk that is taken (+1) and given back (-1).
-var testHookChunk func(c *chunk, taken int)
+// TestHook is told of the memory of each chunk that is taken (+1) and given back (-1).
+var TestHook func(buf []byte, taken int)
 
 // newChunk takes an empty chunk for the bytes from start on. It has room for size
 // bytes or, if there are none as large, for fewer.
@@ -37,8 +37,8 @@ func newChunk(start, size int64) *chunk {
 	}
 	c := pool.Get().(*chunk)
 	c.start, c.n, c.buf = start, 0, c.buf[:min(size, int64(cap(c.buf)))]
-	if testHookChunk != nil {
-		testHookChunk(c, +1)
+	if TestHook != nil {
+		TestHook(c.buf, +1)
 	}
 	return c
 }
@@ -50,8 +50,8 @@ func (c *chunk) free() {
 		c.shared = nil
 	}
 	c.buf = c.buf[:cap(c.buf)]
-	if testHookChunk != nil {
-		testHookChunk(c, -1)
+	if TestHook != nil {
+		TestHook(c.buf, -1)
 	}
 	if len(c.buf) == smallChunk {
 		smallChunks.Put(c)

@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"bytes"
@@ -68,9 +68,9 @@ func TestEveryCursorReadsAPrefix(t *testing.T) {
 		for i := range 2 + random.IntN(5) {
 			own := rand.New(rand.NewPCG(seed, uint64(100+i)))
 			attempts.Go(func() {
-				opened := r.open
+				opened := r.Open
 				if own.IntN(2) == 0 {
-					opened = r.restart
+					opened = r.Restart
 				}
 				c := opened(nil, nil)
 				defer c.Close()
@@ -92,7 +92,7 @@ func TestEveryCursorReadsAPrefix(t *testing.T) {
 						return
 					case errors.Is(err, http.ErrBodyReadAfterClose):
 						return
-					case errors.Is(err, errGone):
+					case errors.Is(err, ErrGone):
 						if neverStopped && int64(len(body)) <= limits.MaxBody {
 							t.Errorf("seed %d: gone at %d", seed, at)
 						}
@@ -105,16 +105,16 @@ func TestEveryCursorReadsAPrefix(t *testing.T) {
 						attempts.Go(func() { c.Close() })
 					}
 					if !neverStopped && own.IntN(10) == 0 {
-						r.stop()
+						r.Stop()
 					}
 				}
 			})
 		}
 		attempts.Wait()
-		if neverStopped && int64(len(body)) <= limits.MaxBody && !r.isWhole() {
+		if neverStopped && int64(len(body)) <= limits.MaxBody && !r.IsWhole() {
 			t.Errorf("seed %d: not whole", seed)
 		}
-		r.close()
+		r.Close()
 	}
 	if n := chunksOut.Load(); n != 0 {
 		t.Fatalf("%d chunks were not given back", n)
@@ -135,11 +135,11 @@ func TestLivingCursorSurvivesAnything(t *testing.T) {
 			limits.Dir = filepath.Join(t.TempDir(), "missing")
 		}
 		r := record(&chancyReader{body: body, random: random, end: io.EOF}, -1, limits)
-		stale := r.restart(nil, nil)
+		stale := r.Restart(nil, nil)
 		_, _ = io.CopyN(io.Discard, stale, int64(len(body)/3))
 		newest := stale
-		if r.rewind() == "" {
-			newest = r.restart(nil, nil)
+		if r.Rewind() == "" {
+			newest = r.Restart(nil, nil)
 			var got []byte
 			for len(got) < len(body)/4 {
 				p := make([]byte, 1000)
@@ -148,7 +148,7 @@ func TestLivingCursorSurvivesAnything(t *testing.T) {
 					break
 				}
 			}
-			r.stop()
+			r.Stop()
 			if !bytes.Equal(got, body[:len(got)]) {
 				t.Fatalf("seed %d: wrong bytes", seed)
 			}
@@ -158,6 +158,6 @@ func TestLivingCursorSurvivesAnything(t *testing.T) {
 		} else {
 			mustRead(t, newest, body[newest.offset:])
 		}
-		r.close()
+		r.Close()
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"bytes"
@@ -8,9 +8,9 @@ import (
 
 // withoutPoison lets a benchmark see what production sees.
 func withoutPoison(b *testing.B) {
-	hook := testHookChunk
-	testHookChunk = nil
-	b.Cleanup(func() { testHookChunk = hook })
+	hook := TestHook
+	TestHook = nil
+	b.Cleanup(func() { TestHook = hook })
 }
 
 func BenchmarkBody1MiB(b *testing.B) {
@@ -43,8 +43,8 @@ func BenchmarkBody1MiB(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				r := record(bytes.NewReader(body), int64(len(body)), limits)
-				drain(b, r.restart(nil, nil))
-				r.close()
+				drain(b, r.Restart(nil, nil))
+				r.Close()
 			}
 		})
 	}
@@ -56,12 +56,12 @@ func BenchmarkBody1KiB(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r := record(bytes.NewReader(body), int64(len(body)), Limits{MaxBody: 10 << 20})
-		c := r.restart(nil, nil)
+		c := r.Restart(nil, nil)
 		for {
 			if _, err := c.Read(buf); err == io.EOF {
 				break
 			}
 		}
-		r.close()
+		r.Close()
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"io"
@@ -7,10 +7,10 @@ import (
 	"sort"
 )
 
-// cursor reads a recording from its start: the body of one attempt to send the
+// Cursor reads a recording from its start: the body of one attempt to send the
 // request. Read is called by one goroutine at a time, Close by any.
-type cursor struct {
-	log *recording
+type Cursor struct {
+	log *Recording
 
 	// trailer is the attempt's own map of trailers. It is filled with the client's,
 	// after clean (if not nil) has taken out what may not be sent, before the Read
@@ -25,7 +25,7 @@ type cursor struct {
 
 // Read returns what is recorded, then takes from the client. Its errors are the
 // client's as they came, and those of a body whose start is gone or that was closed.
-func (c *cursor) Read(p []byte) (int, error) {
+func (c *Cursor) Read(p []byte) (int, error) {
 	r := c.log
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +50,7 @@ func (c *cursor) Read(p []byte) (int, error) {
 }
 
 // recorded copies what the log has at the cursor.
-func (c *cursor) recorded(p []byte) (int, error) {
+func (c *Cursor) recorded(p []byte) (int, error) {
 	r := c.log
 	n := 0
 	switch {
@@ -62,7 +62,7 @@ func (c *cursor) recorded(p []byte) (int, error) {
 			return 0, err
 		}
 	default:
-		return 0, errGone
+		return 0, ErrGone
 	}
 	c.offset += int64(n)
 	r.trim()
@@ -70,7 +70,7 @@ func (c *cursor) recorded(p []byte) (int, error) {
 }
 
 // endedAt returns how the body ended, if it ended at offset.
-func (c *cursor) endedAt(offset int64) error {
+func (c *Cursor) endedAt(offset int64) error {
 	if offset == c.log.end && c.log.err != nil {
 		return c.ended()
 	}
@@ -79,7 +79,7 @@ func (c *cursor) endedAt(offset int64) error {
 
 // readFile reads at the cursor without the lock. The file may be closed meanwhile:
 // then the cursor is, too, or the error says so.
-func (c *cursor) readFile(p []byte) (int, error) {
+func (c *Cursor) readFile(p []byte) (int, error) {
 	r := c.log
 	file, at := r.file, c.offset-r.memoryEnd
 	p = p[:min(int64(len(p)), r.fileEnd-c.offset)]
@@ -98,7 +98,7 @@ func (c *cursor) readFile(p []byte) (int, error) {
 }
 
 // ended returns how the body ended, and fills the attempt's trailers if it ended well.
-func (c *cursor) ended() error {
+func (c *Cursor) ended() error {
 	r := c.log
 	if r.err == io.EOF && c.trailer != nil { //nolint:errorlint // the end of a Reader is never wrapped
 		clear(c.trailer)
@@ -115,7 +115,7 @@ func (c *cursor) ended() error {
 // returns at once; one that is itself reading the client returns when that has
 // ended, with nothing, and leaves what it got in the log. The client's body stays
 // open: it is its server's to close.
-func (c *cursor) Close() error {
+func (c *Cursor) Close() error {
 	r := c.log
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,7 +137,7 @@ func (c *cursor) Close() error {
 }
 
 // chunkAt returns the chunk in memory that has the byte at offset, nil if none has.
-func (r *recording) chunkAt(offset int64) *chunk {
+func (r *Recording) chunkAt(offset int64) *chunk {
 	for _, chunks := range [][]*chunk{r.memory, r.newest} {
 		i := sort.Search(len(chunks), func(i int) bool { return chunks[i].end() > offset })
 		if i < len(chunks) && chunks[i].from(offset) != nil {

@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// recording is the body of one client's request, as far as it has come in: an
+// Recording is the body of one client's request, as far as it has come in: an
 // append-only log that any number of cursors read, one for each attempt to send
 // the request. A cursor that has read all there is takes more from the client, and
 // what it takes is in the log before it is handed out.
@@ -30,7 +30,7 @@ import (
 // stopped; from then on it holds what was recorded so far until the open cursors
 // are past it, and of what comes after that only the newest read, if there is a cursor
 // that has not seen it.
-type recording struct {
+type Recording struct {
 	source        io.Reader    // the client's body
 	sourceTrailer *http.Header // set by source in the Read that ends it
 	length        int64        // as announced by the client; 0 or -1 if it was not
@@ -40,7 +40,7 @@ type recording struct {
 	mu        sync.Mutex // never held while anything blocks
 	wake      sync.Cond  // a read of the client has ended, or a cursor has
 	whole     bool
-	lost      skipReason  // why it is not whole
+	lost      SkipReason  // why it is not whole
 	memory    []*chunk    // the first bytes, memoryEnd of them
 	memoryEnd int64       // does not change once there is a file
 	file      *os.File    // those after them, up to fileEnd
@@ -51,71 +51,71 @@ type recording struct {
 	end       int64       // how many bytes were taken from the client
 	err       error       // how the body ended: io.EOF, or the client's error as it came
 	trailer   http.Header // the client's trailer, if err is io.EOF
-	cursors   []*cursor   // the open ones
+	cursors   []*Cursor   // the open ones
 	closed    bool
 
 	// For what most requests have: one chunk, one attempt, and one cursor at a time.
 	oneChunk  [1]*chunk
-	oneCursor [1]*cursor
-	first     cursor // the first attempt's
+	oneCursor [1]*Cursor
+	first     Cursor // the first attempt's
 }
 
 var (
-	// errGone is the answer to who wants to begin a body whose start is not held
+	// ErrGone is the answer to who wants to begin a body whose start is not held
 	// any more, so that no upstream takes the rest for the whole.
-	errGone = errors.New("upstream_auth: the start of the request body is gone")
+	ErrGone = errors.New("upstream_auth: the start of the request body is gone")
 
 	errBadRead = errors.New("upstream_auth: the request body returned an impossible count from Read")
 )
 
-// newRecording begins the recording of a body of length bytes, 0 or -1 if that is
+// New begins the recording of a body of length bytes, 0 or -1 if that is
 // not known. With record false, and if length exceeds the limit, it is not whole from
 // the start.
-func newRecording(source io.Reader, trailer *http.Header, length int64, record bool, limits Limits, logger *slog.Logger) *recording {
-	r := &recording{source: source, sourceTrailer: trailer, length: length, limits: limits, logger: logger, whole: true}
+func New(source io.Reader, trailer *http.Header, length int64, record bool, limits Limits, logger *slog.Logger) *Recording {
+	r := &Recording{source: source, sourceTrailer: trailer, length: length, limits: limits, logger: logger, whole: true}
 	r.wake.L = &r.mu
 	r.memory, r.cursors = r.oneChunk[:0], r.oneCursor[:0]
 	switch {
 	case !record:
-		r.whole, r.lost = false, skipNotRecorded
+		r.whole, r.lost = false, NotRecorded
 	case length > limits.MaxBody:
-		r.whole, r.lost = false, skipTooLarge
+		r.whole, r.lost = false, TooLarge
 	}
 	return r
 }
 
-// restart ends all cursors and opens one at the start, for a new attempt. The
+// Restart ends all cursors and opens one at the start, for a new attempt. The
 // attempts before it have no right to the body any more: their readers are sent
 // away, or leave once the read of the client that they are in has ended.
 //
-// The attempt's trailers are filled in trailer, see [cursor].
-func (r *recording) restart(trailer http.Header, clean func(http.Header)) *cursor {
+// The attempt's trailers are filled in trailer, see [Cursor].
+func (r *Recording) Restart(trailer http.Header, clean func(http.Header)) *Cursor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &r.first
 	if c.log != nil {
-		c = new(cursor)
+		c = new(Cursor)
 	}
-	*c = cursor{log: r, trailer: trailer, clean: clean}
+	*c = Cursor{log: r, trailer: trailer, clean: clean}
 	r.supersede(c)
 	return c
 }
 
-// rewind makes sure, if the recording is whole, that what restart returns next can
+// Rewind makes sure, if the recording is whole, that what restart returns next can
 // read the whole body, whatever a read of the client still brings to light. If it is
 // not, rewind does nothing and says why.
-func (r *recording) rewind() skipReason {
+func (r *Recording) Rewind() SkipReason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.whole {
 		return r.lost
 	}
-	r.supersede(&cursor{log: r})
+	r.supersede(&Cursor{log: r})
 	return ""
 }
 
 // supersede puts c in the place of all cursors.
-func (r *recording) supersede(c *cursor) {
+func (r *Recording) supersede(c *Cursor) {
 	for _, before := range r.cursors {
 		before.closed = true
 	}
@@ -126,54 +126,54 @@ func (r *recording) supersede(c *cursor) {
 	r.wake.Broadcast()
 }
 
-// open returns another cursor at the start. The other cursors stay.
-func (r *recording) open(trailer http.Header, clean func(http.Header)) *cursor {
+// Open returns another cursor at the start. The other cursors stay.
+func (r *Recording) Open(trailer http.Header, clean func(http.Header)) *Cursor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := &cursor{log: r, trailer: trailer, clean: clean}
+	c := &Cursor{log: r, trailer: trailer, clean: clean}
 	r.add(c)
 	return c
 }
 
-func (r *recording) add(c *cursor) {
+func (r *Recording) add(c *Cursor) {
 	if c.closed = r.closed; !c.closed {
 		r.cursors = append(r.cursors, c)
 	}
 }
 
-// isWhole reports whether the recording is whole.
-func (r *recording) isWhole() bool {
+// IsWhole reports whether the recording is whole.
+func (r *Recording) IsWhole() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.whole
 }
 
-// whyLost returns why the recording is not whole, "" if it is.
-func (r *recording) whyLost() skipReason {
+// WhyLost returns why the recording is not whole, "" if it is.
+func (r *Recording) WhyLost() SkipReason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lost
 }
 
-// stop ends the recording: there will be no further attempt. Open cursors stream on.
-func (r *recording) stop() {
+// Stop ends the recording: there will be no further attempt. Open cursors stream on.
+func (r *Recording) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lose(skipNotRecorded)
+	r.lose(NotRecorded)
 }
 
-// close ends the recording and its cursors. It does not wait for a read of the
+// Close ends the recording and its cursors. It does not wait for a read of the
 // client that is under way; that read, when it ends, gives back the last chunk.
-func (r *recording) close() {
+func (r *Recording) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	r.supersede(&cursor{log: r})
-	r.lose(skipNotRecorded)
+	r.supersede(&Cursor{log: r})
+	r.lose(NotRecorded)
 }
 
 // lose makes the recording not whole, for the first reason given.
-func (r *recording) lose(reason skipReason) {
+func (r *Recording) lose(reason SkipReason) {
 	if r.whole {
 		r.whole, r.lost = false, reason
 	}
@@ -181,7 +181,7 @@ func (r *recording) lose(reason skipReason) {
 }
 
 // trim frees what no open cursor will read again, unless the recording is whole.
-func (r *recording) trim() {
+func (r *Recording) trim() {
 	if r.whole {
 		return
 	}
@@ -198,7 +198,7 @@ func (r *recording) trim() {
 }
 
 // freeBefore gives back the chunks that end at offset or before, and returns the rest.
-func (r *recording) freeBefore(chunks []*chunk, offset int64) []*chunk {
+func (r *Recording) freeBefore(chunks []*chunk, offset int64) []*chunk {
 	for len(chunks) > 0 && chunks[0] != r.filling && chunks[0].end() <= offset {
 		chunks[0].free()
 		chunks[0] = nil
@@ -211,7 +211,7 @@ func (r *recording) freeBefore(chunks []*chunk, offset int64) []*chunk {
 // is in p, and n says how much it is. take is called, and returns, with the lock held, but
 // reads without it. Nobody else is reading the client, and c is at the end of what was
 // read of it.
-func (r *recording) take(c *cursor, p []byte) (n int) {
+func (r *Recording) take(c *Cursor, p []byte) (n int) {
 	last := r.lastChunk()
 	room := p
 	if last != nil {
@@ -254,7 +254,7 @@ func (r *recording) take(c *cursor, p []byte) (n int) {
 
 // lastChunk returns a chunk in memory with room for what comes next, or nil if that is not
 // to be in memory.
-func (r *recording) lastChunk() *chunk {
+func (r *Recording) lastChunk() *chunk {
 	if !r.whole || r.fileEnd > 0 {
 		return nil
 	}
@@ -278,7 +278,7 @@ func (r *recording) lastChunk() *chunk {
 
 // nextChunk is the size of the next chunk in memory. For a body of unknown length
 // the first is small: more often than not the body is, too.
-func (r *recording) nextChunk() int64 {
+func (r *Recording) nextChunk() int64 {
 	if r.end == 0 && r.length <= smallChunk {
 		return smallChunk
 	}
@@ -286,8 +286,8 @@ func (r *recording) nextChunk() int64 {
 }
 
 // keepNewest keeps b, the last bytes of what was read, which are not recorded, for the
-// open cursors that have not seen them.
-func (r *recording) keepNewest(b []byte) {
+// Open cursors that have not seen them.
+func (r *Recording) keepNewest(b []byte) {
 	r.newest = r.freeBefore(r.newest, math.MaxInt64)
 	for _, c := range r.cursors {
 		for c.offset < r.end && len(b) > 0 {
@@ -301,12 +301,12 @@ func (r *recording) keepNewest(b []byte) {
 
 // spill appends b, the bytes at r.end, to the file, if they are still within the limit.
 // Like take, which calls it, it works without the lock.
-func (r *recording) spill(b []byte) {
+func (r *Recording) spill(b []byte) {
 	if len(b) == 0 {
 		return
 	}
 	if r.end+int64(len(b)) > r.limits.MaxBody {
-		r.lose(skipTooLarge)
+		r.lose(TooLarge)
 		return
 	}
 	file := r.file
@@ -329,5 +329,45 @@ func (r *recording) spill(b []byte) {
 	case r.file == nil && file != nil:
 		closeSpill(file)
 	}
-	r.lose(skipFailed)
+	r.lose(Failed)
+}
+
+// Held is how many bytes are held, in memory and in the file.
+func (r *Recording) Held() (bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, chunks := range [][]*chunk{r.memory, r.newest} {
+		for _, c := range chunks {
+			bytes += int64(c.n)
+		}
+	}
+	if r.file != nil {
+		bytes += r.fileEnd - r.memoryEnd
+	}
+	return bytes
+}
+
+// Copy writes the whole body to w: it waits for the client's last byte. It ends early if
+// the body cannot be sent any more once it is read, and says why.
+func (r *Recording) Copy(w io.Writer) (lost SkipReason, err error) {
+	if lost := r.WhyLost(); lost != "" {
+		return lost, nil // Nothing is asked of the client in vain.
+	}
+	c := r.Open(nil, nil)
+	defer func() { _ = c.Close() }()
+	buffer := newChunk(0, largeChunk)
+	defer buffer.free()
+	for {
+		n, err := c.Read(buffer.buf)
+		_, _ = w.Write(buffer.buf[:n])
+		if lost := r.WhyLost(); lost != "" {
+			return lost, nil
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // the end of a Reader is never wrapped
+			return "", nil
+		case err != nil:
+			return "", err
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"bytes"
@@ -21,10 +21,10 @@ func TestSharedMemoryIsUsedBeforeTheFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			body := randomBytes(test.size)
 			r := record(bytes.NewReader(body), int64(len(body)), Limits{MaxBody: 4 << 20, Memory: test.memory, Shared: shared, Dir: "/dev/null/not"})
-			defer r.close()
-			mustRead(t, r.restart(nil, nil), body)
-			if r.isWhole() != test.whole {
-				t.Errorf("whole: %v", r.isWhole())
+			defer r.Close()
+			mustRead(t, r.Restart(nil, nil), body)
+			if r.IsWhole() != test.whole {
+				t.Errorf("whole: %v", r.IsWhole())
 			}
 		})
 	}
@@ -38,15 +38,15 @@ func TestSharedMemoryDoesNotLengthenWhatIsRecorded(t *testing.T) {
 	for _, size := range []int{limit - 1, limit, limit + 1, limit + largeChunk} {
 		body := randomBytes(size)
 		r := record(bytes.NewReader(body), -1, Limits{MaxBody: limit, Memory: 5001, Shared: NewSharedMemory(1 << 20), Dir: "/dev/null/not"})
-		mustRead(t, r.restart(nil, nil), body)
-		want := skipReason("")
+		mustRead(t, r.Restart(nil, nil), body)
+		want := SkipReason("")
 		if size > limit {
-			want = skipTooLarge
+			want = TooLarge
 		}
 		if got := r.lostBecause(); got != want {
 			t.Errorf("%d bytes: %q, want %q", size, got, want)
 		}
-		r.close()
+		r.Close()
 	}
 }
 
@@ -55,22 +55,22 @@ func TestSharedMemoryIsForAllRecordingsTogether(t *testing.T) {
 	limits := Limits{MaxBody: 1 << 20, Shared: shared, Dir: t.TempDir()}
 	body := randomBytes(600 << 10)
 	first := record(bytes.NewReader(body), int64(len(body)), limits)
-	defer first.close()
-	mustRead(t, first.restart(nil, nil), body)
+	defer first.Close()
+	mustRead(t, first.Restart(nil, nil), body)
 	second := record(bytes.NewReader(body), int64(len(body)), limits)
-	defer second.close()
-	mustRead(t, second.restart(nil, nil), body)
+	defer second.Close()
+	mustRead(t, second.Restart(nil, nil), body)
 	if first.file != nil || second.file == nil {
 		t.Errorf("files: %v, %v; only the second should have needed one", first.file != nil, second.file != nil)
 	}
-	for _, r := range []*recording{first, second} {
-		mustRead(t, r.restart(nil, nil), body)
+	for _, r := range []*Recording{first, second} {
+		mustRead(t, r.Restart(nil, nil), body)
 	}
 
-	first.close()
+	first.Close()
 	third := record(bytes.NewReader(body), int64(len(body)), limits)
-	defer third.close()
-	mustRead(t, third.restart(nil, nil), body)
+	defer third.Close()
+	mustRead(t, third.Restart(nil, nil), body)
 	if third.file != nil {
 		t.Error("what the first gave back was not used")
 	}

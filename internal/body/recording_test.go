@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"bytes"
@@ -21,8 +21,8 @@ func smallLimits(t testing.TB, maxBody, memory int64) Limits {
 	return Limits{MaxBody: maxBody, Memory: memory, Dir: t.TempDir()}
 }
 
-func record(source io.Reader, length int64, limits Limits) *recording {
-	return newRecording(source, new(http.Header), length, true, limits, quiet)
+func record(source io.Reader, length int64, limits Limits) *Recording {
+	return New(source, new(http.Header), length, true, limits, quiet)
 }
 
 func randomBytes(n int) []byte {
@@ -33,7 +33,7 @@ func randomBytes(n int) []byte {
 }
 
 // lostBecause returns why r is not whole, "" if it is.
-func (r *recording) lostBecause() skipReason {
+func (r *Recording) lostBecause() SkipReason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if (r.lost == "") != r.whole {
@@ -67,12 +67,12 @@ func TestCursorsReadTheWholeBodyFromTheStart(t *testing.T) {
 				t.Run(fmt.Sprintf("%d of %d in %s", size, length, name), func(t *testing.T) {
 					body := randomBytes(size)
 					r := record(bytes.NewReader(body), length, limits)
-					defer r.close()
-					first, second := r.open(nil, nil), r.open(nil, nil)
+					defer r.Close()
+					first, second := r.Open(nil, nil), r.Open(nil, nil)
 					mustRead(t, first, body)
 					mustRead(t, readerFunc(func(p []byte) (int, error) { return second.Read(p[:min(len(p), 101)]) }), body)
-					mustRead(t, r.restart(nil, nil), body)
-					if !r.isWhole() {
+					mustRead(t, r.Restart(nil, nil), body)
+					if !r.IsWhole() {
 						t.Fatal("not whole")
 					}
 				})
@@ -87,10 +87,10 @@ func TestTheEndComesWithTheLastBytes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			body := strings.NewReader("body")
 			r := record(readerFunc(func(p []byte) (int, error) { n, _ := body.Read(p); return n, io.EOF }), -1, limits)
-			defer r.close()
+			defer r.Close()
 			for range 2 {
 				p := make([]byte, 10)
-				if n, err := r.restart(nil, nil).Read(p); n != 4 || err != io.EOF {
+				if n, err := r.Restart(nil, nil).Read(p); n != 4 || err != io.EOF {
 					t.Fatal(n, err)
 				}
 			}
@@ -115,21 +115,21 @@ func TestLimitIsExact(t *testing.T) {
 			t.Run(fmt.Sprintf("%d of %d in %s", test.size, test.length, name), func(t *testing.T) {
 				body := randomBytes(int(test.size))
 				r := record(bytes.NewReader(body), test.length, limits)
-				defer r.close()
-				mustRead(t, r.restart(nil, nil), body)
-				ok, reason := r.isWhole(), r.lostBecause()
+				defer r.Close()
+				mustRead(t, r.Restart(nil, nil), body)
+				ok, reason := r.IsWhole(), r.lostBecause()
 				if ok != test.replayable {
 					t.Fatalf("replayable %v", ok)
 				}
-				next := r.restart(nil, nil)
+				next := r.Restart(nil, nil)
 				if ok {
 					mustRead(t, next, body)
 					return
 				}
-				if reason != skipTooLarge {
+				if reason != TooLarge {
 					t.Fatalf("reason %q", reason)
 				}
-				if n, err := next.Read(make([]byte, 10)); n != 0 || !errors.Is(err, errGone) {
+				if n, err := next.Read(make([]byte, 10)); n != 0 || !errors.Is(err, ErrGone) {
 					t.Fatalf("a second reader got %d bytes, %v", n, err)
 				}
 				if len(r.memory) > 0 || r.file != nil {
@@ -143,11 +143,11 @@ func TestLimitIsExact(t *testing.T) {
 func TestBodyKnownToBeTooLongIsNeverRecorded(t *testing.T) {
 	body := randomBytes(200_000)
 	r := record(bytes.NewReader(body), int64(len(body)), smallLimits(t, 100_000, 10_000))
-	defer r.close()
-	if reason := r.lostBecause(); reason != skipTooLarge {
+	defer r.Close()
+	if reason := r.lostBecause(); reason != TooLarge {
 		t.Fatalf("lost because %q", reason)
 	}
-	c := r.restart(nil, nil)
+	c := r.Restart(nil, nil)
 	if _, err := io.ReadFull(c, make([]byte, 10)); err != nil {
 		t.Fatal(err)
 	}
@@ -160,16 +160,16 @@ func TestBodyKnownToBeTooLongIsNeverRecorded(t *testing.T) {
 func TestUnreadBodyAboveTheLimitCanStillBeSentElsewhere(t *testing.T) {
 	body := randomBytes(200_000)
 	r := record(bytes.NewReader(body), int64(len(body)), Limits{MaxBody: 10})
-	defer r.close()
-	r.restart(nil, nil).Close() // a dial that failed
-	mustRead(t, r.restart(nil, nil), body)
+	defer r.Close()
+	r.Restart(nil, nil).Close() // a dial that failed
+	mustRead(t, r.Restart(nil, nil), body)
 }
 
 func TestWhatTheClientSendsIsHandedOutAtOnce(t *testing.T) {
 	client, sender := io.Pipe()
 	r := record(client, -1, smallLimits(t, 1<<20, 10))
-	defer r.close()
-	c := r.restart(nil, nil)
+	defer r.Close()
+	c := r.Restart(nil, nil)
 	buf := make([]byte, 100)
 	for i := range 10 {
 		part := fmt.Appendf(nil, "part %d", i)
@@ -232,10 +232,10 @@ func TestStaleReadServesTheNextAttempt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client := newGate()
 				r := record(client, -1, limits)
-				first := r.restart(nil, nil)
+				first := r.Restart(nil, nil)
 				stale := readAsync(first)
 				synctest.Wait()
-				second := r.restart(nil, nil)
+				second := r.Restart(nil, nil)
 				next := readAsync(second)
 				synctest.Wait()
 				select {
@@ -259,7 +259,7 @@ func TestStaleReadServesTheNextAttempt(t *testing.T) {
 				if got := <-next; got.err != io.EOF {
 					t.Fatal(got.err)
 				}
-				r.close()
+				r.Close()
 			})
 		})
 	}
@@ -273,8 +273,8 @@ func TestRewoundBodyIsReadWhole(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client := newGate()
 				r := record(client, -1, limits)
-				defer r.close()
-				first := r.restart(nil, nil)
+				defer r.Close()
+				first := r.Restart(nil, nil)
 				for _, part := range []string{"a", "bcd"} {
 					got := readAsync(first)
 					client.answers <- []byte(part)
@@ -284,15 +284,15 @@ func TestRewoundBodyIsReadWhole(t *testing.T) {
 				}
 				stale := readAsync(first)
 				synctest.Wait()
-				if reason := r.rewind(); reason != "" {
+				if reason := r.Rewind(); reason != "" {
 					t.Fatal(reason)
 				}
 				client.answers <- []byte("efgh")
 				<-stale
-				if r.isWhole() {
+				if r.IsWhole() {
 					t.Fatal("it is not too long")
 				}
-				second := r.restart(nil, nil)
+				second := r.Restart(nil, nil)
 				got := make([]byte, 8)
 				if _, err := io.ReadFull(second, got); err != nil || string(got) != "abcdefgh" {
 					t.Fatalf("%q, %v", got, err)
@@ -305,12 +305,12 @@ func TestRewoundBodyIsReadWhole(t *testing.T) {
 func TestBodyThatCannotBeRewoundStreamsOn(t *testing.T) {
 	body := randomBytes(100_000)
 	r := record(bytes.NewReader(body), -1, Limits{MaxBody: 10})
-	defer r.close()
-	c := r.restart(nil, nil)
+	defer r.Close()
+	c := r.Restart(nil, nil)
 	if _, err := io.ReadFull(c, make([]byte, 100)); err != nil {
 		t.Fatal(err)
 	}
-	if reason := r.rewind(); reason != skipTooLarge {
+	if reason := r.Rewind(); reason != TooLarge {
 		t.Fatalf("%q", reason)
 	}
 	mustRead(t, c, body[100:])
@@ -320,7 +320,7 @@ func TestCloseReturnsAtOnceAndWakesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := newGate()
 		r := record(client, -1, Limits{MaxBody: 100})
-		first, second := r.open(nil, nil), r.open(nil, nil)
+		first, second := r.Open(nil, nil), r.Open(nil, nil)
 		reading := readAsync(first)
 		synctest.Wait()
 		waiting := readAsync(second)
@@ -335,9 +335,9 @@ func TestCloseReturnsAtOnceAndWakesWhoWaits(t *testing.T) {
 		if err := first.Close(); err != nil { // While it reads the client.
 			t.Fatal(err)
 		}
-		third := readAsync(r.open(nil, nil))
+		third := readAsync(r.Open(nil, nil))
 		synctest.Wait()
-		r.close()
+		r.Close()
 		if got := <-third; !errors.Is(got.err, http.ErrBodyReadAfterClose) {
 			t.Fatal(got.err)
 		}
@@ -348,7 +348,7 @@ func TestCloseReturnsAtOnceAndWakesWhoWaits(t *testing.T) {
 		if n := len(client.asked); n != 1 {
 			t.Fatalf("%d reads of the client", n)
 		}
-		if _, err := r.open(nil, nil).Read(make([]byte, 1)); !errors.Is(err, http.ErrBodyReadAfterClose) {
+		if _, err := r.Open(nil, nil).Read(make([]byte, 1)); !errors.Is(err, http.ErrBodyReadAfterClose) {
 			t.Fatal(err)
 		}
 	})
@@ -357,9 +357,9 @@ func TestCloseReturnsAtOnceAndWakesWhoWaits(t *testing.T) {
 func TestClientsErrorIsKeptAsItCame(t *testing.T) {
 	limited := http.MaxBytesReader(nil, io.NopCloser(strings.NewReader("0123456789")), 5)
 	r := record(limited, -1, Limits{MaxBody: 100})
-	defer r.close()
+	defer r.Close()
 	for range 2 {
-		got, err := io.ReadAll(r.restart(nil, nil))
+		got, err := io.ReadAll(r.Restart(nil, nil))
 		tooLarge, ok := err.(*http.MaxBytesError)
 		if !ok || tooLarge.Limit != 5 || string(got) != "01234" {
 			t.Fatalf("%q, %v", got, err)
@@ -370,10 +370,10 @@ func TestClientsErrorIsKeptAsItCame(t *testing.T) {
 func TestImpossibleReadCountIsAnError(t *testing.T) {
 	for _, n := range []int{-1, 1 << 20} {
 		r := record(readerFunc(func([]byte) (int, error) { return n, nil }), -1, Limits{MaxBody: 100})
-		if _, err := r.restart(nil, nil).Read(make([]byte, 10)); !errors.Is(err, errBadRead) {
+		if _, err := r.Restart(nil, nil).Read(make([]byte, 10)); !errors.Is(err, errBadRead) {
 			t.Fatal(err)
 		}
-		r.close()
+		r.Close()
 	}
 }
 
@@ -388,24 +388,24 @@ func TestStopFreesWhatWasReadAndStreamsOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := record(bytes.NewReader(body), -1, limits)
-			defer r.close()
-			if _, err := io.CopyN(io.Discard, r.restart(nil, nil), 200_000); err != nil {
+			defer r.Close()
+			if _, err := io.CopyN(io.Discard, r.Restart(nil, nil), 200_000); err != nil {
 				t.Fatal(err)
 			}
 			// A second attempt that lags behind keeps what it has still to read.
-			c := r.restart(nil, nil)
+			c := r.Restart(nil, nil)
 			if _, err := io.ReadFull(c, make([]byte, 100_000)); err != nil {
 				t.Fatal(err)
 			}
-			r.stop()
-			if reason := r.lostBecause(); reason != skipNotRecorded {
+			r.Stop()
+			if reason := r.lostBecause(); reason != NotRecorded {
 				t.Fatalf("lost because %q", reason)
 			}
 			if len(r.memory) > 0 && r.memory[0].end() <= 100_000 {
 				t.Fatal("what was read is kept")
 			}
-			late := r.open(nil, nil)
-			if _, err := late.Read(make([]byte, 1)); !errors.Is(err, errGone) {
+			late := r.Open(nil, nil)
+			if _, err := late.Read(make([]byte, 1)); !errors.Is(err, ErrGone) {
 				t.Fatal(err)
 			}
 			late.Close()
@@ -420,7 +420,7 @@ func TestStopFreesWhatWasReadAndStreamsOn(t *testing.T) {
 func TestFileHasNoNameAndIsPrivate(t *testing.T) {
 	dir := t.TempDir()
 	r := record(bytes.NewReader(randomBytes(100_000)), -1, Limits{MaxBody: 1 << 20, Memory: 10, Dir: dir})
-	if _, err := io.Copy(io.Discard, r.restart(nil, nil)); err != nil {
+	if _, err := io.Copy(io.Discard, r.Restart(nil, nil)); err != nil {
 		t.Fatal(err)
 	}
 	info, err := r.file.Stat()
@@ -434,7 +434,7 @@ func TestFileHasNoNameAndIsPrivate(t *testing.T) {
 		t.Fatal(names, err)
 	}
 	file := r.file
-	r.close()
+	r.Close()
 	if _, err := file.Stat(); !errors.Is(err, os.ErrClosed) {
 		t.Fatal("the file is still open")
 	}
@@ -442,21 +442,21 @@ func TestFileHasNoNameAndIsPrivate(t *testing.T) {
 
 func TestFailingFileStopsTheRecordingNotTheStream(t *testing.T) {
 	body := randomBytes(300_000)
-	for name, breakIt := range map[string]func(r *recording){
-		"no directory":  func(r *recording) { r.limits.Dir = os.DevNull },
-		"write refused": func(r *recording) { r.file, _ = os.Open(os.DevNull) },
+	for name, breakIt := range map[string]func(r *Recording){
+		"no directory":  func(r *Recording) { r.limits.Dir = os.DevNull },
+		"write refused": func(r *Recording) { r.file, _ = os.Open(os.DevNull) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var logged bytes.Buffer
-			r := newRecording(bytes.NewReader(body), new(http.Header), -1, true, smallLimits(t, 1<<20, 50_000), slog.New(slog.NewTextHandler(&logged, nil)))
-			defer r.close()
-			c := r.restart(nil, nil)
+			r := New(bytes.NewReader(body), new(http.Header), -1, true, smallLimits(t, 1<<20, 50_000), slog.New(slog.NewTextHandler(&logged, nil)))
+			defer r.Close()
+			c := r.Restart(nil, nil)
 			breakIt(r)
 			mustRead(t, c, body)
-			if reason := r.lostBecause(); reason != skipFailed {
+			if reason := r.lostBecause(); reason != Failed {
 				t.Fatalf("lost because %q", reason)
 			}
-			if _, err := r.restart(nil, nil).Read(make([]byte, 1)); !errors.Is(err, errGone) {
+			if _, err := r.Restart(nil, nil).Read(make([]byte, 1)); !errors.Is(err, ErrGone) {
 				t.Fatal(err)
 			}
 			if n := strings.Count(logged.String(), "\n"); n != 1 {
@@ -469,12 +469,12 @@ func TestFailingFileStopsTheRecordingNotTheStream(t *testing.T) {
 func TestUnreadableFileIsAnErrorNotAnEnd(t *testing.T) {
 	body := randomBytes(100_000)
 	r := record(bytes.NewReader(body), -1, smallLimits(t, 1<<20, 50_000))
-	defer r.close()
-	mustRead(t, r.restart(nil, nil), body)
+	defer r.Close()
+	mustRead(t, r.Restart(nil, nil), body)
 	if err := r.file.Truncate(10); err != nil {
 		t.Fatal(err)
 	}
-	got, err := io.ReadAll(r.restart(nil, nil))
+	got, err := io.ReadAll(r.Restart(nil, nil))
 	if err == nil {
 		t.Fatalf("%d bytes were taken for the whole", len(got))
 	}
@@ -483,11 +483,11 @@ func TestUnreadableFileIsAnErrorNotAnEnd(t *testing.T) {
 func TestTrailersAreFilledBeforeTheEndIsReported(t *testing.T) {
 	announced := http.Header{"X-Sum": nil}
 	client := &trailerBody{Reader: strings.NewReader("body"), trailer: announced, values: http.Header{"X-Sum": {"1"}, "X-Api-Key": {"stolen"}}}
-	r := newRecording(client, &announced, -1, true, Limits{MaxBody: 100}, quiet)
-	defer r.close()
+	r := New(client, &announced, -1, true, Limits{MaxBody: 100}, quiet)
+	defer r.Close()
 	for range 2 {
 		own := http.Header{"X-Sum": nil}
-		c := r.restart(own, func(h http.Header) { h.Del("X-Api-Key") })
+		c := r.Restart(own, func(h http.Header) { h.Del("X-Api-Key") })
 		mustRead(t, c, []byte("body"))
 		if len(own) != 1 || own.Get("X-Sum") != "1" {
 			t.Fatalf("%v", own)
