@@ -18,12 +18,14 @@ import (
 // parseDirective sets up the handler from Caddyfile tokens. Syntax:
 //
 //	upstream_auth [<matcher>] <provider> [<upstreams...>] {
-//	    tenant          <placeholder>
+//	    tenant          <template>|<name>
 //	    tenants         <names...>
 //	    replay_max_body <size>
 //	    replay_memory   <size>
 //	    replay_dir      <directory>|off
 //	    refresh_on      <status codes...>|@<response matcher>
+//	    cookies         pass|drop
+//	    forwarded_headers on|off
 //
 //	    # any subdirective of reverse_proxy
 //	}
@@ -98,6 +100,12 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 			err = config.SizeArg(own, &h.ReplayMemory)
 		case name == "replay_dir":
 			err = config.OneArg(own, &h.ReplayDir)
+		case name == "cookies":
+			if err = config.OneArg(own, &h.Cookies); err == nil {
+				err = config.WrapErr(own, "", checkCookies(h.Cookies))
+			}
+		case name == "forwarded_headers":
+			h.ForwardedHeaders, err = parseSwitch(own)
 		case name == "refresh_on":
 			if refreshOn != nil {
 				err = own.Err("refresh_on is given twice")
@@ -124,6 +132,19 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 		h.RefreshOn = matcher
 	}
 	return proxy, nil
+}
+
+// parseSwitch reads: <name> on|off
+func parseSwitch(d *caddyfile.Dispenser) (on bool, err error) {
+	name := d.Val()
+	var text string
+	if err := config.OneArg(d, &text); err != nil {
+		return false, err
+	}
+	if text != "on" && text != "off" {
+		return false, d.Errf("%s: '%s' is neither on nor off", name, text)
+	}
+	return text == "on", nil
 }
 
 // parseRefreshOn reads status codes, or the name of a response matcher.

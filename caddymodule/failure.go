@@ -22,6 +22,7 @@ var statuses = map[proxy.Code]int{
 	proxy.CodeTenantUnknown:     http.StatusForbidden,
 	proxy.CodeCredentialInvalid: http.StatusBadGateway,
 	proxy.CodeStoreUnavailable:  http.StatusServiceUnavailable,
+	proxy.CodeMethodNotAllowed:  http.StatusMethodNotAllowed,
 }
 
 // fail names the error in the response header and returns it with its status for

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -38,9 +39,11 @@ type Handler struct {
 	// The provider, by its name in the app `upstream_auth`.
 	Provider string `json:"provider"`
 
-	// Names the tenant: a template of placeholders. A header field that it reads
-	// must be there exactly once and is not sent upstream. Default:
-	// `{http.request.header.X-Tenant-ID}`.
+	// Names the tenant: a template of placeholders, or a name, if all requests are one
+	// tenant's. A header field that it reads must be there exactly once. Header fields,
+	// parameters of the query and cookies that it reads are not sent upstream. Between two
+	// placeholders stands a separator, whose characters the first one's value must not
+	// have. Default: `{http.request.header.X-Tenant-ID}`.
 	Tenant string `json:"tenant,omitempty"`
 
 	// The tenants that may be named. Default: every tenant with a credential.
@@ -58,6 +61,15 @@ type Handler struct {
 	// The directory for temporary files, made when one is needed, or `off` to
 	// record in memory alone. Default: the system's.
 	ReplayDir string `json:"replay_dir,omitempty"`
+
+	// Whether cookies pass between the app and the upstream where requests name their
+	// tenant: `pass` or `drop`. An app that keeps cookies, as HTTP clients do, would send
+	// those of one tenant with another's requests. Default: `drop`.
+	Cookies string `json:"cookies,omitempty"`
+
+	// Whether `X-Forwarded-*`, `Forwarded` and `Via` are sent to hosts that are neither
+	// this machine nor in a private network. Default: no.
+	ForwardedHeaders bool `json:"forwarded_headers,omitempty"`
 
 	// The responses that reject a credential. Default: status 401.
 	RefreshOn *caddyhttp.ResponseMatcher `json:"refresh_on,omitempty"`
@@ -97,6 +109,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.tenant, err = newTenantSource(h.Tenant); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
+	if err := checkCookies(h.Cookies); err != nil {
+		return fmt.Errorf("upstream_auth: %w", err)
+	}
 	if h.allowed, err = parseTenants(h.Tenants); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
@@ -107,9 +122,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.settings = &proxy.Settings{
 		Provider:    h.provider,
 		Credentials: h.app.backend.credentials(h.logger),
-		Private:     h.tenant.headers,
-		Limits:      limits,
-		Logger:      h.logger,
+		NamedBy:     h.tenant.names,
+
+		PassCookies:   h.Cookies == "pass",
+		PassForwarded: h.ForwardedHeaders,
+		Limits:        limits,
+		Logger:        h.logger,
 	}
 	if h.RefreshOn != nil {
 		h.settings.RefreshOn = h.RefreshOn.Match
@@ -141,6 +159,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer release()
 
+	if err := checkMethod(r); err != nil {
+		return fail(w, proxy.CodeMethodNotAllowed, err)
+	}
+	withoutH2C(r)
 	tenant, err := h.tenant.resolve(r)
 	if err != nil {
 		return fail(w, tenantCode(err), err)
@@ -192,6 +214,50 @@ func (h *Handler) parseLimits() (body.Limits, error) {
 // sharedMemory spares most bodies the temporary file, whose making takes about as long
 // as proxying a body of 1 MiB.
 var sharedMemory = body.NewSharedMemory(16 << 20)
+
+// errMethod refuses methods that are not for an API.
+var errMethod = errors.New("TRACE and CONNECT are not sent on")
+
+// checkMethod refuses TRACE, whose answer has the request's header in it, and CONNECT,
+// but for the one by which HTTP/2 opens a WebSocket (RFC 8441).
+func checkMethod(r *http.Request) error {
+	switch {
+	case r.Method == http.MethodTrace, r.Method == http.MethodConnect && r.Header.Get(":protocol") == "":
+		return errMethod
+	}
+	return nil
+}
+
+// withoutH2C takes the wish to go on with HTTP/2 out of a request, which concerns this hop
+// alone (RFC 7540 section 3.2): Java's client has it in every cleartext request.
+func withoutH2C(r *http.Request) {
+	if upgrade := r.Header["Upgrade"]; len(upgrade) != 1 || !strings.EqualFold(strings.TrimSpace(upgrade[0]), "h2c") {
+		return
+	}
+	var options []string // what else is of this hop alone
+	for _, line := range r.Header["Connection"] {
+		for option := range strings.SplitSeq(line, ",") {
+			if o := strings.TrimSpace(option); !strings.EqualFold(o, "Upgrade") && !strings.EqualFold(o, "HTTP2-Settings") {
+				options = append(options, o)
+			}
+		}
+	}
+	delete(r.Header, "Upgrade")
+	delete(r.Header, "Http2-Settings")
+	delete(r.Header, "Connection")
+	if len(options) > 0 {
+		r.Header["Connection"] = []string{strings.Join(options, ", ")}
+	}
+}
+
+// checkCookies checks the setting cookies.
+func checkCookies(text string) error {
+	switch text {
+	case "", "pass", "drop":
+		return nil
+	}
+	return fmt.Errorf("cookies: '%s' is neither pass nor drop", text)
+}
 
 // parseTenants checks the allow-list.
 func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {

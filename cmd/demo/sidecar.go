@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -20,7 +21,7 @@ import (
 const provider = "billing"
 
 // caddyfile is the sidecar's configuration. Its arguments are the directory, the
-// sidecar's own address, and those of the authorization server and the API. The
+// sidecar's own port, and the addresses of the authorization server and the API. The
 // options before upstream_auth keep Caddy from leaving anything outside the
 // directory, and from saying anything but errors.
 const caddyfile = `{
@@ -51,7 +52,7 @@ const caddyfile = `{
 	}
 }
 
-http://%[2]s {
+:%[2]s {
 	bind 127.0.0.1
 	upstream_auth ` + provider + ` %[4]s
 }
@@ -84,7 +85,11 @@ func newSidecar(ctx context.Context, dir, authAddress, clientSecret, apiAddress 
 	if err := os.WriteFile(dir+"/client_secret", []byte(clientSecret+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	text := fmt.Appendf(nil, caddyfile, dir, address, authAddress, apiAddress)
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Appendf(nil, caddyfile, dir, port, authAddress, apiAddress)
 	if err := os.WriteFile(s.file, text, 0o600); err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func TestSchemesSeeTheRequestAsItGoesOut(t *testing.T) {
 			return nil
 		})
 	}})
-	x.Private = []string{"X-Tenant-Id"}
+	x.NamedBy.Headers = []string{"X-Tenant-Id"}
 	req := newRequest(t, x, "POST", "http://10.0.0.1:8080/a", strings.NewReader("body"))
 	req.Host = "api.example.com"
 	req.Header = http.Header{"Authorization": {"stolen"}, "X-Tenant-Id": {"acme"}, "Accept": {"a"}}

@@ -23,6 +23,7 @@ const (
 	CodeTenantMissing           Code = "tenant_missing"           // 400
 	CodeTenantInvalid           Code = "tenant_invalid"           // 400
 	CodeTenantUnknown           Code = "tenant_unknown"           // 403: no credential, or not allowed
+	CodeMethodNotAllowed        Code = "method_not_allowed"       // 405
 	CodeCredentialInvalid       Code = "credential_invalid"       // 502
 	CodeHostNotAllowed          Code = "host_not_allowed"         // 502
 	CodeBodyTooLarge            Code = "body_too_large"           // 413: it is to be signed, and is longer than replay_max_body

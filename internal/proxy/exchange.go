@@ -9,8 +9,6 @@ import (
 	"net/url"
 	"sync/atomic"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
@@ -21,10 +19,17 @@ type Settings struct {
 	Provider    *upstream.Provider
 	Credentials *upstream.Credentials
 
-	// Private are the header fields, by their canonical names, that tell us who the
-	// tenant is. They are deleted from the requests given to [Transport.Send]: the
-	// upstream has no business with our customer's names, nor have the proxy's logs.
-	Private []string
+	// NamedBy says by what requests name their tenant. The header fields are deleted from
+	// the requests given to [Transport.Send].
+	NamedBy TenantNames
+
+	// PassCookies lets cookies pass, in both directions, where requests name their tenant:
+	// the app then has to keep those of one tenant from another's requests.
+	PassCookies bool
+
+	// PassForwarded sends X-Forwarded-*, Forwarded and Via to hosts that are neither this
+	// machine nor in a private network, too.
+	PassForwarded bool
 
 	// RefreshOn says to which answers the credential is refreshed; nil: to 401. An
 	// answer whose challenge is insufficient_scope never counts.
@@ -109,10 +114,9 @@ func (x *Exchange) begin(req *http.Request) {
 }
 
 // isMessage reports whether the body of req is a message with an end, and not the
-// client's side of a tunnel.
-func isMessage(req *http.Request) bool {
-	return req.Method != http.MethodConnect && !httpguts.HeaderValuesContainsToken(req.Header["Connection"], "Upgrade")
-}
+// client's side of a tunnel. A request to change protocols is a message until it is
+// answered by 101 (RFC 9110 section 7.8): Java's client makes one of each that it sends.
+func isMessage(req *http.Request) bool { return req.Method != http.MethodConnect }
 
 var errElsewhere = errors.New("a scheme sends the request to another host")
 
@@ -123,12 +127,13 @@ func (x *Exchange) request(req *http.Request) (*http.Request, error) {
 	out, names := new(http.Request), x.Provider.Names()
 	*out = *req
 	out.Header = withoutHeaders(req.Header, names.Header)
-	query := withoutParameters(req.URL.RawQuery, names.Query)
+	query := withoutParameters(withoutParameters(req.URL.RawQuery, names.Query), x.NamedBy.Parameters)
 	if x.Provider.ChangesURL() || query != req.URL.RawQuery {
 		out.URL = new(url.URL)
 		*out.URL = *req.URL
 		out.URL.RawQuery = query
 	}
+	x.guardRequest(out)
 	out.Trailer = x.trailer.Clone()
 	x.cleanTrailer(out.Trailer)
 	out.Body, out.GetBody = nil, nil

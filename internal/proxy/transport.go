@@ -14,7 +14,7 @@ import (
 // reverse proxy counts errors against the health of its upstream and may try
 // another. What must be refused is answered.
 //
-// The requests given to it are not changed, but for [Settings.Private] and for what Base
+// The requests given to it are not changed, but for [TenantNames.Headers] and for what Base
 // does to the URL, and their bodies not closed: those belong to the server that took
 // them. A response names the request as it was given, not as it was sent.
 type Transport struct {
@@ -50,7 +50,7 @@ func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error)
 	if !t.allowed(req, x.Settings) {
 		return hostNotAllowed(req), nil
 	}
-	for _, name := range x.Private {
+	for _, name := range x.NamedBy.Headers {
 		delete(req.Header, name)
 	}
 	x.begin(req)
@@ -71,6 +71,7 @@ func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error)
 		x.body.Stop()
 	}
 	res.Request = req // Not the one with the secret.
+	x.guardAnswer(res)
 	return res, nil
 }
 

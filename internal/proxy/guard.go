@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// TenantNames say by what requests name their tenant. None of it is sent on: the
+// upstream has no business with our customers' names.
+type TenantNames struct {
+	Headers    []string // canonical names of header fields; the proxy's logs don't see them either
+	Parameters []string // names in the query
+	Cookies    []string
+
+	// Fixed says that all requests are one tenant's.
+	Fixed bool
+}
+
+// guardRequest takes out of a request what is not for its upstream.
+func (s *Settings) guardRequest(out *http.Request) {
+	if !s.NamedBy.Fixed && !s.PassCookies {
+		delete(out.Header, "Cookie")
+	}
+	for _, name := range s.NamedBy.Cookies {
+		removeCookie(out.Header, name)
+	}
+	if !s.PassForwarded && !isNear(out.URL.Host) {
+		for name := range out.Header {
+			if strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "Via" {
+				delete(out.Header, name)
+			}
+		}
+	}
+}
+
+// removeCookie takes a cookie out of those that a client sends (RFC 6265 section 4.2.1).
+func removeCookie(header http.Header, name string) {
+	lines := header["Cookie"]
+	if len(lines) == 0 {
+		return
+	}
+	var kept []string
+	for _, line := range lines {
+		for cookie := range strings.SplitSeq(line, ";") {
+			cookie = strings.TrimSpace(cookie)
+			if n, _, _ := strings.Cut(cookie, "="); cookie != "" && strings.TrimSpace(n) != name {
+				kept = append(kept, cookie)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(header, "Cookie")
+		return
+	}
+	header["Cookie"] = []string{strings.Join(kept, "; ")}
+}
+
+// nearSuffixes are those of names that are not of the public internet: RFC 6761, RFC
+// 6762, RFC 8375, ICANN's private-use domain, and Kubernetes' default.
+var nearSuffixes = []string{".localhost", ".local", ".internal", ".home.arpa", ".svc", ".lan"}
+
+// isNear reports whether a host is this machine, or one of a private network.
+func isNear(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		addr = addr.Unmap()
+		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
+	}
+	name = strings.TrimSuffix(name, ".")
+	if !strings.Contains(name, ".") || strings.Contains(name, "/") { // a socket
+		return true
+	}
+	for _, suffix := range nearSuffixes {
+		if len(name) > len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// guardAnswer keeps caches and browsers between the app and us from giving one tenant
+// what is another's: they see requests that differ in the tenant's name alone.
+func (s *Settings) guardAnswer(res *http.Response) {
+	if s.NamedBy.Fixed {
+		return
+	}
+	if !s.PassCookies {
+		delete(res.Header, "Set-Cookie")
+	}
+	for _, name := range s.NamedBy.Headers {
+		if vary := res.Header["Vary"]; !httpguts.HeaderValuesContainsToken(vary, name) && !httpguts.HeaderValuesContainsToken(vary, "*") {
+			res.Header["Vary"] = append(vary[:len(vary):len(vary)], name)
+		}
+	}
+	makePrivate(res)
+}
+
+// makePrivate keeps shared caches from storing an answer, if they might (RFC 9111 sections
+// 3 and 5.2.2.7).
+func makePrivate(res *http.Response) {
+	var kept []string
+	explicit := len(res.Header["Expires"]) > 0
+	for _, line := range res.Header["Cache-Control"] {
+		for directive := range directivesOf(line) {
+			name, fields, _ := strings.Cut(directive, "=")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "no-store":
+				return
+			case "private":
+				if fields == "" {
+					return
+				}
+			case "public", "s-maxage":
+				explicit = true
+			case "max-age":
+				explicit = true
+				kept = append(kept, directive)
+			default:
+				kept = append(kept, directive)
+			}
+		}
+	}
+	if explicit || isHeuristicallyCacheable(res) {
+		res.Header["Cache-Control"] = []string{strings.Join(append(kept, "private"), ", ")}
+	}
+}
+
+// isHeuristicallyCacheable reports whether caches may store an answer that says nothing
+// of it (RFC 9110 sections 9.2.3 and 15.1).
+func isHeuristicallyCacheable(res *http.Response) bool {
+	if method := res.Request.Method; method != "" && method != http.MethodGet && method != http.MethodHead {
+		return false
+	}
+	switch res.StatusCode {
+	case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusNoContent, http.StatusPartialContent, http.StatusMultipleChoices,
+		http.StatusMovedPermanently, http.StatusPermanentRedirect, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone,
+		http.StatusRequestURITooLong, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
+// directivesOf returns the parts of a list header, whose values may be in quotes.
+func directivesOf(line string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		quoted, start := false, 0
+		for i := 0; i <= len(line); i++ {
+			switch {
+			case i < len(line) && line[i] == '"':
+				quoted = !quoted
+			case i+1 < len(line) && line[i] == '\\' && quoted:
+				i++
+			case i >= len(line) || line[i] == ',' && !quoted:
+				if part := strings.TrimSpace(line[start:i]); part != "" && !yield(part) {
+					return
+				}
+				start = i + 1
+			}
+		}
+	}
+}
