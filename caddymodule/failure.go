@@ -26,27 +26,38 @@ var statuses = map[proxy.Code]int{
 }
 
 // fail names the error in the response header and returns it with its status for
-// Caddy's error handling. err holds neither a secret nor a tenant's name.
-func fail(w http.ResponseWriter, code proxy.Code, err error) error {
-	header := w.Header()
+// Caddy's error handling. If no handle_errors is there to write a body, it writes one.
+// err holds neither a secret nor a tenant's name.
+func fail(w http.ResponseWriter, r *http.Request, code proxy.Code, err error) error {
+	header, status := w.Header(), statuses[code]
 	header.Set(proxy.HeaderError, string(code))
 	if code == proxy.CodeStoreUnavailable {
 		header.Set("Retry-After", proxy.RetryAfter)
 	}
-	return caddyhttp.Error(statuses[code], &Error{Code: string(code), Err: err})
+	if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && (server.Errors == nil || len(server.Errors.Routes) == 0) {
+		contentType, body := proxy.Message(r, status, code)
+		header.Set("Content-Type", contentType)
+		header.Set("Cache-Control", "no-store")
+		header.Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(status)
+		if r.Method != http.MethodHead {
+			_, _ = w.Write(body)
+		}
+	}
+	return caddyhttp.Error(status, &Error{Code: string(code), Err: err})
 }
 
 // failStore is fail for what came of looking for the credential.
-func failStore(w http.ResponseWriter, err error) error {
+func failStore(w http.ResponseWriter, r *http.Request, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return caddyhttp.Error(statusClientClosedRequest, err)
 	case errors.Is(err, credential.ErrNotFound):
-		return fail(w, proxy.CodeTenantUnknown, err)
+		return fail(w, r, proxy.CodeTenantUnknown, err)
 	case errors.Is(err, credential.ErrInvalid):
-		return fail(w, proxy.CodeCredentialInvalid, err)
+		return fail(w, r, proxy.CodeCredentialInvalid, err)
 	default:
-		return fail(w, proxy.CodeStoreUnavailable, err)
+		return fail(w, r, proxy.CodeStoreUnavailable, err)
 	}
 }
 

@@ -155,24 +155,24 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	release, ok := h.app.Use()
 	if !ok {
-		return fail(w, proxy.CodeStoreUnavailable, rest.ErrConfigurationGone)
+		return fail(w, r, proxy.CodeStoreUnavailable, rest.ErrConfigurationGone)
 	}
 	defer release()
 
 	if err := checkMethod(r); err != nil {
-		return fail(w, proxy.CodeMethodNotAllowed, err)
+		return fail(w, r, proxy.CodeMethodNotAllowed, err)
 	}
 	withoutH2C(r)
 	tenant, err := h.tenant.resolve(r)
 	if err != nil {
-		return fail(w, tenantCode(err), err)
+		return fail(w, r, tenantCode(err), err)
 	}
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
-		return fail(w, proxy.CodeTenantUnknown, credential.ErrNotFound)
+		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound)
 	}
 	opened, err := h.settings.Credentials.Open(r.Context(), h.provider, tenant)
 	if err != nil {
-		return failStore(w, err)
+		return failStore(w, r, err)
 	}
 	exchange := &proxy.Exchange{Settings: h.settings, Tenant: tenant, Opened: opened}
 	if len(opened.Exposed) > 0 {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -54,13 +56,54 @@ func (r *Renewer) ExpiresAt(c *credential.Credential) (time.Time, bool) {
 func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
 	value := c.Get(r.Fields.ExpiresAt)
 	if value.Type == gjson.Null { // missing, too
-		return time.Time{}, false, nil
+		at, known := r.expiresIn(c)
+		return at, known, nil
 	}
-	at, err := time.Parse(time.RFC3339, value.Str)
-	if err != nil {
-		return time.Time{}, false, &credential.FieldError{Path: r.Fields.ExpiresAt, Reason: "is not a time as in RFC 3339"}
+	if value.Type == gjson.String {
+		if at, err := time.Parse(time.RFC3339, value.Str); err == nil {
+			return at, true, nil
+		}
 	}
-	return at, true, nil
+	if at, ok := unixTime(value); ok {
+		return at, true, nil
+	}
+	return time.Time{}, false, &credential.FieldError{Path: r.Fields.ExpiresAt, Reason: "is not a time as in RFC 3339, nor in seconds or milliseconds since 1970"}
+}
+
+// expiresIn takes a token response that was stored as it came for what it is: its lifetime
+// counts from when the document was written, as long as we have not written into it.
+func (r *Renewer) expiresIn(c *credential.Credential) (time.Time, bool) {
+	lifetime, ok := numberOf(c.Get(r.ResponseFields.ExpiresIn))
+	if !ok || lifetime <= 0 || lifetime > maxLifetime.Seconds() || c.WrittenAt().IsZero() || gjson.GetBytes(c.Stored(), credential.ReservedField).Exists() {
+		return time.Time{}, false
+	}
+	return c.WrittenAt().Add(time.Duration(lifetime * float64(time.Second))), true
+}
+
+// unixTime reads a number of seconds since 1970, or of milliseconds, as JavaScript has it.
+func unixTime(value gjson.Result) (time.Time, bool) {
+	const year2001, year5138 = 1e9, 1e11
+	switch n, ok := numberOf(value); {
+	case !ok || n < year2001:
+		return time.Time{}, false
+	case n < year5138:
+		return time.UnixMilli(int64(n * 1000)), true
+	case n < 1000*year5138:
+		return time.UnixMilli(int64(n)), true
+	}
+	return time.Time{}, false
+}
+
+// numberOf reads a number, or a string of one.
+func numberOf(value gjson.Result) (n float64, ok bool) {
+	switch value.Type {
+	case gjson.Number:
+		return value.Num, true
+	case gjson.String:
+		n, err := strconv.ParseFloat(value.Str, 64)
+		return n, err == nil && !math.IsNaN(n)
+	}
+	return 0, false
 }
 
 // OAuth2 returns r.

@@ -20,17 +20,31 @@ func TestExpiresAt(t *testing.T) {
 	o := newRenewer(t, nil)
 	want := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for document, ok := range map[string]bool{
-		`{"expires_at":"2026-01-02T03:04:05Z"}`:      true,
-		`{"expires_at":"2026-01-02T04:04:05+01:00"}`: true,
+		`{"expires_at":"2026-01-02T03:04:05Z"}`:                   true,
+		`{"expires_at":"2026-01-02T04:04:05+01:00"}`:              true,
+		`{"expires_at":1767323045}`:                               true,
+		`{"expires_at":1767323045000}`:                            true,
+		`{"expires_at":"1767323045"}`:                             true,
+		`{"expires_in":3600}`:                                     true, // written an hour before
+		`{"expires_in":"3600"}`:                                   true,
+		`{"expires_in":0}`:                                        false,
+		`{"expires_in":-5}`:                                       false,
+		`{"expires_in":1e99}`:                                     false,
+		`{"expires_in":"NaN"}`:                                    false,
+		`{"expires_in":3600,"_upstream_auth":{"status":"ready"}}`: false, // written since
 		`{}`:                  false,
 		`{"expires_at":null}`: false,
 	} {
-		at, found := o.ExpiresAt(newCredential(t, document))
+		c, err := credential.New(credential.Document{Data: []byte(document), Version: 1, WrittenAt: want.Add(-time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, found := o.ExpiresAt(c)
 		if found != ok || at.IsZero() == ok || ok && !at.Equal(want) {
 			t.Errorf("%s: got %v, %v", document, at, found)
 		}
 	}
-	for _, document := range []string{`{"expires_at":""}`, `{"expires_at":"tomorrow"}`, `{"expires_at":1767323045}`, `{"expires_at":{}}`, `{"expires_at":false}`} {
+	for _, document := range []string{`{"expires_at":""}`, `{"expires_at":"tomorrow"}`, `{"expires_at":1767}`, `{"expires_at":1e300}`, `{"expires_at":"1e5"}`, `{"expires_at":{}}`, `{"expires_at":false}`} {
 		// It is as if it did not say.
 		if at, found := o.ExpiresAt(newCredential(t, document)); found || !at.IsZero() {
 			t.Errorf("%s: got %v, %v", document, at, found)
@@ -181,9 +195,9 @@ func TestCheckOfNewCredentials(t *testing.T) {
 		`{"client":"c","access_token":"a","refresh_token":77}`:               `field "refresh_token" is not a string`,
 		`{"client":"c","access_token":"a","token_type":["77"]}`:              `field "token_type" is not a string`,
 		`{"client":"c","access_token":"a","scope":{"77":1}}`:                 `field "scope" is not a string`,
-		`{"client":"c","access_token":"a","expires_at":1777}`:                `field "expires_at" is not a time as in RFC 3339`,
-		`{"client":"c","access_token":"a","expires_at":""}`:                  `field "expires_at" is not a time as in RFC 3339`,
-		`{"client":"c","access_token":"a","expires_at":"77-01-02 03:04:05"}`: `field "expires_at" is not a time as in RFC 3339`,
+		`{"client":"c","access_token":"a","expires_at":1777}`:                `field "expires_at" is not a time as in RFC 3339, nor in seconds or milliseconds since 1970`,
+		`{"client":"c","access_token":"a","expires_at":""}`:                  `field "expires_at" is not a time as in RFC 3339, nor in seconds or milliseconds since 1970`,
+		`{"client":"c","access_token":"a","expires_at":"77-01-02 03:04:05"}`: `field "expires_at" is not a time as in RFC 3339, nor in seconds or milliseconds since 1970`,
 	} {
 		err := o.CheckNew(newCredential(t, document))
 		if want == "" && err != nil || want != "" && (!errors.Is(err, credential.ErrInvalid) || err.Error() != want) {

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
@@ -34,16 +36,25 @@ func (x *Exchange) notAuthenticated(req *http.Request, err error) (*http.Respons
 // madeUp is an answer and not an error, since a reverse proxy counts errors against the
 // health of its upstream.
 func madeUp(req *http.Request, status int, code Code) *http.Response {
-	return &http.Response{
+	contentType, body := Message(req, status, code)
+	res := &http.Response{
 		StatusCode: status,
 		Status:     fmt.Sprintf("%d %s", status, http.StatusText(status)),
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
-		Header:     http.Header{HeaderError: {string(code)}},
-		Body:       http.NoBody,
-		Request:    req,
+		Header: http.Header{
+			HeaderError: {string(code)}, "Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))},
+			"Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"},
+		},
+		Body:          http.NoBody,
+		ContentLength: int64(len(body)),
+		Request:       req,
 	}
+	if req.Method != http.MethodHead {
+		res.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return res
 }
 
 // speaksForUs reports whether an answer, after [removeOurs], was made up, or has been given

@@ -48,6 +48,9 @@ func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error)
 		return t.Base.RoundTrip(req)
 	}
 	if !t.allowed(req, x.Settings) {
+		if x.Logger != nil {
+			x.Logger.Warn("a request was not sent, as its host is not among allowed_hosts", "provider", x.Provider.Name, "upstream", req.URL.Host, "host", req.Host)
+		}
 		return hostNotAllowed(req), nil
 	}
 	for _, name := range x.NamedBy.Headers {

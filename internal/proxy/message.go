@@ -1,0 +1,55 @@
+package proxy
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// messages say in one line what a code means. They name neither a tenant nor anything of
+// a credential.
+var messages = map[Code]string{
+	CodeTenantMissing:     "the request names no tenant",
+	CodeTenantInvalid:     "the tenant is named more than once, or by a name that is not valid",
+	CodeTenantUnknown:     "there is no credential for the tenant, or it is not allowed here",
+	CodeMethodNotAllowed:  "TRACE and CONNECT are not sent on",
+	CodeCredentialInvalid: "the tenant's stored credential cannot be used",
+	CodeHostNotAllowed:    "the upstream is not among the hosts that the credential may be sent to",
+	CodeBodyTooLarge:      "the request is signed with its body, which is too large for that",
+	CodeStoreUnavailable:  "the credential cannot be read now: try again later",
+}
+
+// problem is a problem details object (RFC 9457).
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Code   Code   `json:"code"`
+}
+
+// Message returns what an answer says of a code, in the form that the request accepts:
+// JSON if it asks for that, else text.
+func Message(req *http.Request, status int, code Code) (contentType string, body []byte) {
+	text := messages[code]
+	if code == CodeTenantMissing && req.Method == http.MethodOptions && req.Header.Get("Access-Control-Request-Method") != "" {
+		text += ": browsers' preflights have to be answered before upstream_auth"
+	}
+	if acceptsJSON(req.Header["Accept"]) {
+		body, _ = json.Marshal(problem{http.StatusText(status), status, text, code})
+		return "application/problem+json", append(body, '\n')
+	}
+	return "text/plain; charset=utf-8", []byte(string(code) + ": " + text + "\n")
+}
+
+func acceptsJSON(accept []string) bool {
+	for _, line := range accept {
+		for part := range strings.SplitSeq(line, ",") {
+			switch mediaType, _, _ := mime.ParseMediaType(part); {
+			case mediaType == "application/json", strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json"):
+				return true
+			}
+		}
+	}
+	return false
+}
