@@ -10,16 +10,30 @@ import (
 // KeepsNumber reports whether a store keeps a JSON number as it is. Vault makes a
 // float64 of each: 12345678901234567, an account's, comes back as that of another.
 func KeepsNumber(text string) bool {
+	if len(text) <= exactDigits && strings.IndexAny(text, "eE") < 0 {
+		return true
+	}
 	f, err := strconv.ParseFloat(text, 64)
 	return err == nil && digits(text) == digits(strconv.FormatFloat(f, 'e', -1, 64))
 }
 
+// exactDigits is how many decimal digits a float64 has for certain (DBL_DIG). Most numbers
+// have fewer, and a document may be full of them.
+const exactDigits = 15
+
 // digits are those of a number that count.
 func digits(text string) string {
-	if exponent := strings.IndexAny(text, "eE"); exponent >= 0 {
-		text = text[:exponent]
+	count := make([]byte, 0, len(text))
+	for i := range len(text) {
+		switch c := text[i]; c {
+		case 'e', 'E':
+			return strings.Trim(string(count), "0")
+		case '-', '.':
+		default:
+			count = append(count, c)
+		}
 	}
-	return strings.Trim(strings.NewReplacer("-", "", ".", "").Replace(text), "0")
+	return strings.Trim(string(count), "0")
 }
 
 // keepsNumbers reports whether a store keeps every number in value.

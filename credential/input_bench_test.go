@@ -1,0 +1,24 @@
+package credential_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+// BenchmarkCheckInput is how much processor a MiB of a caller's JSON costs.
+func BenchmarkCheckInput(b *testing.B) {
+	for name, element := range map[string]string{"small numbers": "1", "long numbers": "9007199254740992", "texts": `"a"`} {
+		b.Run(name, func(b *testing.B) {
+			n := 1 << 20 / (len(element) + 1)
+			text := []byte(`{"a":[` + strings.Repeat(element+",", n-1) + element + `]}`)
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if err := credential.CheckInput(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
