@@ -10,7 +10,7 @@ import (
 // KeepsNumber reports whether a store keeps a JSON number as it is. Vault makes a
 // float64 of each: 12345678901234567, an account's, comes back as that of another.
 func KeepsNumber(text string) bool {
-	if len(text) <= exactDigits && strings.IndexAny(text, "eE") < 0 {
+	if len(text) <= exactDigits && !strings.ContainsAny(text, "eE") {
 		return true
 	}
 	f, err := strconv.ParseFloat(text, 64)
