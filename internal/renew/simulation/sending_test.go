@@ -102,7 +102,7 @@ func (l *ledger) twice(a *account, first, second *sending, n int) {
 		return
 	}
 	if a.rules.never() {
-		if a.lostTo(second.by, first.nonce) {
+		if a.eitherLost(first, second) {
 			first.forsaken = true
 		} else if !first.unlooked {
 			l.broken(a.name, neverTwice, "%s by %s, after the %d. by %s at %v", first.token, second.by, n, first.by, first.at)
@@ -112,7 +112,7 @@ func (l *ledger) twice(a *account, first, second *sending, n int) {
 	if !l.mayBeKnown(a, first) {
 		return
 	}
-	if a.lostTo(second.by, first.nonce) || a.rules.grace > 0 && a.forgets(second) {
+	if a.eitherLost(first, second) || a.rules.grace > 0 && a.forgets(second) {
 		first.forsaken = true // also if it is within the grace now: it may arrive after that
 		l.trace("%s: the claim of %s by %s is forgotten with its version", a.name, first.token, first.by)
 		return
@@ -162,6 +162,16 @@ func (a *account) lostTo(by, nonce string) bool {
 		return false
 	}
 	return !a.tellsBelow(at, func(v *document) bool { return fingerprint(v.refresh) == c.print })
+}
+
+// eitherLost reports whether one of two senders cannot know of the other's claim: the
+// second of the first's, or the first of one that was there before its own.
+func (a *account) eitherLost(first, second *sending) bool {
+	if a.lostTo(second.by, first.nonce) {
+		return true
+	}
+	one, two := a.claims[first.nonce], a.claims[second.nonce]
+	return one != nil && two != nil && two.writtenAt >= 0 && two.writtenAt < one.writtenAt && a.lostTo(first.by, second.nonce)
 }
 
 // forgets reports whether the sender cannot know when the token was spent first, and so
