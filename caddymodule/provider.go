@@ -33,7 +33,7 @@ type Provider struct {
 	Schema json.RawMessage `json:"schema,omitempty"`
 
 	// Where the credential may be sent. Both the name that is dialled (the TLS
-	// server name, where there is one) and the Host that is sent must match a
+	// server name, where there is one that is verified) and the Host that is sent must match a
 	// pattern: a host name, an IP address, or `*.` and a name, where the asterisk
 	// stands for one label. A pattern with a port allows that port alone.
 	// Default: anywhere.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -110,8 +111,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 const exchangeVar = "upstream_auth.exchange"
 
 // dialedHost returns the host, with its port, that vouches for where req goes: the
-// TLS server name where one is configured, else the name that is dialled. For a
-// Unix socket it is the socket's address.
+// TLS server name where one is configured and the certificate is checked for it, else the
+// name that is dialled. For a Unix socket it is the socket's address.
 func (t *Transport) dialedHost(req *http.Request) string {
 	dial, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok {
@@ -126,10 +127,12 @@ func (t *Transport) dialedHost(req *http.Request) string {
 	return dial.Address
 }
 
-// serverName returns the configured TLS server name, if any.
+// serverName returns the name that the upstream's certificate has to be for, if one is
+// configured.
 func (t *Transport) serverName(req *http.Request) string {
 	http, ok := t.base.(*reverseproxy.HTTPTransport)
-	if !ok || http.TLS == nil || http.TLS.ServerName == "" {
+	if !ok || http.TLS == nil || http.TLS.ServerName == "" ||
+		http.TLS.InsecureSkipVerify || slices.Contains(http.TLS.ExceptPorts, req.URL.Port()) {
 		return ""
 	}
 	name := http.TLS.ServerName

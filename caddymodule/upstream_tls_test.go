@@ -1,8 +1,11 @@
 package caddymodule_test
 
 import (
+	"encoding/pem"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -16,19 +19,28 @@ func TestUpstreamOverTLS(t *testing.T) {
 	t.Cleanup(upstream.Close)
 	address := strings.TrimPrefix(upstream.URL, "https://")
 	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
+	ca := s.path("upstream.pem")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: upstream.Certificate().Raw})
+	if err := os.WriteFile(ca, certificate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verified := "tls_trust_pool file " + ca + "\n"
+	_, port, _ := net.SplitHostPort(address)
 
 	for name, c := range map[string]struct {
 		allowed, settings, host string
 		refused                 bool
 	}{
 		"Host is the upstream's":        {"127.0.0.1", "transport http {\ntls_insecure_skip_verify\n}", address, false},
-		"server name and Host allowed":  {"example.com", "header_up Host example.com\ntransport http {\ntls_insecure_skip_verify\ntls_server_name example.com\n}", "example.com", false},
-		"server name allowed, Host not": {"example.com", "transport http {\ntls_insecure_skip_verify\ntls_server_name example.com\n}", "", true},
-		"Host allowed, server name not": {"127.0.0.1", "transport http {\ntls_insecure_skip_verify\ntls_server_name example.com\n}", "", true},
+		"server name and Host allowed":  {"example.com", "header_up Host example.com\ntransport http {\n" + verified + "tls_server_name example.com\n}", "example.com", false},
+		"server name allowed, Host not": {"example.com", "transport http {\n" + verified + "tls_server_name example.com\n}", "", true},
+		"Host allowed, server name not": {"127.0.0.1", "transport http {\n" + verified + "tls_server_name example.com\n}", "", true},
 		"neither":                       {"api.example.com", "transport http {\ntls_insecure_skip_verify\n}", "", true},
 		"another port":                  {"127.0.0.1:1", "transport http {\ntls_insecure_skip_verify\n}", "", true},
 		"this port":                     {address, "transport http {\ntls_insecure_skip_verify\n}", address, false},
-		"the server name of a request":  {"example.com", "header_up Host example.com\ntransport http {\ntls_insecure_skip_verify\ntls_server_name {header.X-Server}\n}", "example.com", false},
+		"server name not verified":      {"example.com", "header_up Host example.com\ntransport http {\ntls_insecure_skip_verify\ntls_server_name example.com\n}", "", true},
+		"server name without TLS":       {"example.com", "header_up Host example.com\ntransport http {\n" + verified + "tls_server_name example.com\ntls_except_ports " + port + "\n}", "", true},
+		"the server name of a request":  {"example.com", "header_up Host example.com\ntransport http {\n" + verified + "tls_server_name {header.X-Server}\n}", "example.com", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.start(t, "provider billing {\nallowed_hosts "+c.allowed+"\nheader X-Api-Key {credential.api_key}\n}",
