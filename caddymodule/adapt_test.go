@@ -208,6 +208,7 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"tenant with a bad name":       {inSite("upstream_auth billing 127.0.0.1:1 {\ntenant a/b\n}"), `tenant: tenant name is not valid, at Caddyfile:13`},
 		"tenant of two in one":         {inSite("upstream_auth billing 127.0.0.1:1 {\ntenant {header.A}{header.B}\n}"), `tenant: nothing stands between {http.request.header.A} and the next placeholder, so that two pairs of values make one tenant, at Caddyfile:13`},
 		"cookies perhaps":              {inSite("upstream_auth billing 127.0.0.1:1 {\ncookies maybe\n}"), `cookies: 'maybe' is neither pass nor drop, at Caddyfile:13`},
+		"scrub everything":             {inSite("upstream_auth billing 127.0.0.1:1 {\nscrub all\n}"), `scrub: 'all' is neither headers nor off, at Caddyfile:13`},
 		"forwarded_headers perhaps":    {inSite("upstream_auth billing 127.0.0.1:1 {\nforwarded_headers maybe\n}"), `forwarded_headers: 'maybe' is neither on nor off, at Caddyfile:13`},
 		"tenant twice":                 {inSite("upstream_auth billing 127.0.0.1:1 {\ntenant {query.a}\ntenant {query.b}\n}"), "tenant is given twice, at Caddyfile:14"},
 		"tenants without one":          {inSite("upstream_auth billing 127.0.0.1:1 {\ntenants\n}"), "wrong argument count or unexpected line ending after 'tenants', at Caddyfile:13"},

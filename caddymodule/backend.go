@@ -193,12 +193,19 @@ func (b *backend) drain(timeout time.Duration) {
 type use struct {
 	users atomic.Int64
 	done  func()
+
+	release func() // takes a user away
 }
 
 // newUse returns a use with one user. done runs when the last one is gone.
 func newUse(done func()) *use {
 	u := &use{done: done}
 	u.users.Store(1)
+	u.release = func() {
+		if u.users.Add(-1) == 0 {
+			u.done()
+		}
+	}
 	return u
 }
 
@@ -212,12 +219,5 @@ func (u *use) acquire() bool {
 		if u.users.CompareAndSwap(n, n+1) {
 			return true
 		}
-	}
-}
-
-// release takes a user away.
-func (u *use) release() {
-	if u.users.Add(-1) == 0 {
-		u.done()
 	}
 }

@@ -26,6 +26,7 @@ import (
 //	    refresh_on      <status codes...>|@<response matcher>
 //	    cookies         pass|drop
 //	    forwarded_headers on|off
+//	    scrub           headers|off
 //
 //	    # any subdirective of reverse_proxy
 //	}
@@ -102,7 +103,11 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 			err = config.OneArg(own, &h.ReplayDir)
 		case name == "cookies":
 			if err = config.OneArg(own, &h.Cookies); err == nil {
-				err = config.WrapErr(own, "", checkCookies(h.Cookies))
+				err = config.WrapErr(own, "", checkWord(name, h.Cookies, "pass", "drop"))
+			}
+		case name == "scrub":
+			if err = config.OneArg(own, &h.Scrub); err == nil {
+				err = config.WrapErr(own, "", checkWord(name, h.Scrub, "headers", "off"))
 			}
 		case name == "forwarded_headers":
 			h.ForwardedHeaders, err = parseSwitch(own)

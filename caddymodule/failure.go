@@ -31,20 +31,48 @@ var statuses = map[proxy.Code]int{
 func fail(w http.ResponseWriter, r *http.Request, code proxy.Code, err error) error {
 	header, status := w.Header(), statuses[code]
 	header.Set(proxy.HeaderError, string(code))
-	if code == proxy.CodeStoreUnavailable {
+	header.Set("Cache-Control", "no-store")
+	switch code {
+	case proxy.CodeStoreUnavailable:
 		header.Set("Retry-After", proxy.RetryAfter)
+	case proxy.CodeMethodNotAllowed:
+		header.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 	}
-	if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && (server.Errors == nil || len(server.Errors.Routes) == 0) {
+	failure := caddyhttp.Error(status, &Error{Code: string(code), Err: err})
+	if !isHandled(r, failure) {
 		contentType, body := proxy.Message(r, status, code)
 		header.Set("Content-Type", contentType)
-		header.Set("Cache-Control", "no-store")
 		header.Set("X-Content-Type-Options", "nosniff")
 		w.WriteHeader(status)
 		if r.Method != http.MethodHead {
 			_, _ = w.Write(body)
 		}
 	}
-	return caddyhttp.Error(status, &Error{Code: string(code), Err: err})
+	return failure
+}
+
+// isHandled reports whether one of the server's routes for errors, as handle_errors makes
+// them, is for this one.
+func isHandled(r *http.Request, failure error) bool {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return true // nobody knows
+	}
+	return server.Errors != nil && anyMatches(server.Errors.Routes, server.Errors.WithError(r, failure))
+}
+
+func anyMatches(routes caddyhttp.RouteList, r *http.Request) bool {
+	for _, route := range routes {
+		if matches, err := route.MatcherSets.AnyMatchWithError(r); err != nil || !matches {
+			continue
+		}
+		for _, handler := range route.Handlers {
+			if within, ok := handler.(*caddyhttp.Subroute); !ok || anyMatches(within.Routes, r) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // failStore is fail for what came of looking for the credential.

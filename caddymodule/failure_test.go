@@ -65,6 +65,17 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestErrorsThatNobodyHandlesHaveABody(t *testing.T) {
+	s := newSidecar(t, nil)
+	s.start(t, apiKey, "upstream_auth billing 127.0.0.1:1\nhandle_errors 5xx {\nrespond \"own page for {err.status_code}\"\n}")
+	if res, body := s.get(t, "/", nil); res.StatusCode != 400 || !strings.HasPrefix(body, "tenant_missing: ") {
+		t.Errorf("got %s %q", res.Status, body)
+	}
+	if res, body := s.get(t, "/", as("acme")); res.StatusCode != 403 || !strings.HasPrefix(body, "tenant_unknown: ") {
+		t.Errorf("got %s %q", res.Status, body)
+	}
+}
+
 func TestErrorsAreLeftToWhoHandlesThem(t *testing.T) {
 	s := newSidecar(t, nil)
 	s.start(t, apiKey, "upstream_auth billing 127.0.0.1:1\nhandle_errors {\nrespond \"own page for {err.status_code}\"\n}")

@@ -71,6 +71,12 @@ type Handler struct {
 	// this machine nor in a private network. Default: no.
 	ForwardedHeaders bool `json:"forwarded_headers,omitempty"`
 
+	// What is removed from answers of the credential that was sent: `headers`, where an
+	// upstream repeats a value of at least 8 bytes that a scheme has set, as it is or in
+	// base64, hexadecimal or URL encoding, in a header field or a trailer; or nothing,
+	// `off`. Default: `headers`.
+	Scrub string `json:"scrub,omitempty"`
+
 	// The responses that reject a credential. Default: status 401.
 	RefreshOn *caddyhttp.ResponseMatcher `json:"refresh_on,omitempty"`
 
@@ -109,7 +115,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.tenant, err = newTenantSource(h.Tenant); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
-	if err := checkCookies(h.Cookies); err != nil {
+	if err := errors.Join(checkWord("cookies", h.Cookies, "pass", "drop"), checkWord("scrub", h.Scrub, "headers", "off")); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
 	if h.allowed, err = parseTenants(h.Tenants); err != nil {
@@ -126,6 +132,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 		PassCookies:   h.Cookies == "pass",
 		PassForwarded: h.ForwardedHeaders,
+		PassSecrets:   h.Scrub == "off",
 		Limits:        limits,
 		Logger:        h.logger,
 	}
@@ -174,7 +181,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return failStore(w, r, err)
 	}
-	exchange := &proxy.Exchange{Settings: h.settings, Tenant: tenant, Opened: opened}
+	exchange := &proxy.Exchange{Settings: h.settings, Tenant: tenant, Answer: w.Header(), Opened: opened}
 	if len(opened.Exposed) > 0 {
 		repl := replacerOf(r)
 		for i, path := range h.provider.Expose {
@@ -218,11 +225,12 @@ var sharedMemory = body.NewSharedMemory(16 << 20)
 // errMethod refuses methods that are not for an API.
 var errMethod = errors.New("TRACE and CONNECT are not sent on")
 
-// checkMethod refuses TRACE, whose answer has the request's header in it, and CONNECT,
-// but for the one by which HTTP/2 opens a WebSocket (RFC 8441).
+// checkMethod refuses TRACE, whose answer has the request's header in it, and CONNECT, but
+// for the one by which HTTP/2 and HTTP/3 open a WebSocket (RFC 8441, RFC 9220), as Caddy's
+// reverse proxy knows it.
 func checkMethod(r *http.Request) error {
-	switch {
-	case r.Method == http.MethodTrace, r.Method == http.MethodConnect && r.Header.Get(":protocol") == "":
+	webSocket := r.ProtoMajor == 2 && r.Header.Get(":protocol") == "websocket" || r.ProtoMajor == 3 && r.Proto == "websocket"
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect && !webSocket {
 		return errMethod
 	}
 	return nil
@@ -250,13 +258,13 @@ func withoutH2C(r *http.Request) {
 	}
 }
 
-// checkCookies checks the setting cookies.
-func checkCookies(text string) error {
+// checkWord checks a setting that is one of two words, or not there.
+func checkWord(name, text, one, other string) error {
 	switch text {
-	case "", "pass", "drop":
+	case "", one, other:
 		return nil
 	}
-	return fmt.Errorf("cookies: '%s' is neither pass nor drop", text)
+	return fmt.Errorf("%s: '%s' is neither %s nor %s", name, text, one, other)
 }
 
 // parseTenants checks the allow-list.

@@ -1,9 +1,11 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -51,17 +53,28 @@ func newTenantSource(template string) (*tenantSource, error) {
 		return &tenantSource{fixed: fixed, names: proxy.TenantNames{Fixed: true}}, nil
 	}
 	s := &tenantSource{template: template}
-	found := config.PlaceholderName.FindAllStringSubmatchIndex(template, -1)
+	all := config.PlaceholderName.FindAllStringSubmatchIndex(template, -1)
+	if len(all) == 0 {
+		return nil, fmt.Errorf("tenant: '%s' has a brace and no placeholder", template)
+	}
+	found := slices.DeleteFunc(all, func(at []int) bool { // what no client can change is like text
+		return config.CheckRuntimePlaceholder(template[at[2]:at[3]]) == nil
+	})
+	s.names.Fixed = len(found) == 0
 	for i, at := range found {
 		name := template[at[2]:at[3]]
 		part := tenantPart{placeholder: template[at[0]:at[1]]}
 		if i+1 < len(found) {
-			if part.separator = template[at[1]:found[i+1][0]]; part.separator == "" {
+			between := template[at[1]:found[i+1][0]]
+			if part.separator = config.PlaceholderName.ReplaceAllString(between, ""); part.separator == "" {
 				return nil, fmt.Errorf("tenant: nothing stands between %s and the next placeholder, so that two pairs of values make one tenant", part.placeholder)
 			}
 		}
 		if m := headerPlaceholder.FindStringSubmatch(name); m != nil {
 			field := http.CanonicalHeaderKey(m[1])
+			if field == "Host" {
+				return nil, errors.New("tenant: Host is no header field here: use {host}")
+			}
 			s.names.Headers = append(s.names.Headers, field)
 			if part.placeholder == template {
 				s.header = field
@@ -99,7 +112,7 @@ func (s *tenantSource) resolve(r *http.Request) (credential.Tenant, error) {
 	}
 	repl := replacerOf(r)
 	for _, part := range s.parts {
-		if part.cookie != "" && len(r.CookiesNamed(part.cookie)) > 1 {
+		if part.cookie != "" && countCookies(r, part.cookie) > 1 {
 			return "", credential.ErrTenantInvalid // servers differ in which they take
 		}
 		if part.separator == "" {
@@ -118,6 +131,16 @@ func (s *tenantSource) resolve(r *http.Request) (credential.Tenant, error) {
 		return "", credential.ErrTenantMissing
 	}
 	return credential.ParseTenant(name)
+}
+
+// countCookies counts those of a name in any case, as Caddy's placeholder finds them.
+func countCookies(r *http.Request, name string) (n int) {
+	for _, cookie := range r.Cookies() {
+		if strings.EqualFold(cookie.Name, name) {
+			n++
+		}
+	}
+	return n
 }
 
 func replacerOf(r *http.Request) *caddy.Replacer {

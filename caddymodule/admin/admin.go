@@ -88,7 +88,7 @@ func (m adminMethods) serve(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		return nil
 	}
-	e := rest.ErrorOf(r, err)
+	e := rest.ErrorOf(r, err, true)
 	if e.Status >= 500 {
 		call.logger().Warn("administration API", "provider", r.PathValue("provider"), "code", e.Code, "error", err)
 	}

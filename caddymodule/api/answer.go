@@ -97,7 +97,7 @@ func (a *API) answerError(w http.ResponseWriter, r *http.Request, err error) err
 	if errors.Is(err, context.Canceled) {
 		return caddyhttp.Error(statusClientClosedRequest, err)
 	}
-	e := rest.ErrorOf(r, err)
+	e := rest.ErrorOf(r, err, false)
 	if e.Status >= 500 {
 		a.logger.Warn("credentials API", "provider", a.Provider, "code", e.Code, "error", err)
 	}

@@ -69,11 +69,12 @@ func (s *Vault) Provision(caddy.Context) error {
 // resolved returns the settings with their placeholders filled in, checked.
 func (s *Vault) resolved(resolve *config.Resolver) (vaultstore.Config, error) {
 	c := s.Config
-	if c.Address == "" {
-		c.Address = os.Getenv("VAULT_ADDR")
-	}
-	if c.Address == "" && resolve.Adapting() {
+	switch {
+	case c.Address != "":
+	case resolve.Adapting():
 		c.Address = config.UnknownURL // that of another environment
+	default:
+		c.Address = os.Getenv("VAULT_ADDR")
 	}
 	c.Address = resolve.URL("address", c.Address)
 	for _, setting := range []struct {

@@ -101,9 +101,9 @@ func (r *Recording) Restart(trailer http.Header, clean func(http.Header)) *Curso
 	return c
 }
 
-// Rewind makes sure, if the recording is whole, that what restart returns next can
+// Rewind makes sure, if the recording is whole, that what Restart returns next can
 // read the whole body, whatever a read of the client still brings to light. If it is
-// not, rewind does nothing and says why.
+// not, Rewind does nothing and says why.
 func (r *Recording) Rewind() SkipReason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -286,7 +286,7 @@ func (r *Recording) nextChunk() int64 {
 }
 
 // keepNewest keeps b, the last bytes of what was read, which are not recorded, for the
-// Open cursors that have not seen them.
+// open cursors that have not seen them.
 func (r *Recording) keepNewest(b []byte) {
 	r.newest = r.freeBefore(r.newest, math.MaxInt64)
 	for _, c := range r.cursors {

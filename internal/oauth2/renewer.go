@@ -71,10 +71,10 @@ func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
 }
 
 // expiresIn takes a token response that was stored as it came for what it is: its lifetime
-// counts from when the document was written, as long as we have not written into it.
+// counts from when the document was written, as long as no refresh has begun.
 func (r *Renewer) expiresIn(c *credential.Credential) (time.Time, bool) {
 	lifetime, ok := numberOf(c.Get(r.ResponseFields.ExpiresIn))
-	if !ok || lifetime <= 0 || lifetime > maxLifetime.Seconds() || c.WrittenAt().IsZero() || gjson.GetBytes(c.Stored(), credential.ReservedField).Exists() {
+	if !ok || lifetime <= 0 || lifetime > maxLifetime.Seconds() || c.WrittenAt().IsZero() || gjson.GetBytes(c.Stored(), credential.ReservedField+".status").Exists() {
 		return time.Time{}, false
 	}
 	return c.WrittenAt().Add(time.Duration(lifetime * float64(time.Second))), true

@@ -64,16 +64,13 @@ func speaksForUs(header http.Header) bool {
 }
 
 // removeOurs takes out of what an upstream sent the headers in which only the proxy
-// speaks, in every spelling, and reports whether there were any.
-func removeOurs(header http.Header) bool {
-	found := false
+// speaks, in every spelling.
+func removeOurs(header http.Header) {
 	for name := range header {
 		if isOurs(name) {
 			delete(header, name)
-			found = true
 		}
 	}
-	return found
 }
 
 func isOurs(name string) bool {
@@ -84,24 +81,34 @@ func isOurs(name string) bool {
 	return strings.EqualFold(name, HeaderError) || strings.EqualFold(name, HeaderReplay)
 }
 
-// guardTrailers keeps res's trailers free of our headers if it announces them.
-func guardTrailers(res *http.Response) {
-	if removeOurs(res.Trailer) {
-		res.Body = &guardedBody{ReadCloser: res.Body, res: res}
+// guardTrailers keeps an answer's trailers, which come with its end and need not have been
+// announced, free of what is kept from its header.
+func (x *Exchange) guardTrailers(res *http.Response, secrets []string) {
+	if res.StatusCode == http.StatusSwitchingProtocols || res.Body == http.NoBody || len(res.Trailer) == 0 && res.ContentLength >= 0 {
+		return
 	}
+	guard := func() {
+		removeOurs(res.Trailer)
+		if !x.NamedBy.Fixed && !x.PassCookies {
+			delete(res.Trailer, "Set-Cookie")
+		}
+		x.scrubHeader(res.Trailer, secrets)
+	}
+	guard()
+	res.Body = &guardedBody{ReadCloser: res.Body, atEnd: guard}
 }
 
-// guardedBody is the body of an answer whose upstream sends our headers as
-// trailers, which the transport sets in the Read that ends it.
+// guardedBody is the body of an answer whose trailers, which the transport sets in the
+// Read that ends it, are not all to be passed on.
 type guardedBody struct {
 	io.ReadCloser
-	res *http.Response
+	atEnd func()
 }
 
 func (b *guardedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
-		removeOurs(b.res.Trailer)
+		b.atEnd()
 	}
 	return n, err
 }

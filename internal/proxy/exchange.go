@@ -31,6 +31,10 @@ type Settings struct {
 	// machine nor in a private network, too.
 	PassForwarded bool
 
+	// PassSecrets lets an upstream repeat, in an answer's header, what schemes have set in
+	// the request.
+	PassSecrets bool
+
 	// RefreshOn says to which answers the credential is refreshed; nil: to 401. An
 	// answer whose challenge is insufficient_scope never counts.
 	RefreshOn func(status int, header http.Header) bool
@@ -49,6 +53,9 @@ type Settings struct {
 
 	// lastAllowed is where the last request went. As a rule the next one goes there, too.
 	lastAllowed atomic.Pointer[destination]
+
+	// lastSecret is what the last answer was looked through for.
+	lastSecret atomic.Pointer[secretForms]
 }
 
 // Exchange is one client's request on its way through the proxy: all that
@@ -60,6 +67,10 @@ type Exchange struct {
 
 	Tenant credential.Tenant
 
+	// Answer is the header of the client's answer, to which that of the upstream's is added;
+	// nil: what there is to be added goes there.
+	Answer http.Header
+
 	// Opened is what the request is sent with. A refresh replaces it.
 	upstream.Opened
 
@@ -69,6 +80,8 @@ type Exchange struct {
 	bodyErr error           // why a scheme could not read it: the client's
 	trailer http.Header     // as the client announced it
 	filled  http.Header     // the map that the client's body fills when it ends
+
+	secrets [2]string // room for what most schemes set
 
 	challenged  bool // schemes were asked whether they can answer a challenge
 	replayed    bool // the one replay after a renewal is used
@@ -188,7 +201,7 @@ func (x *Exchange) ownTrailer(trailer http.Header) (own http.Header) {
 func (x *Exchange) cleanTrailer(trailer http.Header) {
 	names := x.Provider.Names().Header
 	for key := range trailer {
-		if equalsAny(key, names) {
+		if equalsAny(key, names) || equalsAny(key, x.NamedBy.Headers) || key == "Cookie" && !x.NamedBy.Fixed || isForwarding(key) {
 			delete(trailer, key)
 		}
 	}

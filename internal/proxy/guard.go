@@ -30,14 +30,20 @@ func (s *Settings) guardRequest(out *http.Request) {
 	}
 	if !s.PassForwarded && !isNear(out.URL.Host) {
 		for name := range out.Header {
-			if strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "Via" {
+			if isForwarding(name) {
 				delete(out.Header, name)
 			}
 		}
 	}
 }
 
-// removeCookie takes a cookie out of those that a client sends (RFC 6265 section 4.2.1).
+// isForwarding reports whether a field says who a request was forwarded for.
+func isForwarding(name string) bool {
+	return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "Via"
+}
+
+// removeCookie takes a cookie out of those that a client sends (RFC 6265 section 4.2.1),
+// in any case: Caddy's placeholders have them so.
 func removeCookie(header http.Header, name string) {
 	lines := header["Cookie"]
 	if len(lines) == 0 {
@@ -47,7 +53,7 @@ func removeCookie(header http.Header, name string) {
 	for _, line := range lines {
 		for cookie := range strings.SplitSeq(line, ";") {
 			cookie = strings.TrimSpace(cookie)
-			if n, _, _ := strings.Cut(cookie, "="); cookie != "" && strings.TrimSpace(n) != name {
+			if n, _, _ := strings.Cut(cookie, "="); cookie != "" && !strings.EqualFold(strings.Trim(n, " \t\""), name) {
 				kept = append(kept, cookie)
 			}
 		}
@@ -69,9 +75,12 @@ func isNear(host string) bool {
 	if err != nil {
 		name = host
 	}
-	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		addr = addr.Unmap()
-		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
+	name = strings.Trim(name, "[]")
+	if strings.Contains(name, ":") || name != "" && '0' <= name[len(name)-1] && name[len(name)-1] <= '9' {
+		if addr, err := netip.ParseAddr(name); err == nil {
+			addr = addr.Unmap()
+			return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
+		}
 	}
 	name = strings.TrimSuffix(name, ".")
 	if !strings.Contains(name, ".") || strings.Contains(name, "/") { // a socket
@@ -87,38 +96,74 @@ func isNear(host string) bool {
 
 // guardAnswer keeps caches and browsers between the app and us from giving one tenant
 // what is another's: they see requests that differ in the tenant's name alone.
-func (s *Settings) guardAnswer(res *http.Response) {
-	if s.NamedBy.Fixed {
+func (x *Exchange) guardAnswer(res *http.Response) {
+	if x.NamedBy.Fixed {
 		return
 	}
-	if !s.PassCookies {
+	if !x.PassCookies {
 		delete(res.Header, "Set-Cookie")
 	}
-	for _, name := range s.NamedBy.Headers {
-		if vary := res.Header["Vary"]; !httpguts.HeaderValuesContainsToken(vary, name) && !httpguts.HeaderValuesContainsToken(vary, "*") {
-			res.Header["Vary"] = append(vary[:len(vary):len(vary)], name)
+	for name := range res.Header {
+		if strings.HasSuffix(name, "-Cache-Control") || name == "Surrogate-Control" {
+			delete(res.Header, name) // for some caches they come before Cache-Control (RFC 9213)
 		}
 	}
-	makePrivate(res)
+	added := x.Answer
+	if added == nil {
+		added = res.Header
+	}
+	for _, name := range x.NamedBy.Headers {
+		vary(res.Header, added, name)
+	}
+	if len(x.NamedBy.Cookies) > 0 {
+		vary(res.Header, added, "Cookie")
+	}
+	makePrivate(res, added)
+}
+
+// vary says in added that an answer depends on a field of the request, if it does not say so
+// itself.
+func vary(header, added http.Header, name string) {
+	if !varies(header["Vary"], name) && !varies(added["Vary"], name) {
+		known := added["Vary"]
+		added["Vary"] = append(known[:len(known):len(known)], name)
+	}
+}
+
+// varies reports whether an answer is known to depend on a field of the request.
+func varies(vary []string, name string) bool {
+	return httpguts.HeaderValuesContainsToken(vary, name) || httpguts.HeaderValuesContainsToken(vary, "*")
 }
 
 // makePrivate keeps shared caches from storing an answer, if they might (RFC 9111 sections
-// 3 and 5.2.2.7).
-func makePrivate(res *http.Response) {
-	var kept []string
+// 3 and 5.2.2.7). What the answer does not say itself goes to added.
+func makePrivate(res *http.Response, added http.Header) {
+	lines := res.Header["Cache-Control"]
 	explicit := len(res.Header["Expires"]) > 0
-	for _, line := range res.Header["Cache-Control"] {
+	if len(lines) == 0 { // as good as always
+		if explicit || isHeuristicallyCacheable(res) {
+			added["Cache-Control"] = []string{"private"}
+		}
+		return
+	}
+	var kept []string
+	stored, changed := true, false
+	for _, line := range lines {
 		for directive := range directivesOf(line) {
 			name, fields, _ := strings.Cut(directive, "=")
 			switch strings.ToLower(strings.TrimSpace(name)) {
 			case "no-store":
-				return
+				stored = false
+				kept = append(kept, directive)
 			case "private":
 				if fields == "" {
 					return
 				}
+				changed = true
 			case "public", "s-maxage":
-				explicit = true
+				explicit, changed = true, true
+			case "must-understand": // with it some caches take no notice of no-store
+				changed = true
 			case "max-age":
 				explicit = true
 				kept = append(kept, directive)
@@ -127,8 +172,11 @@ func makePrivate(res *http.Response) {
 			}
 		}
 	}
-	if explicit || isHeuristicallyCacheable(res) {
-		res.Header["Cache-Control"] = []string{strings.Join(append(kept, "private"), ", ")}
+	switch {
+	case !stored && changed:
+		res.Header["Cache-Control"] = []string{strings.Join(kept, ", ")}
+	case stored && (explicit || isHeuristicallyCacheable(res)):
+		res.Header["Cache-Control"] = []string{strings.Join(append([]string{"private"}, kept...), ", ")}
 	}
 }
 

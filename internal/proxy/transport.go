@@ -93,7 +93,7 @@ func (t *Transport) attempt(req *http.Request, x *Exchange) (*http.Response, err
 		return nil, err
 	}
 	removeOurs(res.Header)
-	guardTrailers(res)
+	x.guardTrailers(res, x.scrub(out, res))
 	return res, nil
 }
 

@@ -24,12 +24,12 @@ func (r *renewal) conclude(claim *pendingClaim, base version, wrong *tokenreques
 	switch {
 	case tokens != nil:
 		return r.commitFresh(claim, base, tokens)
-	case wrong.Unspent && wrong.Retry && !r.retried:
+	case wrong.Unspent && wrong.Retry && !r.retried && !claim.withinGrace:
 		r.retried = true
 		if err := r.finish(claim); err != nil {
 			return failure(err)
 		}
-		return failure(errConcurrentUpdate) // from the beginning: it is the same with any number of claims
+		return failure(errConcurrentUpdate) // from the beginning
 	case wrong.Unspent:
 		err := r.failAnswer(base.Credential, wrong)
 		r.releaseWaiters(nil, err)

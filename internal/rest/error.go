@@ -127,9 +127,11 @@ func asError(err error) *Error {
 	return &Error{http.StatusInternalServerError, "internal", "internal error"}
 }
 
-// ErrorOf says what the error of a request means to who made it.
-func ErrorOf(r *http.Request, err error) *Error {
-	if isRead(r) && errors.Is(err, credential.ErrUnavailable) && !errors.Is(err, credential.ErrForbidden) {
+// ErrorOf says what the error of a request means to who made it. What of a store's policy
+// forbids it is for operators alone.
+func ErrorOf(r *http.Request, err error, operator bool) *Error {
+	forbidden := errors.Is(err, credential.ErrForbidden)
+	if errors.Is(err, credential.ErrUnavailable) && (forbidden && !operator || isRead(r) && !forbidden) {
 		return ErrStoreSilent
 	}
 	return asError(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
@@ -63,6 +64,9 @@ func (c *Collection) Tell(tenant credential.Tenant, cred *credential.Credential,
 		told.LastOutcome = newOutcome(last)
 	} else {
 		told.LastOutcome = publicOutcome(last)
+		if strings.Contains(told.WrittenBy, "/") { // a host and its process
+			told.WrittenBy = "refresh"
+		}
 	}
 	return told
 }

@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// minSecret is how long a value has to be, in bytes, to be taken for a secret: a shorter
+// one, as an account's number, stands in many answers by itself.
+const minSecret = 8
+
+// scrubbed stands for a secret that an upstream repeated.
+const scrubbed = "REDACTED"
+
+// secretForms are a secret as an upstream may repeat it.
+type secretForms struct {
+	secret string
+	forms  []string
+}
+
+// scrub takes out of an answer's header what schemes have set in the request, as it is, and
+// in base64, hexadecimal and URL encoding: an upstream that redirects to the same query must
+// not tell the app the key. It returns what it looked for.
+func (x *Exchange) scrub(sent *http.Request, res *http.Response) (secrets []string) {
+	if x.PassSecrets {
+		return nil
+	}
+	secrets = x.secretsOf(sent)
+	x.scrubHeader(res.Header, secrets)
+	return secrets
+}
+
+// secretsOf returns the values that schemes have set in a request.
+func (x *Exchange) secretsOf(sent *http.Request) []string {
+	secrets, names := x.secrets[:0], x.Provider.Names()
+	for _, name := range names.Header {
+		for _, value := range sent.Header[name] {
+			switch scheme, token, found := strings.Cut(value, " "); {
+			case name == "Cookie":
+				for pair := range strings.SplitSeq(value, ";") {
+					_, cookie, _ := strings.Cut(pair, "=")
+					secrets = append(secrets, strings.TrimSpace(cookie))
+				}
+			case found && strings.EqualFold(scheme, "Basic"):
+				secrets = append(secrets, token)
+				if pair, err := base64.StdEncoding.DecodeString(token); err == nil {
+					_, password, _ := strings.Cut(string(pair), ":")
+					secrets = append(secrets, password)
+				}
+			case found: // Bearer and the like
+				secrets = append(secrets, token)
+			default:
+				secrets = append(secrets, value)
+			}
+		}
+	}
+	if len(names.Query) > 0 {
+		for segment := range strings.SplitSeq(sent.URL.RawQuery, "&") {
+			if namesParameter(segment, names.Query) {
+				_, value, _ := strings.Cut(segment, "=")
+				if plain, err := url.QueryUnescape(value); err == nil {
+					secrets = append(secrets, plain)
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(secrets, func(value string) bool {
+		return len(value) < minSecret || slices.Contains(x.Exposed, value)
+	})
+}
+
+// scrubHeader replaces secrets in a header's values.
+func (s *Settings) scrubHeader(header http.Header, secrets []string) {
+	for _, secret := range secrets {
+		for _, form := range s.formsOf(secret) {
+			for _, values := range header {
+				for i, value := range values {
+					if strings.Contains(value, form) {
+						values[i] = strings.ReplaceAll(value, form, scrubbed)
+					}
+				}
+			}
+		}
+	}
+}
+
+// formsOf returns a secret and its encodings. As a rule the next request has the same
+// secret.
+func (s *Settings) formsOf(secret string) []string {
+	if last := s.lastSecret.Load(); last != nil && last.secret == secret {
+		return last.forms
+	}
+	raw := []byte(secret)
+	var forms []string
+	for _, form := range []string{
+		secret, url.QueryEscape(secret), url.PathEscape(secret), hex.EncodeToString(raw), strings.ToUpper(hex.EncodeToString(raw)),
+		base64.RawStdEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw),
+	} {
+		if !slices.Contains(forms, form) {
+			forms = append(forms, form)
+		}
+	}
+	s.lastSecret.Store(&secretForms{secret, forms})
+	return forms
+}
