@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -87,6 +88,7 @@ func (x *Exchange) guardTrailers(res *http.Response, secrets []string) {
 	if res.StatusCode == http.StatusSwitchingProtocols || res.Body == http.NoBody || len(res.Trailer) == 0 && res.ContentLength >= 0 {
 		return
 	}
+	secrets = slices.Clone(secrets) // the body of a given up answer may be read beside the next attempt
 	guard := func() {
 		removeOurs(res.Trailer)
 		if !x.NamedBy.Fixed && !x.PassCookies {
