@@ -36,8 +36,8 @@ type Transport struct {
 	// The transport that does the work.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
-	base http.RoundTripper
-	wire *proxy.Transport
+	base   http.RoundTripper
+	sender *proxy.Transport
 }
 
 // CaddyModule returns the Caddy module information.
@@ -62,9 +62,9 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("transport %T is not a http.RoundTripper", module)
 	}
 	t.base = base
-	t.wire = &proxy.Transport{Base: base, DialedHost: t.dialedHost}
+	t.sender = &proxy.Transport{Base: base, DialedHost: t.dialedHost}
 	if own, ok := base.(*reverseproxy.HTTPTransport); ok {
-		t.wire.Apart = func(configure func(*tls.Config) *tls.Config) (proxy.ApartTransport, error) {
+		t.sender.Apart = func(configure func(*tls.Config) *tls.Config) (proxy.ApartTransport, error) {
 			return apart(own, configure)
 		}
 	}
@@ -73,8 +73,8 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 
 // Cleanup closes connections of single credentials.
 func (t *Transport) Cleanup() error {
-	if t.wire != nil {
-		t.wire.CloseIdleConnections()
+	if t.sender != nil {
+		t.sender.CloseIdleConnections()
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (t *apartTransport) CloseIdleConnections() { t.Transport.CloseIdleConnectio
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	exchange, _ := caddyhttp.GetVar(req.Context(), exchangeVar).(*proxy.Exchange)
-	return t.wire.Send(req, exchange)
+	return t.sender.Send(req, exchange)
 }
 
 // exchangeVar is the variable of a request by which the handler passes the exchange to

@@ -51,7 +51,8 @@ type Config struct {
 	TLSServerName string `json:"tls_server_name,omitempty"`
 
 	// How long one read may take in which a request waits, with all that it waits for: a
-	// login, and the repetition after one. Default: 2s. In JSON it is in nanoseconds.
+	// login, and the repetition after one. Default: 2s. In JSON it is a number of nanoseconds here; a Caddy
+	// configuration takes `2s`, too.
 	Timeout time.Duration `json:"timeout,omitempty"`
 }
 

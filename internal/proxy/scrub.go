@@ -76,11 +76,12 @@ func (x *Exchange) secretsOf(sent *http.Request) []string {
 // scrubHeader replaces secrets in a header's values.
 func (s *Settings) scrubHeader(header http.Header, secrets []string) {
 	for _, secret := range secrets {
-		for _, form := range s.formsOf(secret) {
-			for _, values := range header {
-				for i, value := range values {
-					if strings.Contains(value, form) {
-						values[i] = strings.ReplaceAll(value, form, scrubbed)
+		forms := s.formsOf(secret)
+		for _, values := range header {
+			for i := range values {
+				for _, form := range forms {
+					if len(values[i]) >= len(form) && strings.Contains(values[i], form) {
+						values[i] = strings.ReplaceAll(values[i], form, scrubbed)
 					}
 				}
 			}
