@@ -36,7 +36,7 @@ var layers = [][]string{
 
 // testPackages are not part of the product.
 var testPackages = []string{
-	"internal", "internal/renew/journal/journaltest", "internal/renew/modelcheck", "internal/renew/mutants", "internal/renew/simulation",
+	"internal", "internal/body/bodytest", "internal/renew/journal/journaltest", "internal/renew/modelcheck", "internal/renew/mutants", "internal/renew/simulation",
 	"vaultstore/vaulttest",
 }
 

@@ -4,18 +4,13 @@ import (
 	"bytes"
 	"io"
 	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
-// withoutPoison lets a benchmark see what production sees.
-func withoutPoison(b *testing.B) {
-	hook := TestHook
-	TestHook = nil
-	b.Cleanup(func() { TestHook = hook })
-}
-
 func BenchmarkBody1MiB(b *testing.B) {
-	withoutPoison(b)
-	body := randomBytes(1 << 20)
+	bodytest.WithoutPoison(b, &TestHook)
+	body := bodytest.RandomBytes(1 << 20)
 	buf := make([]byte, 32<<10)
 	drain := func(b *testing.B, r io.Reader) {
 		for {
@@ -51,8 +46,8 @@ func BenchmarkBody1MiB(b *testing.B) {
 }
 
 func BenchmarkBody1KiB(b *testing.B) {
-	withoutPoison(b)
-	body, buf := randomBytes(1<<10), make([]byte, 32<<10)
+	bodytest.WithoutPoison(b, &TestHook)
+	body, buf := bodytest.RandomBytes(1<<10), make([]byte, 32<<10)
 	b.ReportAllocs()
 	for b.Loop() {
 		r := record(bytes.NewReader(body), int64(len(body)), Limits{MaxBody: 10 << 20})

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
 // chancyReader reads in random pieces, empty ones among them, and ends in either
@@ -49,7 +51,7 @@ func (r *chancyReader) Read(p []byte) (int, error) {
 func TestEveryCursorReadsAPrefix(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		body := randomBytes(random.IntN(250_000))
+		body := bodytest.RandomBytes(random.IntN(250_000))
 		limits := Limits{MaxBody: random.Int64N(250_000), Memory: random.Int64N(100_000)}
 		if random.IntN(2) == 0 {
 			limits.Dir = t.TempDir()
@@ -116,7 +118,7 @@ func TestEveryCursorReadsAPrefix(t *testing.T) {
 		}
 		r.Close()
 	}
-	if n := chunksOut.Load(); n != 0 {
+	if n := bodytest.ChunksOut.Load(); n != 0 {
 		t.Fatalf("%d chunks were not given back", n)
 	}
 }
@@ -126,7 +128,7 @@ func TestEveryCursorReadsAPrefix(t *testing.T) {
 func TestLivingCursorSurvivesAnything(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 3))
-		body := randomBytes(random.IntN(300_000))
+		body := bodytest.RandomBytes(random.IntN(300_000))
 		limits := Limits{MaxBody: int64(random.IntN(400_000)), Memory: int64(random.IntN(100_000))}
 		switch random.IntN(3) {
 		case 0:
@@ -153,10 +155,10 @@ func TestLivingCursorSurvivesAnything(t *testing.T) {
 				t.Fatalf("seed %d: wrong bytes", seed)
 			}
 			if len(got) < len(body) || len(body) == 0 {
-				mustRead(t, newest, body[len(got):])
+				bodytest.MustRead(t, newest, body[len(got):])
 			}
 		} else {
-			mustRead(t, newest, body[newest.offset:])
+			bodytest.MustRead(t, newest, body[newest.offset:])
 		}
 		r.Close()
 	}

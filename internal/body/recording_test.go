@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -25,13 +26,6 @@ func record(source io.Reader, length int64, limits Limits) *Recording {
 	return New(source, new(http.Header), length, true, limits, quiet)
 }
 
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	random := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)})
-	_, _ = random.Read(b)
-	return b
-}
-
 // lostBecause returns why r is not whole, "" if it is.
 func (r *Recording) lostBecause() SkipReason {
 	r.mu.Lock()
@@ -40,17 +34,6 @@ func (r *Recording) lostBecause() SkipReason {
 		panic("whole, and yet lost")
 	}
 	return r.lost
-}
-
-func mustRead(t testing.TB, r io.Reader, want []byte) {
-	t.Helper()
-	got, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatalf("after %d bytes: %v", len(got), err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Fatalf("read %d bytes that differ from the %d sent", len(got), len(want))
-	}
 }
 
 func TestCursorsReadTheWholeBodyFromTheStart(t *testing.T) {
@@ -65,13 +48,13 @@ func TestCursorsReadTheWholeBodyFromTheStart(t *testing.T) {
 		} {
 			for _, length := range []int64{-1, int64(size)} {
 				t.Run(fmt.Sprintf("%d of %d in %s", size, length, name), func(t *testing.T) {
-					body := randomBytes(size)
+					body := bodytest.RandomBytes(size)
 					r := record(bytes.NewReader(body), length, limits)
 					defer r.Close()
 					first, second := r.Open(nil, nil), r.Open(nil, nil)
-					mustRead(t, first, body)
-					mustRead(t, readerFunc(func(p []byte) (int, error) { return second.Read(p[:min(len(p), 101)]) }), body)
-					mustRead(t, r.Restart(nil, nil), body)
+					bodytest.MustRead(t, first, body)
+					bodytest.MustRead(t, bodytest.ReaderFunc(func(p []byte) (int, error) { return second.Read(p[:min(len(p), 101)]) }), body)
+					bodytest.MustRead(t, r.Restart(nil, nil), body)
 					if !r.IsWhole() {
 						t.Fatal("not whole")
 					}
@@ -86,7 +69,7 @@ func TestTheEndComesWithTheLastBytes(t *testing.T) {
 	for name, limits := range map[string]Limits{"memory": {MaxBody: 100}, "file": smallLimits(t, 100, 0)} {
 		t.Run(name, func(t *testing.T) {
 			body := strings.NewReader("body")
-			r := record(readerFunc(func(p []byte) (int, error) { n, _ := body.Read(p); return n, io.EOF }), -1, limits)
+			r := record(bodytest.ReaderFunc(func(p []byte) (int, error) { n, _ := body.Read(p); return n, io.EOF }), -1, limits)
 			defer r.Close()
 			for range 2 {
 				p := make([]byte, 10)
@@ -113,17 +96,17 @@ func TestLimitIsExact(t *testing.T) {
 			{3 * limit, -1, false}, {3 * limit, 3 * limit, false},
 		} {
 			t.Run(fmt.Sprintf("%d of %d in %s", test.size, test.length, name), func(t *testing.T) {
-				body := randomBytes(int(test.size))
+				body := bodytest.RandomBytes(int(test.size))
 				r := record(bytes.NewReader(body), test.length, limits)
 				defer r.Close()
-				mustRead(t, r.Restart(nil, nil), body)
+				bodytest.MustRead(t, r.Restart(nil, nil), body)
 				ok, reason := r.IsWhole(), r.lostBecause()
 				if ok != test.replayable {
 					t.Fatalf("replayable %v", ok)
 				}
 				next := r.Restart(nil, nil)
 				if ok {
-					mustRead(t, next, body)
+					bodytest.MustRead(t, next, body)
 					return
 				}
 				if reason != TooLarge {
@@ -141,7 +124,7 @@ func TestLimitIsExact(t *testing.T) {
 }
 
 func TestBodyKnownToBeTooLongIsNeverRecorded(t *testing.T) {
-	body := randomBytes(200_000)
+	body := bodytest.RandomBytes(200_000)
 	r := record(bytes.NewReader(body), int64(len(body)), smallLimits(t, 100_000, 10_000))
 	defer r.Close()
 	if reason := r.lostBecause(); reason != TooLarge {
@@ -154,15 +137,15 @@ func TestBodyKnownToBeTooLongIsNeverRecorded(t *testing.T) {
 	if len(r.memory) > 0 || r.file != nil {
 		t.Fatal("it is recorded")
 	}
-	mustRead(t, c, body[10:])
+	bodytest.MustRead(t, c, body[10:])
 }
 
 func TestUnreadBodyAboveTheLimitCanStillBeSentElsewhere(t *testing.T) {
-	body := randomBytes(200_000)
+	body := bodytest.RandomBytes(200_000)
 	r := record(bytes.NewReader(body), int64(len(body)), Limits{MaxBody: 10})
 	defer r.Close()
 	r.Restart(nil, nil).Close() // a dial that failed
-	mustRead(t, r.Restart(nil, nil), body)
+	bodytest.MustRead(t, r.Restart(nil, nil), body)
 }
 
 func TestWhatTheClientSendsIsHandedOutAtOnce(t *testing.T) {
@@ -185,25 +168,6 @@ func TestWhatTheClientSendsIsHandedOutAtOnce(t *testing.T) {
 		}
 	}
 	sender.Close()
-}
-
-// gate is a client whose reads are answered by the test.
-type gate struct {
-	asked   chan struct{}
-	answers chan any // []byte or error
-}
-
-func newGate() *gate { return &gate{make(chan struct{}, 100), make(chan any)} }
-
-func (g *gate) Read(p []byte) (int, error) {
-	g.asked <- struct{}{}
-	switch a := (<-g.answers).(type) {
-	case []byte:
-		return copy(p, a), nil
-	case error:
-		return 0, a
-	}
-	panic("no answer")
 }
 
 type readResult struct {
@@ -230,7 +194,7 @@ func TestStaleReadServesTheNextAttempt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := newGate()
+				client := bodytest.NewGate()
 				r := record(client, -1, limits)
 				first := r.Restart(nil, nil)
 				stale := readAsync(first)
@@ -244,18 +208,18 @@ func TestStaleReadServesTheNextAttempt(t *testing.T) {
 				default:
 				}
 
-				client.answers <- []byte("hello")
+				client.Answers <- []byte("hello")
 				if got := <-stale; len(got.data) > 0 || !errors.Is(got.err, http.ErrBodyReadAfterClose) {
 					t.Fatalf("the stale reader got %q, %v", got.data, got.err)
 				}
 				if got := <-next; got.err != nil || string(got.data) != "hello" {
 					t.Fatalf("the second attempt got %q, %v", got.data, got.err)
 				}
-				if reads := len(client.asked); reads != 1 {
+				if reads := len(client.Asked); reads != 1 {
 					t.Fatalf("%d reads of the client", reads)
 				}
 				next = readAsync(second)
-				client.answers <- io.EOF
+				client.Answers <- io.EOF
 				if got := <-next; got.err != io.EOF {
 					t.Fatal(got.err)
 				}
@@ -271,13 +235,13 @@ func TestRewoundBodyIsReadWhole(t *testing.T) {
 	for name, limits := range map[string]Limits{"memory": {MaxBody: 4}, "file": smallLimits(t, 4, 1)} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := newGate()
+				client := bodytest.NewGate()
 				r := record(client, -1, limits)
 				defer r.Close()
 				first := r.Restart(nil, nil)
 				for _, part := range []string{"a", "bcd"} {
 					got := readAsync(first)
-					client.answers <- []byte(part)
+					client.Answers <- []byte(part)
 					if got := <-got; string(got.data) != part {
 						t.Fatalf("%q, %v", got.data, got.err)
 					}
@@ -287,7 +251,7 @@ func TestRewoundBodyIsReadWhole(t *testing.T) {
 				if reason := r.Rewind(); reason != "" {
 					t.Fatal(reason)
 				}
-				client.answers <- []byte("efgh")
+				client.Answers <- []byte("efgh")
 				<-stale
 				if r.IsWhole() {
 					t.Fatal("it is not too long")
@@ -303,7 +267,7 @@ func TestRewoundBodyIsReadWhole(t *testing.T) {
 }
 
 func TestBodyThatCannotBeRewoundStreamsOn(t *testing.T) {
-	body := randomBytes(100_000)
+	body := bodytest.RandomBytes(100_000)
 	r := record(bytes.NewReader(body), -1, Limits{MaxBody: 10})
 	defer r.Close()
 	c := r.Restart(nil, nil)
@@ -313,12 +277,12 @@ func TestBodyThatCannotBeRewoundStreamsOn(t *testing.T) {
 	if reason := r.Rewind(); reason != TooLarge {
 		t.Fatalf("%q", reason)
 	}
-	mustRead(t, c, body[100:])
+	bodytest.MustRead(t, c, body[100:])
 }
 
 func TestCloseReturnsAtOnceAndWakesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := newGate()
+		client := bodytest.NewGate()
 		r := record(client, -1, Limits{MaxBody: 100})
 		first, second := r.Open(nil, nil), r.Open(nil, nil)
 		reading := readAsync(first)
@@ -341,11 +305,11 @@ func TestCloseReturnsAtOnceAndWakesWhoWaits(t *testing.T) {
 		if got := <-third; !errors.Is(got.err, http.ErrBodyReadAfterClose) {
 			t.Fatal(got.err)
 		}
-		client.answers <- []byte("late")
+		client.Answers <- []byte("late")
 		if got := <-reading; len(got.data) > 0 || !errors.Is(got.err, http.ErrBodyReadAfterClose) {
 			t.Fatalf("%q, %v", got.data, got.err)
 		}
-		if n := len(client.asked); n != 1 {
+		if n := len(client.Asked); n != 1 {
 			t.Fatalf("%d reads of the client", n)
 		}
 		if _, err := r.Open(nil, nil).Read(make([]byte, 1)); !errors.Is(err, http.ErrBodyReadAfterClose) {
@@ -369,7 +333,7 @@ func TestClientsErrorIsKeptAsItCame(t *testing.T) {
 
 func TestImpossibleReadCountIsAnError(t *testing.T) {
 	for _, n := range []int{-1, 1 << 20} {
-		r := record(readerFunc(func([]byte) (int, error) { return n, nil }), -1, Limits{MaxBody: 100})
+		r := record(bodytest.ReaderFunc(func([]byte) (int, error) { return n, nil }), -1, Limits{MaxBody: 100})
 		if _, err := r.Restart(nil, nil).Read(make([]byte, 10)); !errors.Is(err, errBadRead) {
 			t.Fatal(err)
 		}
@@ -377,12 +341,8 @@ func TestImpossibleReadCountIsAnError(t *testing.T) {
 	}
 }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
 func TestStopFreesWhatWasReadAndStreamsOn(t *testing.T) {
-	body := randomBytes(500_000)
+	body := bodytest.RandomBytes(500_000)
 	for name, limits := range map[string]Limits{
 		"memory": {MaxBody: 1 << 20}, "file": smallLimits(t, 1<<20, 50_000),
 	} {
@@ -409,7 +369,7 @@ func TestStopFreesWhatWasReadAndStreamsOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			late.Close()
-			mustRead(t, c, body[100_000:])
+			bodytest.MustRead(t, c, body[100_000:])
 			if len(r.memory) > 0 || r.file != nil {
 				t.Fatal("the recording is kept")
 			}
@@ -419,7 +379,7 @@ func TestStopFreesWhatWasReadAndStreamsOn(t *testing.T) {
 
 func TestFileHasNoNameAndIsPrivate(t *testing.T) {
 	dir := t.TempDir()
-	r := record(bytes.NewReader(randomBytes(100_000)), -1, Limits{MaxBody: 1 << 20, Memory: 10, Dir: dir})
+	r := record(bytes.NewReader(bodytest.RandomBytes(100_000)), -1, Limits{MaxBody: 1 << 20, Memory: 10, Dir: dir})
 	if _, err := io.Copy(io.Discard, r.Restart(nil, nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +401,7 @@ func TestFileHasNoNameAndIsPrivate(t *testing.T) {
 }
 
 func TestFailingFileStopsTheRecordingNotTheStream(t *testing.T) {
-	body := randomBytes(300_000)
+	body := bodytest.RandomBytes(300_000)
 	for name, breakIt := range map[string]func(r *Recording){
 		"no directory":  func(r *Recording) { r.limits.Dir = os.DevNull },
 		"write refused": func(r *Recording) { r.file, _ = os.Open(os.DevNull) },
@@ -452,7 +412,7 @@ func TestFailingFileStopsTheRecordingNotTheStream(t *testing.T) {
 			defer r.Close()
 			c := r.Restart(nil, nil)
 			breakIt(r)
-			mustRead(t, c, body)
+			bodytest.MustRead(t, c, body)
 			if reason := r.lostBecause(); reason != Failed {
 				t.Fatalf("lost because %q", reason)
 			}
@@ -467,10 +427,10 @@ func TestFailingFileStopsTheRecordingNotTheStream(t *testing.T) {
 }
 
 func TestUnreadableFileIsAnErrorNotAnEnd(t *testing.T) {
-	body := randomBytes(100_000)
+	body := bodytest.RandomBytes(100_000)
 	r := record(bytes.NewReader(body), -1, smallLimits(t, 1<<20, 50_000))
 	defer r.Close()
-	mustRead(t, r.Restart(nil, nil), body)
+	bodytest.MustRead(t, r.Restart(nil, nil), body)
 	if err := r.file.Truncate(10); err != nil {
 		t.Fatal(err)
 	}
@@ -482,13 +442,13 @@ func TestUnreadableFileIsAnErrorNotAnEnd(t *testing.T) {
 
 func TestTrailersAreFilledBeforeTheEndIsReported(t *testing.T) {
 	announced := http.Header{"X-Sum": nil}
-	client := &trailerBody{Reader: strings.NewReader("body"), trailer: announced, values: http.Header{"X-Sum": {"1"}, "X-Api-Key": {"stolen"}}}
+	client := &bodytest.TrailerBody{Reader: strings.NewReader("body"), Trailer: announced, Values: http.Header{"X-Sum": {"1"}, "X-Api-Key": {"stolen"}}}
 	r := New(client, &announced, -1, true, Limits{MaxBody: 100}, quiet)
 	defer r.Close()
 	for range 2 {
 		own := http.Header{"X-Sum": nil}
 		c := r.Restart(own, func(h http.Header) { h.Del("X-Api-Key") })
-		mustRead(t, c, []byte("body"))
+		bodytest.MustRead(t, c, []byte("body"))
 		if len(own) != 1 || own.Get("X-Sum") != "1" {
 			t.Fatalf("%v", own)
 		}
@@ -497,21 +457,4 @@ func TestTrailersAreFilledBeforeTheEndIsReported(t *testing.T) {
 			t.Fatalf("%v, %v", own, err)
 		}
 	}
-}
-
-// trailerBody fills its trailer in the Read that ends it, as Caddy's does.
-type trailerBody struct {
-	io.Reader
-	trailer, values http.Header
-}
-
-func (b *trailerBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if err == io.EOF {
-		clear(b.trailer)
-		for k, v := range b.values {
-			b.trailer[k] = v
-		}
-	}
-	return n, err
 }

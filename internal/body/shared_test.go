@@ -3,6 +3,8 @@ package body
 import (
 	"bytes"
 	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
 func TestSharedMemoryIsUsedBeforeTheFile(t *testing.T) {
@@ -19,10 +21,10 @@ func TestSharedMemoryIsUsedBeforeTheFile(t *testing.T) {
 		"far beyond a recording's": {3 << 20, 64 << 10, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			body := randomBytes(test.size)
+			body := bodytest.RandomBytes(test.size)
 			r := record(bytes.NewReader(body), int64(len(body)), Limits{MaxBody: 4 << 20, Memory: test.memory, Shared: shared, Dir: "/dev/null/not"})
 			defer r.Close()
-			mustRead(t, r.Restart(nil, nil), body)
+			bodytest.MustRead(t, r.Restart(nil, nil), body)
 			if r.IsWhole() != test.whole {
 				t.Errorf("whole: %v", r.IsWhole())
 			}
@@ -36,9 +38,9 @@ func TestSharedMemoryIsUsedBeforeTheFile(t *testing.T) {
 func TestSharedMemoryDoesNotLengthenWhatIsRecorded(t *testing.T) {
 	const limit = 200_001
 	for _, size := range []int{limit - 1, limit, limit + 1, limit + largeChunk} {
-		body := randomBytes(size)
+		body := bodytest.RandomBytes(size)
 		r := record(bytes.NewReader(body), -1, Limits{MaxBody: limit, Memory: 5001, Shared: NewSharedMemory(1 << 20), Dir: "/dev/null/not"})
-		mustRead(t, r.Restart(nil, nil), body)
+		bodytest.MustRead(t, r.Restart(nil, nil), body)
 		want := SkipReason("")
 		if size > limit {
 			want = TooLarge
@@ -53,24 +55,24 @@ func TestSharedMemoryDoesNotLengthenWhatIsRecorded(t *testing.T) {
 func TestSharedMemoryIsForAllRecordingsTogether(t *testing.T) {
 	shared := NewSharedMemory(1 << 20)
 	limits := Limits{MaxBody: 1 << 20, Shared: shared, Dir: t.TempDir()}
-	body := randomBytes(600 << 10)
+	body := bodytest.RandomBytes(600 << 10)
 	first := record(bytes.NewReader(body), int64(len(body)), limits)
 	defer first.Close()
-	mustRead(t, first.Restart(nil, nil), body)
+	bodytest.MustRead(t, first.Restart(nil, nil), body)
 	second := record(bytes.NewReader(body), int64(len(body)), limits)
 	defer second.Close()
-	mustRead(t, second.Restart(nil, nil), body)
+	bodytest.MustRead(t, second.Restart(nil, nil), body)
 	if first.file != nil || second.file == nil {
 		t.Errorf("files: %v, %v; only the second should have needed one", first.file != nil, second.file != nil)
 	}
 	for _, r := range []*Recording{first, second} {
-		mustRead(t, r.Restart(nil, nil), body)
+		bodytest.MustRead(t, r.Restart(nil, nil), body)
 	}
 
 	first.Close()
 	third := record(bytes.NewReader(body), int64(len(body)), limits)
 	defer third.Close()
-	mustRead(t, third.Restart(nil, nil), body)
+	bodytest.MustRead(t, third.Restart(nil, nil), body)
 	if third.file != nil {
 		t.Error("what the first gave back was not used")
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -139,8 +140,8 @@ func TestTrailerOfASchemeIsSentBesideTheClients(t *testing.T) {
 		req := newRequest(t, x, "POST", u.URL, nil)
 		req.Trailer = http.Header{"X-Sum": nil, "X-Proof": nil}
 		req.ContentLength = -1
-		req.Body = io.NopCloser(&trailerBody{Reader: strings.NewReader("body"), trailer: req.Trailer,
-			values: http.Header{"X-Sum": {"1"}, "X-Proof": {"stolen"}, "x_proof": {"stolen"}}})
+		req.Body = io.NopCloser(&bodytest.TrailerBody{Reader: strings.NewReader("body"), Trailer: req.Trailer,
+			Values: http.Header{"X-Sum": {"1"}, "X-Proof": {"stolen"}, "x_proof": {"stolen"}}})
 		expectAnswer(t, u.roundTrip(t, req), 200, "old 1")
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"testing"
 	"testing/synctest"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
 // upstreamBody is a response's body as net/http's transport makes one: it sets the
@@ -40,7 +42,7 @@ func refusal(body []byte) (*http.Response, *upstreamBody) {
 
 func TestRestoredAnswerIsWhole(t *testing.T) {
 	for _, size := range []int{0, 100, bufferedMax - 1, bufferedMax, bufferedMax + 1, 300_000} {
-		body := randomBytes(size)
+		body := bodytest.RandomBytes(size)
 		first, closes := refusal(body)
 		buffered := bufferResponse(first)
 		<-buffered.read
@@ -51,7 +53,7 @@ func TestRestoredAnswerIsWhole(t *testing.T) {
 		if !reflect.DeepEqual(res.Trailer, http.Header{"X-Sum": nil}) {
 			t.Errorf("announced %v", res.Trailer)
 		}
-		mustRead(t, res.Body, body)
+		bodytest.MustRead(t, res.Body, body)
 		if !reflect.DeepEqual(res.Trailer, http.Header{"X-Sum": {"1"}}) {
 			t.Errorf("trailers %v", res.Trailer)
 		}
@@ -68,16 +70,16 @@ func TestRestoredAnswerIsWhole(t *testing.T) {
 func TestDiscardedAnswerIsReadToItsEndIfThatIsNear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, closes := refusal(nil)
-		near := newGate()
+		near := bodytest.NewGate()
 		closes.Reader = near
 		buffered := bufferResponse(first)
 		go func() {
-			near.answers <- []byte("refused")
-			near.answers <- io.EOF
+			near.Answers <- []byte("refused")
+			near.Answers <- io.EOF
 		}()
 		buffered.discard()
-		if len(near.asked) != 2 {
-			t.Errorf("%d reads", len(near.asked))
+		if len(near.Asked) != 2 {
+			t.Errorf("%d reads", len(near.Asked))
 		}
 		<-closes.closed
 	})

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -82,7 +83,7 @@ func TestChallengeIsAnsweredBeforeTheCredentialIsRenewed(t *testing.T) {
 				})
 				s := &nonceScheme{t: t}
 				x, c := newExchange(t, s)
-				body := string(randomBytes(100_000))
+				body := string(bodytest.RandomBytes(100_000))
 				res := u.roundTrip(t, newRequest(t, x, "POST", u.URL, unsized{strings.NewReader(body)}))
 				expectAnswer(t, res, 200, body)
 				c.expect(t, refreshes, 0, refreshes)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -61,6 +62,8 @@ func mustCredential(t testing.TB, token string) *credential.Credential {
 	}
 	return c
 }
+
+var quiet = slog.New(slog.DiscardHandler)
 
 // headerScheme sends the access token in a header field.
 type headerScheme struct{ name, prefix string }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -36,7 +37,7 @@ func TestBothHostsMustBeAllowed(t *testing.T) {
 		if test.dialed != "" {
 			transport.DialedHost = func(*http.Request) string { return test.dialed }
 		}
-		req := newRequest(t, x, "POST", test.url, readerFunc(func([]byte) (int, error) {
+		req := newRequest(t, x, "POST", test.url, bodytest.ReaderFunc(func([]byte) (int, error) {
 			if !test.allowed {
 				t.Error("the body was read")
 			}

@@ -10,13 +10,15 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
 // TestRefusedStreamIsSentAgainByTheTransport has an HTTP/2 server refuse a stream
 // that it has read a part of (REFUSED_STREAM: it did nothing with it). net/http then
 // asks for the body once more.
 func TestRefusedStreamIsSentAgainByTheTransport(t *testing.T) {
-	body := string(randomBytes(50_000))
+	body := string(bodytest.RandomBytes(50_000))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 )
 
@@ -152,7 +153,7 @@ func TestRefreshIsToldWhichCredentialWasRefused(t *testing.T) {
 
 func TestBodyAboveTheLimitIsStreamedAndNotReplayed(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
-		body := string(randomBytes(200_000))
+		body := string(bodytest.RandomBytes(200_000))
 		for _, sized := range []bool{true, false} {
 			t.Run(fmt.Sprintf("sized %v", sized), func(t *testing.T) {
 				got := make(chan string, 2)
@@ -316,7 +317,7 @@ func TestRetryNeverDeliversPartOfABody(t *testing.T) {
 	for _, retries := range []bool{false, true} {
 		for _, size := range []int{100, 500_000} {
 			t.Run(fmt.Sprintf("%d bytes, retries expected %v", size, retries), func(t *testing.T) {
-				text := string(randomBytes(size))
+				text := string(bodytest.RandomBytes(size))
 				x, _ := newExchange(t)
 				x.Retries = retries
 				req := newRequest(t, x, "POST", "http://upstream.example/", unsized{strings.NewReader(text)})
@@ -342,7 +343,7 @@ func TestRetryNeverDeliversPartOfABody(t *testing.T) {
 
 func TestRetryAfterAFailedAttemptSendsAll(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
-		body := string(randomBytes(500_000))
+		body := string(bodytest.RandomBytes(500_000))
 		broken := newUpstream(t, protocol, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.ReadFull(r.Body, make([]byte, 1000))
 			panic(http.ErrAbortHandler)
@@ -372,7 +373,7 @@ func TestTransportBeneathMayReadTheBodyAgain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mustRead(t, again, []byte("whole body"))
+			bodytest.MustRead(t, again, []byte("whole body"))
 			again.Close()
 		}
 		x.body.Stop()

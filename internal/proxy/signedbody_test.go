@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -58,7 +59,7 @@ func TestSignedBodyIsTheOneThatIsSent(t *testing.T) {
 		for _, size := range []int{0, 1, 4096, 64<<10 + 1, 300_000, 1 << 20} {
 			for _, sized := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%d bytes, sized %v", size, sized), func(t *testing.T) {
-					body := string(randomBytes(size))
+					body := string(bodytest.RandomBytes(size))
 					x, c := newExchange(t, signatureScheme("X-Signature"))
 					var source io.Reader = strings.NewReader(body)
 					if !sized {
@@ -85,14 +86,14 @@ func TestNoBodyIsSignedAsAnEmptyOne(t *testing.T) {
 
 func TestSeveralSchemesSignTheSameBody(t *testing.T) {
 	x, _ := newExchange(t, signatureScheme("X-Signature"), signatureScheme("X-Second"))
-	body := string(randomBytes(100_000))
+	body := string(bodytest.RandomBytes(100_000))
 	transport := &Transport{Base: roundTripperFunc(func(got *http.Request) (*http.Response, error) {
 		for _, name := range []string{"X-Signature", "X-Second"} {
 			if got.Header.Get(name) != signature("old", body) {
 				t.Errorf("%s: %s", name, got.Header.Get(name))
 			}
 		}
-		mustRead(t, got.Body, []byte(body))
+		bodytest.MustRead(t, got.Body, []byte(body))
 		return answer(200), nil
 	})}
 	if _, err := transport.RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", unsized{strings.NewReader(body)})); err != nil {
@@ -106,7 +107,7 @@ func TestBodyTooLongToBeSignedIsRefused(t *testing.T) {
 			t.Run(fmt.Sprintf("%d bytes, sized %v", size, sized), func(t *testing.T) {
 				x, c := newExchange(t, signatureScheme("X-Signature"))
 				x.Limits.MaxBody = int64(size) - 1
-				source := strings.NewReader(string(randomBytes(size)))
+				source := strings.NewReader(string(bodytest.RandomBytes(size)))
 				req := newRequest(t, x, "POST", "http://upstream.example/", source)
 				if !sized {
 					req.ContentLength = -1
@@ -146,7 +147,7 @@ func TestClientThatBreaksOffWhileItsBodyIsSigned(t *testing.T) {
 	t.Run("connection broken", func(t *testing.T) {
 		for _, size := range []int{0, 10, 300_000} {
 			x, c := newExchange(t, signatureScheme("X-Signature"))
-			body := io.MultiReader(strings.NewReader(string(randomBytes(size))), readerFunc(func([]byte) (int, error) { return 0, errBroken }))
+			body := io.MultiReader(strings.NewReader(string(bodytest.RandomBytes(size))), bodytest.ReaderFunc(func([]byte) (int, error) { return 0, errBroken }))
 			base := &script{}
 			res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", body))
 			if res != nil || err != errBroken || len(base.tokens) > 0 {
@@ -168,7 +169,7 @@ func TestClientThatBreaksOffWhileItsBodyIsSigned(t *testing.T) {
 
 func TestRetryOfASignedRequestSendsAll(t *testing.T) {
 	x, c := newExchange(t, signatureScheme("X-Signature"))
-	body := string(randomBytes(200_000))
+	body := string(bodytest.RandomBytes(200_000))
 	var attempts atomic.Int32
 	base := roundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		token := "old"
@@ -182,7 +183,7 @@ func TestRetryOfASignedRequestSendsAll(t *testing.T) {
 			_, err := io.ReadFull(req.Body, make([]byte, 1000))
 			return nil, errors.Join(errBroken, err)
 		}
-		mustRead(t, req.Body, []byte(body))
+		bodytest.MustRead(t, req.Body, []byte(body))
 		if attempts.Load() == 2 {
 			return answer(401), nil
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
@@ -86,7 +87,7 @@ func TestManyTenantsTogether(t *testing.T) {
 					Provider: provider, Credentials: credentials, Limits: body.Limits{MaxBody: 1 << 20, Memory: 10_000, Dir: t.TempDir()},
 				}}
 				defer x.Close()
-				body := string(randomBytes(1000 * i))
+				body := string(bodytest.RandomBytes(1000 * i))
 				req := newRequest(t, x, "POST", u.URL, unsized{strings.NewReader(body)})
 				req.Header.Set("X-Expected", string(tenant))
 				res, err := u.RoundTrip(req)

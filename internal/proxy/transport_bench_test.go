@@ -5,10 +5,13 @@ import (
 	"io"
 	"net/http"
 	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
 func BenchmarkRoundTrip(b *testing.B) {
-	withoutPoison(b)
+	bodytest.WithoutPoison(b, &body.TestHook)
 	res := answer(200)
 	buf := make([]byte, 32<<10)
 	base := roundTripperFunc(func(req *http.Request) (*http.Response, error) {
@@ -22,7 +25,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 		}
 		return res, nil
 	})
-	payload := randomBytes(1 << 10)
+	payload := bodytest.RandomBytes(1 << 10)
 	for _, method := range []string{"GET", "POST"} {
 		for _, with := range []string{"base", "transport"} {
 			b.Run(method+"/"+with, func(b *testing.B) {

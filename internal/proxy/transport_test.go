@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 )
 
 type roundTripperFunc func(*http.Request) (*http.Response, error)
@@ -93,7 +94,7 @@ func TestGivenRequestIsNotChanged(t *testing.T) {
 		if got.ContentLength != 4 {
 			t.Errorf("sent length %d", got.ContentLength)
 		}
-		mustRead(t, got.Body, []byte("body"))
+		bodytest.MustRead(t, got.Body, []byte("body"))
 		got.Header.Set("X-Other", "1")
 		got.Trailer.Set("X-Other", "1")
 		got.URL.Path = "/other" // Its query is another, so it is a copy.
@@ -136,7 +137,7 @@ func TestNoBodyStaysNone(t *testing.T) {
 }
 
 func TestRefusedRequestIsSentOnceMore(t *testing.T) {
-	bodies := map[string]string{"nothing": "", "1 KiB": string(randomBytes(1 << 10)), "300 KiB": string(randomBytes(300 << 10)), "1 MiB": string(randomBytes(1 << 20))}
+	bodies := map[string]string{"nothing": "", "1 KiB": string(bodytest.RandomBytes(1 << 10)), "300 KiB": string(bodytest.RandomBytes(300 << 10)), "1 MiB": string(bodytest.RandomBytes(1 << 20))}
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		u := newUpstream(t, protocol, onlyNew)
 		for name, body := range bodies {
@@ -313,12 +314,12 @@ func TestAnswerIsUntouchedWhenTheRefreshFails(t *testing.T) {
 		},
 		"large": func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(401)
-			_, _ = w.Write(randomBytes(500_000))
+			_, _ = w.Write(bodytest.RandomBytes(500_000))
 		},
 		"exactly what is held": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(bufferedMax))
 			w.WriteHeader(401)
-			_, _ = w.Write(randomBytes(bufferedMax))
+			_, _ = w.Write(bodytest.RandomBytes(bufferedMax))
 		},
 		"trailers": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Trailer", "X-Sum")
@@ -331,7 +332,7 @@ func TestAnswerIsUntouchedWhenTheRefreshFails(t *testing.T) {
 		},
 		"large with trailers": func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(401)
-			_, _ = w.Write(randomBytes(500_000))
+			_, _ = w.Write(bodytest.RandomBytes(500_000))
 			w.Header().Set(http.TrailerPrefix+"X-Late", "2")
 		},
 	}
@@ -438,8 +439,8 @@ func TestTrailersOfTheClientAreSentInEachAttempt(t *testing.T) {
 		req := newRequest(t, x, "POST", u.URL, nil)
 		req.Trailer = http.Header{"X-Sum": nil, "X-Api-Key": nil}
 		req.ContentLength = -1
-		req.Body = io.NopCloser(&trailerBody{Reader: strings.NewReader("body"), trailer: req.Trailer,
-			values: http.Header{"X-Sum": {"1"}, "X-Api-Key": {"2"}, "Authorization": {"stolen"}, "authorization": {"stolen"}}})
+		req.Body = io.NopCloser(&bodytest.TrailerBody{Reader: strings.NewReader("body"), Trailer: req.Trailer,
+			Values: http.Header{"X-Sum": {"1"}, "X-Api-Key": {"2"}, "Authorization": {"stolen"}, "authorization": {"stolen"}}})
 		expectAnswer(t, u.roundTrip(t, req), 200, "map[X-Api-Key:[2] X-Sum:[1]]")
 	})
 }
@@ -448,13 +449,13 @@ func TestEachAttemptHasItsOwnTrailers(t *testing.T) {
 	x, _ := newExchange(t)
 	req := newRequest(t, x, "POST", "http://upstream.example/", nil)
 	req.Trailer = http.Header{"X-Sum": nil}
-	req.Body = io.NopCloser(&trailerBody{Reader: strings.NewReader("body"), trailer: req.Trailer, values: http.Header{"X-Sum": {"1"}, "X-More": {"2"}}})
+	req.Body = io.NopCloser(&bodytest.TrailerBody{Reader: strings.NewReader("body"), Trailer: req.Trailer, Values: http.Header{"X-Sum": {"1"}, "X-More": {"2"}}})
 	attempts := 0
 	transport := &Transport{Base: roundTripperFunc(func(got *http.Request) (*http.Response, error) {
 		if !reflect.DeepEqual(got.Trailer, http.Header{"X-Sum": nil}) {
 			t.Errorf("announced %v", got.Trailer)
 		}
-		mustRead(t, got.Body, []byte("body"))
+		bodytest.MustRead(t, got.Body, []byte("body"))
 		if !reflect.DeepEqual(got.Trailer, http.Header{"X-Sum": {"1"}, "X-More": {"2"}}) {
 			t.Errorf("sent %v", got.Trailer)
 		}
@@ -512,7 +513,7 @@ func TestRefusalInsteadOfContinueLeavesTheBodyUnread(t *testing.T) {
 		return res, err
 	})
 	body := strings.NewReader("body")
-	req := newRequest(t, x, "POST", u.URL, readerFunc(func(p []byte) (int, error) { reads.Add(1); return body.Read(p) }))
+	req := newRequest(t, x, "POST", u.URL, bodytest.ReaderFunc(func(p []byte) (int, error) { reads.Add(1); return body.Read(p) }))
 	req.ContentLength = 4
 	req.Header.Set("Expect", "100-continue")
 	expectAnswer(t, u.roundTrip(t, req), 200, "body")
@@ -556,7 +557,7 @@ func TestTunnelIsNotRecorded(t *testing.T) {
 	attempts := 0
 	transport := &Transport{Base: roundTripperFunc(func(got *http.Request) (*http.Response, error) {
 		attempts++
-		mustRead(t, got.Body, []byte("body"))
+		bodytest.MustRead(t, got.Body, []byte("body"))
 		if got.GetBody != nil || x.body.IsWhole() {
 			t.Error("the body is recorded")
 		}
