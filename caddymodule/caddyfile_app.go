@@ -14,11 +14,8 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-// appName is the app's module ID and the global option that configures it.
-const appName = "upstream_auth"
-
 func init() {
-	httpcaddyfile.RegisterGlobalOption(appName, parseGlobalOption)
+	httpcaddyfile.RegisterGlobalOption(config.AppName, parseGlobalOption)
 }
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -34,7 +31,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if err != nil {
 		return nil, d.WrapErr(err)
 	}
-	return httpcaddyfile.App{Name: appName, Value: value}, nil
+	return httpcaddyfile.App{Name: config.AppName, Value: value}, nil
 }
 
 // UnmarshalCaddyfile sets up the app from the global option. Syntax:

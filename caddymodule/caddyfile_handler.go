@@ -195,7 +195,7 @@ func parseStatus(text string) (int, error) {
 
 // findProvider looks a provider up among the global options.
 func findProvider(helper httpcaddyfile.Helper, name string) (*App, *Provider, error) {
-	option, ok := helper.Option(appName).(httpcaddyfile.App)
+	option, ok := helper.Option(config.AppName).(httpcaddyfile.App)
 	if !ok {
 		return nil, nil, helper.Err("upstream_auth needs the global option upstream_auth with a store and a provider")
 	}

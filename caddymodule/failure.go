@@ -11,9 +11,6 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
-// statusClientClosedRequest is what Caddy logs for a client that went away.
-const statusClientClosedRequest = 499
-
 // statuses are the status codes of the errors that are known before the
 // upstream is asked.
 var statuses = map[proxy.Code]int{
@@ -79,7 +76,7 @@ func anyMatches(routes caddyhttp.RouteList, r *http.Request) bool {
 func failStore(w http.ResponseWriter, r *http.Request, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
-		return caddyhttp.Error(statusClientClosedRequest, err)
+		return caddyhttp.Error(proxy.StatusClientClosedRequest, err)
 	case errors.Is(err, credential.ErrNotFound):
 		return fail(w, r, proxy.CodeTenantUnknown, err)
 	case errors.Is(err, credential.ErrInvalid):

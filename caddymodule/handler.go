@@ -104,7 +104,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration and loads the reverse proxy.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Slogger()
-	app, err := ctx.App(appName)
+	app, err := ctx.App(config.AppName)
 	if err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}

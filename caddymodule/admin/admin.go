@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
@@ -129,7 +130,7 @@ var errNotConfigured = &rest.Error{Status: http.StatusNotFound, Code: "not_confi
 // endpoint was made for: if loading a configuration fails, the endpoint is already
 // that one's.
 func (c *adminCall) resolve() (release func(), err error) {
-	app, err := caddy.ActiveContext().AppIfConfigured("upstream_auth")
+	app, err := caddy.ActiveContext().AppIfConfigured(config.AppName)
 	if err != nil {
 		return nil, errNotConfigured
 	}

@@ -89,13 +89,10 @@ func readChange(r *http.Request, operator bool) (change lifecycle.Change, err er
 	return change, nil
 }
 
-// statusClientClosedRequest is what Caddy logs for a client that went away.
-const statusClientClosedRequest = 499
-
 // answerError writes an error. Those that are nobody's fault are logged.
 func (a *API) answerError(w http.ResponseWriter, r *http.Request, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return caddyhttp.Error(statusClientClosedRequest, err)
+		return caddyhttp.Error(proxy.StatusClientClosedRequest, err)
 	}
 	e := rest.ErrorOf(r, err, false)
 	if e.Status >= 500 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
@@ -31,7 +32,7 @@ type App interface {
 
 // appOf returns the app, and its provider of that name.
 func appOf(ctx caddy.Context, name string) (App, *upstream.Provider, error) {
-	module, err := ctx.App("upstream_auth")
+	module, err := ctx.App(config.AppName)
 	if err != nil {
 		return nil, nil, err
 	}

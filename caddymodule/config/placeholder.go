@@ -13,6 +13,9 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 )
 
+// AppName is the app's module ID and the global option that configures it.
+const AppName = "upstream_auth"
+
 // runtimeNamespaces are the placeholders that configuration may use: what is
 // known when the configuration is loaded, and does not change with a request.
 var runtimeNamespaces = []string{"env.", "file.", "system."}

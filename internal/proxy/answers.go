@@ -91,7 +91,7 @@ func (x *Exchange) guardTrailers(res *http.Response, secrets []string) {
 	secrets = slices.Clone(secrets) // the body of a given up answer may be read beside the next attempt
 	guard := func() {
 		removeOurs(res.Trailer)
-		if !x.NamedBy.Fixed && !x.PassCookies {
+		if !x.cookiesPass() {
 			delete(res.Trailer, "Set-Cookie")
 		}
 		x.scrubHeader(res.Trailer, secrets)

@@ -3,6 +3,9 @@ package proxy
 // RetryAfter is what a client is asked to wait for the store, in seconds.
 const RetryAfter = "2"
 
+// StatusClientClosedRequest is what Caddy logs for a client that went away.
+const StatusClientClosedRequest = 499
+
 // Response headers in which the proxy speaks for itself. They are removed from
 // what an upstream sends.
 const (

@@ -22,7 +22,7 @@ type TenantNames struct {
 
 // guardRequest takes out of a request what is not for its upstream.
 func (s *Settings) guardRequest(out *http.Request) {
-	if !s.NamedBy.Fixed && !s.PassCookies {
+	if !s.cookiesPass() {
 		delete(out.Header, "Cookie")
 	}
 	for _, name := range s.NamedBy.Cookies {
@@ -36,6 +36,9 @@ func (s *Settings) guardRequest(out *http.Request) {
 		}
 	}
 }
+
+// cookiesPass reports whether cookies pass between the app and the upstream.
+func (s *Settings) cookiesPass() bool { return s.NamedBy.Fixed || s.PassCookies }
 
 // isForwarding reports whether a field says who a request was forwarded for.
 func isForwarding(name string) bool {
@@ -100,7 +103,7 @@ func (x *Exchange) guardAnswer(res *http.Response) {
 	if x.NamedBy.Fixed {
 		return
 	}
-	if !x.PassCookies {
+	if !x.cookiesPass() {
 		delete(res.Header, "Set-Cookie")
 	}
 	for name := range res.Header {
