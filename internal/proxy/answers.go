@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -58,20 +57,10 @@ func madeUp(req *http.Request, status int, code Code) *http.Response {
 	return res
 }
 
-// speaksForUs reports whether an answer, after [removeOurs], was made up, or has been given
+// speaksForUs reports whether an answer, after [Exchange.guardHeader], was made up, or has been given
 // up: there is nothing to learn from it, or to be done about it.
 func speaksForUs(header http.Header) bool {
 	return len(header[HeaderError]) > 0 || len(header[HeaderReplay]) > 0
-}
-
-// removeOurs takes out of what an upstream sent the headers in which only the proxy
-// speaks, in every spelling.
-func removeOurs(header http.Header) {
-	for name := range header {
-		if isOurs(name) {
-			delete(header, name)
-		}
-	}
 }
 
 func isOurs(name string) bool {
@@ -82,20 +71,28 @@ func isOurs(name string) bool {
 	return strings.EqualFold(name, HeaderError) || strings.EqualFold(name, HeaderReplay)
 }
 
-// guardTrailers keeps an answer's trailers, which come with its end and need not have been
-// announced, free of what is kept from its header.
-func (x *Exchange) guardTrailers(res *http.Response, secrets []string) {
-	if res.StatusCode == http.StatusSwitchingProtocols || res.Body == http.NoBody || len(res.Trailer) == 0 && res.ContentLength >= 0 {
+// guardHeader takes out of the header or the trailers of an answer what is not for the app:
+// fields in which only the proxy speaks, in every spelling, what may mix tenants up, and
+// what schemes have set in the request.
+func (x *Exchange) guardHeader(header http.Header, forms []string) {
+	for name, values := range header {
+		switch {
+		case isOurs(name), name == "Set-Cookie" && !x.cookiesPass(), isForSomeCaches(name) && !x.NamedBy.Fixed:
+			delete(header, name)
+		default:
+			scrub(values, forms)
+		}
+	}
+}
+
+// guardTrailers does the same for trailers, which come with an answer's end and need not
+// have been announced.
+func (x *Exchange) guardTrailers(res *http.Response, forms []string) {
+	none := len(res.Trailer) == 0 && res.ContentLength >= 0 && res.ProtoMajor < 2 // RFC 9112 section 6.2
+	if none || res.StatusCode == http.StatusSwitchingProtocols || res.Body == http.NoBody {
 		return
 	}
-	secrets = slices.Clone(secrets) // the body of a given up answer may be read beside the next attempt
-	guard := func() {
-		removeOurs(res.Trailer)
-		if !x.cookiesPass() {
-			delete(res.Trailer, "Set-Cookie")
-		}
-		x.scrubHeader(res.Trailer, secrets)
-	}
+	guard := func() { x.guardHeader(res.Trailer, forms) }
 	guard()
 	res.Body = &guardedBody{ReadCloser: res.Body, atEnd: guard}
 }

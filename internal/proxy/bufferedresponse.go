@@ -53,8 +53,7 @@ func (h *bufferedResponse) restore() *http.Response {
 		h.log.Close()
 		return &h.answer
 	}
-	clean := func(trailer http.Header) { removeOurs(trailer) }
-	h.answer.Body = &bufferedBody{Cursor: h.log.Restart(h.answer.Trailer, clean), log: h.log, upstream: h.body}
+	h.answer.Body = &bufferedBody{Cursor: h.log.Restart(h.answer.Trailer, nil), log: h.log, upstream: h.body}
 	h.log.Stop()
 	return &h.answer
 }

@@ -103,14 +103,6 @@ func (x *Exchange) guardAnswer(res *http.Response) {
 	if x.NamedBy.Fixed {
 		return
 	}
-	if !x.cookiesPass() {
-		delete(res.Header, "Set-Cookie")
-	}
-	for name := range res.Header {
-		if strings.HasSuffix(name, "-Cache-Control") || name == "Surrogate-Control" {
-			delete(res.Header, name) // for some caches they come before Cache-Control (RFC 9213)
-		}
-	}
 	added := x.Answer
 	if added == nil {
 		added = res.Header
@@ -122,6 +114,12 @@ func (x *Exchange) guardAnswer(res *http.Response) {
 		vary(res.Header, added, "Cookie")
 	}
 	makePrivate(res, added)
+}
+
+// isForSomeCaches reports whether a field comes before Cache-Control for some caches (RFC
+// 9213).
+func isForSomeCaches(name string) bool {
+	return strings.HasSuffix(name, "-Cache-Control") || name == "Surrogate-Control"
 }
 
 // vary says in added that an answer depends on a field of the request, if it does not say so

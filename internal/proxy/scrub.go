@@ -22,16 +22,21 @@ type secretForms struct {
 	forms  []string
 }
 
-// scrub takes out of an answer's header what schemes have set in the request, as it is, and
-// in base64, hexadecimal and URL encoding: an upstream that redirects to the same query must
-// not tell the app the key. It returns what it looked for.
-func (x *Exchange) scrub(sent *http.Request, res *http.Response) (secrets []string) {
+// formsSent returns what schemes have set in a request, as it is, and in base64,
+// hexadecimal and URL encoding: an upstream that redirects to the same query must not tell
+// the app the key.
+func (x *Exchange) formsSent(sent *http.Request) (forms []string) {
 	if x.PassSecrets {
 		return nil
 	}
-	secrets = x.secretsOf(sent)
-	x.scrubHeader(res.Header, secrets)
-	return secrets
+	secrets := x.secretsOf(sent)
+	if len(secrets) == 1 { // as good as always
+		return x.formsOf(secrets[0])
+	}
+	for _, secret := range secrets {
+		forms = append(forms, x.formsOf(secret)...)
+	}
+	return forms
 }
 
 // secretsOf returns the values that schemes have set in a request.
@@ -73,17 +78,12 @@ func (x *Exchange) secretsOf(sent *http.Request) []string {
 	})
 }
 
-// scrubHeader replaces secrets in a header's values.
-func (s *Settings) scrubHeader(header http.Header, secrets []string) {
-	for _, secret := range secrets {
-		forms := s.formsOf(secret)
-		for _, values := range header {
-			for i := range values {
-				for _, form := range forms {
-					if len(values[i]) >= len(form) && strings.Contains(values[i], form) {
-						values[i] = strings.ReplaceAll(values[i], form, scrubbed)
-					}
-				}
+// scrub replaces secrets in a field's values.
+func scrub(values, forms []string) {
+	for i := range values {
+		for _, form := range forms {
+			if len(values[i]) >= len(form) && strings.Contains(values[i], form) {
+				values[i] = strings.ReplaceAll(values[i], form, scrubbed)
 			}
 		}
 	}

@@ -92,8 +92,9 @@ func (t *Transport) attempt(req *http.Request, x *Exchange) (*http.Response, err
 	if err != nil {
 		return nil, err
 	}
-	removeOurs(res.Header)
-	x.guardTrailers(res, x.scrub(out, res))
+	forms := x.formsSent(out)
+	x.guardHeader(res.Header, forms)
+	x.guardTrailers(res, forms)
 	return res, nil
 }
 

@@ -403,6 +403,26 @@ func TestRefusalThatNeverEndsDelaysNothing(t *testing.T) {
 	})
 }
 
+func TestOwnTrailersOfAnUpstreamAreRemovedUnannounced(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		u := newUpstream(t, protocol, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "4")
+			w.WriteHeader(401)
+			fmt.Fprint(w, "body")
+			w.Header().Set(http.TrailerPrefix+"Upstream-Auth-Error", "forged")
+		})
+		for _, refreshed := range []bool{true, false} {
+			x, _ := newExchange(t)
+			if !refreshed {
+				x.RefreshOn = func(int, http.Header) bool { return false }
+			}
+			if seen := describe(t, u.roundTrip(t, newRequest(t, x, "GET", u.URL, nil))); strings.Contains(seen, "forged") {
+				t.Error(seen)
+			}
+		}
+	})
+}
+
 func TestOwnHeadersOfAnUpstreamAreRemoved(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		u := newUpstream(t, protocol, func(w http.ResponseWriter, r *http.Request) {
