@@ -23,10 +23,10 @@ import (
 //	    replay_max_body <size>
 //	    replay_memory   <size>
 //	    replay_dir      <directory>|off
-//	    refresh_on      <status codes...>|@<response matcher>
+//	    refresh_on      <status codes...>|grpc|@<response matcher>
 //	    cookies         pass|drop
 //	    forwarded_headers on|off
-//	    scrub           headers|off
+//	    scrub           headers|body|off
 //
 //	    # any subdirective of reverse_proxy
 //	}
@@ -107,7 +107,7 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 			}
 		case name == "scrub":
 			if err = config.OneArg(own, &h.Scrub); err == nil {
-				err = config.WrapErr(own, "", checkWord(name, h.Scrub, "headers", "off"))
+				err = config.WrapErr(own, "", checkWord(name, h.Scrub, "headers", "body", "off"))
 			}
 		case name == "forwarded_headers":
 			h.ForwardedHeaders, err = parseSwitch(own)
@@ -152,8 +152,8 @@ func parseSwitch(d *caddyfile.Dispenser) (on bool, err error) {
 	return text == "on", nil
 }
 
-// parseRefreshOn reads status codes, or the name of a response matcher.
-func parseRefreshOn(d *caddyfile.Dispenser, matchers map[string]caddyhttp.ResponseMatcher) (*caddyhttp.ResponseMatcher, error) {
+// parseRefreshOn reads status codes and grpc, or the name of a response matcher.
+func parseRefreshOn(d *caddyfile.Dispenser, matchers map[string]caddyhttp.ResponseMatcher) (*RefreshOn, error) {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return nil, d.ArgErr()
@@ -166,17 +166,21 @@ func parseRefreshOn(d *caddyfile.Dispenser, matchers map[string]caddyhttp.Respon
 		if len(args) > 1 {
 			return nil, d.Err("refresh_on takes status codes or one response matcher")
 		}
-		return &matcher, nil
+		return &RefreshOn{ResponseMatcher: matcher}, nil
 	}
-	matcher := new(caddyhttp.ResponseMatcher)
+	on := new(RefreshOn)
 	for _, arg := range args {
+		if arg == "grpc" {
+			on.GRPC = true
+			continue
+		}
 		status, err := parseStatus(arg)
 		if err != nil {
 			return nil, d.Errf("refresh_on: %w", err)
 		}
-		matcher.StatusCode = append(matcher.StatusCode, status)
+		on.StatusCode = append(on.StatusCode, status)
 	}
-	return matcher, nil
+	return on, nil
 }
 
 // parseStatus reads a status code of a final response, or a class such as 4xx.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -73,12 +74,16 @@ type Handler struct {
 
 	// What is removed from answers of the credential that was sent: `headers`, where an
 	// upstream repeats a value of at least 8 bytes that a scheme has set, as it is or in
-	// base64, hexadecimal or URL encoding, in a header field or a trailer; or nothing,
-	// `off`. Default: `headers`.
+	// base64, hexadecimal or URL encoding, in a header field or a trailer; `body`, in the
+	// body, too, where each of its bytes becomes a `*`; or nothing, `off`. With `body`
+	// upstreams are asked for answers without compression, and of a stream's end is kept
+	// back what may be the beginning of such a value. Not found is a value in another
+	// encoding, in parts, or in the body of an answer that is compressed all the same or has
+	// changed protocols. Default: `headers`.
 	Scrub string `json:"scrub,omitempty"`
 
 	// The responses that reject a credential. Default: status 401.
-	RefreshOn *caddyhttp.ResponseMatcher `json:"refresh_on,omitempty"`
+	RefreshOn *RefreshOn `json:"refresh_on,omitempty"`
 
 	// The reverse proxy: a `reverse_proxy` handler, all of whose settings work as
 	// ever. Its transport is wrapped in the one that authenticates.
@@ -115,7 +120,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.tenant, err = newTenantSource(h.Tenant); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
-	if err := errors.Join(checkWord("cookies", h.Cookies, "pass", "drop"), checkWord("scrub", h.Scrub, "headers", "off")); err != nil {
+	if err := errors.Join(checkWord("cookies", h.Cookies, "pass", "drop"), checkWord("scrub", h.Scrub, "headers", "body", "off")); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
 	if h.allowed, err = parseTenants(h.Tenants); err != nil {
@@ -133,6 +138,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		PassCookies:   h.Cookies == "pass",
 		PassForwarded: h.ForwardedHeaders,
 		PassSecrets:   h.Scrub == "off",
+		ScrubBodies:   h.Scrub == "body",
 		Limits:        limits,
 		Logger:        h.logger,
 	}
@@ -181,16 +187,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return failStore(w, r, err)
 	}
-	exchange := &proxy.Exchange{Settings: h.settings, Tenant: tenant, Answer: w.Header(), Opened: opened}
+	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Answer: w.Header(), Opened: opened}}
+	s.answer.ResponseWriter, s.answer.exchange = w, &s.Exchange
 	if len(opened.Exposed) > 0 {
 		repl := replacerOf(r)
 		for i, path := range h.provider.Expose {
 			repl.Set(exposedPrefix+path, opened.Exposed[i])
 		}
 	}
-	defer exchange.Close()
-	caddyhttp.SetVar(r.Context(), exchangeVar, exchange)
-	return h.proxy.ServeHTTP(w, r, next)
+	defer s.Close()
+	caddyhttp.SetVar(r.Context(), exchangeVar, &s.Exchange)
+	return h.proxy.ServeHTTP(&s.answer, r, next)
 }
 
 func (h *Handler) parseLimits() (body.Limits, error) {
@@ -258,13 +265,12 @@ func withoutH2C(r *http.Request) {
 	}
 }
 
-// checkWord checks a setting that is one of two words, or not there.
-func checkWord(name, text, one, other string) error {
-	switch text {
-	case "", one, other:
+// checkWord checks a setting that is one of a few words, or not there.
+func checkWord(name, text string, words ...string) error {
+	if text == "" || slices.Contains(words, text) {
 		return nil
 	}
-	return fmt.Errorf("%s: '%s' is neither %s nor %s", name, text, one, other)
+	return fmt.Errorf("%s: '%s' is none of %s", name, text, strings.Join(words, ", "))
 }
 
 // parseTenants checks the allow-list.

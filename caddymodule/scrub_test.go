@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -61,6 +62,26 @@ func TestWhatAnUpstreamRepeatsDoesNotTellTheKey(t *testing.T) {
 		}
 		if res.StatusCode != 302 || !strings.Contains(res.Header.Get("Location"), "x=1&") || res.Header.Get("X-Account") != "account-4711 eu" || res.Trailer.Get("X-Trailer") == "" {
 			t.Errorf("got %s %v, trailers %v", res.Status, res.Header, res.Trailer)
+		}
+	}
+}
+
+func TestBodyThatRepeatsTheKeyDoesNotTellIt(t *testing.T) {
+	const key1 = "canary/key+1="
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		echo := r.Header.Get("Accept-Encoding") + " " + r.Header.Get("X-Api-Key") + " " + base64.StdEncoding.EncodeToString([]byte(r.Header.Get("X-Api-Key"))) + "\n"
+		w.Header().Set("Content-Length", strconv.Itoa(len(echo)))
+		_, _ = w.Write([]byte(echo))
+	}))
+	t.Cleanup(upstream.Close)
+	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"` + key1 + `"}`})
+	for scrub, want := range map[string]string{
+		"":           "gzip " + key1 + " Y2FuYXJ5L2tleSsxPQ==\n",
+		"scrub body": "identity ************* ******************==\n",
+	} {
+		s.start(t, apiKey, "upstream_auth billing "+upstream.URL+" {\n"+scrub+"\n}")
+		if res, text := s.get(t, "/", as("acme")); text != want || res.ContentLength != int64(len(want)) {
+			t.Errorf("%q: %q, %d bytes", scrub, text, res.ContentLength)
 		}
 	}
 }

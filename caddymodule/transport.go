@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -64,11 +66,35 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	t.base = base
 	t.sender = &proxy.Transport{Base: base, DialedHost: t.dialedHost}
 	if own, ok := base.(*reverseproxy.HTTPTransport); ok {
+		keepEarlyAnswers(own.Transport)
 		t.sender.Apart = func(configure func(*tls.Config) *tls.Config) (proxy.ApartTransport, error) {
 			return apart(own, configure)
 		}
 	}
 	return nil
+}
+
+// continueTimeout is how long an upstream has to say that it wants a body whose client
+// asked first (`Expect: 100-continue`), as with [http.DefaultTransport]. An upstream that
+// refuses such a request by its header alone may not read on, and Caddy's default is not to
+// wait at all.
+const continueTimeout = time.Second
+
+// keepEarlyAnswers has answers arrive that come before the request has been sent. (Caddy's
+// own TLS dialer, which it has for server names with placeholders and for the PROXY
+// protocol, stays as it is.)
+func keepEarlyAnswers(t *http.Transport) {
+	if t.ExpectContinueTimeout == 0 {
+		t.ExpectContinueTimeout = continueTimeout
+	}
+	dial := t.DialContext
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return proxy.WithEarlyAnswers(conn), nil
+	}
 }
 
 // Cleanup closes connections of single credentials.

@@ -46,6 +46,7 @@ type Recording struct {
 	file      *os.File    // those after them, up to fileEnd
 	fileEnd   int64       // 0: none yet
 	newest    []*chunk    // what the last read of the client gave, if that is nowhere else
+	asked     bool        // the client was asked for some of it
 	taking    bool        // a read of the client is under way
 	filling   *chunk      // where in memory it puts its bytes, if it does
 	end       int64       // how many bytes were taken from the client
@@ -101,13 +102,13 @@ func (r *Recording) Restart(trailer http.Header, clean func(http.Header)) *Curso
 	return c
 }
 
-// Rewind makes sure, if the recording is whole, that what Restart returns next can
-// read the whole body, whatever a read of the client still brings to light. If it is
-// not, Rewind does nothing and says why.
+// Rewind makes sure that what Restart returns next can read the whole body, whatever a
+// read of the client still brings to light: if the recording is whole, or the client was
+// not asked for any of it yet. Else Rewind does nothing and says why.
 func (r *Recording) Rewind() SkipReason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.whole {
+	if !r.whole && r.asked {
 		return r.lost
 	}
 	r.supersede(&Cursor{log: r})
@@ -146,6 +147,14 @@ func (r *Recording) IsWhole() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.whole
+}
+
+// Asked reports whether the client was asked for some of the body. A client that waits for
+// that (`Expect: 100-continue`) has been told by its server to go on.
+func (r *Recording) Asked() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
 }
 
 // WhyLost returns why the recording is not whole, "" if it is.
@@ -217,7 +226,7 @@ func (r *Recording) take(c *Cursor, p []byte) (n int) {
 	if last != nil {
 		room = last.room()
 	}
-	r.taking, r.filling = true, last
+	r.asked, r.taking, r.filling = true, true, last
 	r.mu.Unlock()
 
 	n, err := r.source.Read(room)

@@ -85,8 +85,19 @@ func (x *Exchange) guardHeader(header http.Header, forms []string) {
 	}
 }
 
-// guardTrailers does the same for trailers, which come with an answer's end and need not
-// have been announced.
+// PassesInformational reports whether an answer of 1xx before the last one is for the app,
+// and takes out of its header what is not. A client is told to go on (100) once: by an
+// upstream that is asked first, or by its server when the body is read.
+func (x *Exchange) PassesInformational(status int, header http.Header) bool {
+	if status == http.StatusContinue && (x.body == nil || x.body.Asked()) {
+		return false
+	}
+	x.guardHeader(header, x.forms)
+	return true
+}
+
+// guardTrailers does for an answer's trailers what guardHeader does for its header. They
+// come with its end and need not have been announced.
 func (x *Exchange) guardTrailers(res *http.Response, forms []string) {
 	none := len(res.Trailer) == 0 && res.ContentLength >= 0 && res.ProtoMajor < 2 // RFC 9112 section 6.2
 	if none || res.StatusCode == http.StatusSwitchingProtocols || res.Body == http.NoBody {

@@ -35,6 +35,9 @@ type Settings struct {
 	// the request.
 	PassSecrets bool
 
+	// ScrubBodies takes it out of answers' bodies, too.
+	ScrubBodies bool
+
 	// RefreshOn says to which answers the credential is refreshed; nil: to 401. An
 	// answer whose challenge is insufficient_scope never counts.
 	RefreshOn func(status int, header http.Header) bool
@@ -82,6 +85,7 @@ type Exchange struct {
 	filled  http.Header     // the map that the client's body fills when it ends
 
 	secrets [2]string // room for what most schemes set
+	forms   []string  // what is not passed on of the attempt's answer
 
 	challenged  bool // schemes were asked whether they can answer a challenge
 	replayed    bool // the one replay after a renewal is used
@@ -147,6 +151,9 @@ func (x *Exchange) request(req *http.Request) (*http.Request, error) {
 		out.URL.RawQuery = query
 	}
 	x.guardRequest(out)
+	if x.ScrubBodies {
+		out.Header["Accept-Encoding"] = []string{"identity"} // In a compressed body nothing is found.
+	}
 	out.Trailer = x.trailer.Clone()
 	x.cleanTrailer(out.Trailer)
 	out.Body, out.GetBody = nil, nil

@@ -88,13 +88,16 @@ func (t *Transport) attempt(req *http.Request, x *Exchange) (*http.Response, err
 	if err != nil {
 		return x.notAuthenticated(req, err)
 	}
+	x.forms = x.formsSent(out)
 	res, err := base.RoundTrip(out)
 	if err != nil {
 		return nil, err
 	}
-	forms := x.formsSent(out)
-	x.guardHeader(res.Header, forms)
-	x.guardTrailers(res, forms)
+	x.guardHeader(res.Header, x.forms)
+	x.guardTrailers(res, x.forms)
+	if x.ScrubBodies {
+		scrubBody(res, x.forms)
+	}
 	return res, nil
 }
 
