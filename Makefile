@@ -69,7 +69,7 @@ e2e/sdk/node_modules/.package-lock.json: e2e/sdk/package-lock.json e2e/sdk/packa
 	@touch $@
 
 e2e-programs:
-	@echo "==> looking for Node.js, npm and Chromium"
+	@echo "==> looking for the programs that the end-to-end tests start"
 	@e2e/programs.sh
 
 xcaddy-programs:

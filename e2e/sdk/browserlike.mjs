@@ -2,10 +2,12 @@
 // node --import ./browserlike.mjs examples/integration-app/credentials.mjs
 
 import { createServer } from 'node:http'
+import { File } from 'node:buffer'
 import { webcrypto } from 'node:crypto'
 
-// Node 18 keeps it behind a flag.
+// Node 18 keeps these to itself.
 globalThis.crypto ??= webcrypto
+globalThis.File ??= File // undici looks for it
 
 // The page's own server, to which relative addresses belong. It serves what the
 // application would: the credentials of the user who is logged in.

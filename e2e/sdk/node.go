@@ -18,7 +18,7 @@ func (p Package) Run(ctx context.Context, e Example, env Env) ([]byte, error) {
 	return node(ctx, env, "", p.path(e))
 }
 
-// RunScript is [Package.Run] for the source of a module, which may import both packages.
+// RunScript is [Package.Run] for the source of a module, which may import all packages.
 func RunScript(ctx context.Context, source string, env Env) ([]byte, error) {
 	return node(ctx, env, source, "--input-type=module", "-")
 }

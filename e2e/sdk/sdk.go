@@ -8,6 +8,7 @@
 // the credentials it is given, and nobody can await that.
 //
 // [OIDCProvider] is npm's oidc-provider, an authorization server to refresh against.
+// undici, an HTTP client with a cache, is for scripts of tests ([RunScript]).
 //
 // `make sdk` at the root of the repository installs the packages.
 package sdk
