@@ -68,20 +68,26 @@ func TestDirectivesAround(t *testing.T) {
 func logged(w *world.World, siteName, id string, status int) {
 	w.Helper()
 	w.Eventually(func() error {
-		if found := accessLog(w, siteName)[id]; len(found) != 1 || found[0] != status {
+		if found := accessLog(w, siteName)[id]; len(found) != 1 || found[0].Status != status {
 			return fmt.Errorf("%s is in the access log with %v, not once with %d", id, found, status)
 		}
 		return nil
 	})
 }
 
-// accessLog returns the status codes in the access log of a site, by the ID of the
-// request.
-func accessLog(w *world.World, siteName string) map[string][]int {
+// logLine is a line of an access log: the status of the answer, and the upgrade that the
+// client wished for.
+type logLine struct {
+	Status  int
+	Upgrade string
+}
+
+// accessLog returns the lines in the access log of a site, by the ID of the request.
+func accessLog(w *world.World, siteName string) map[string][]logLine {
 	w.Helper()
 	text, err := os.ReadFile(filepath.Join(w.Caddy.Dir, siteName+"-access.log"))
 	w.Check(err)
-	statuses := make(map[string][]int)
+	lines := make(map[string][]logLine)
 	for line := range bytes.Lines(text) {
 		var entry struct {
 			Status  int
@@ -89,7 +95,7 @@ func accessLog(w *world.World, siteName string) map[string][]int {
 		}
 		w.Check(json.Unmarshal(line, &entry))
 		id := strings.Join(entry.Request.Headers["X-Request-Id"], ",")
-		statuses[id] = append(statuses[id], entry.Status)
+		lines[id] = append(lines[id], logLine{entry.Status, strings.Join(entry.Request.Headers["Upgrade"], ",")})
 	}
-	return statuses
+	return lines
 }

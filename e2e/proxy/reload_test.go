@@ -71,9 +71,9 @@ func TestReloadUnderLoad(t *testing.T) {
 	// Whatever reached a handler was answered well, also what a client lost.
 	answered := 0
 	for _, s := range sites {
-		for id, statuses := range accessLog(w, s.Name) {
-			if answered++; len(statuses) != 1 || statuses[0] != 200 {
-				t.Errorf("%s was answered with %v", id, statuses)
+		for id, lines := range accessLog(w, s.Name) {
+			if answered++; len(lines) != 1 || lines[0].Status != 200 {
+				t.Errorf("%s was answered with %v", id, lines)
 			}
 		}
 	}
