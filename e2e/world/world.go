@@ -122,9 +122,16 @@ func (w *World) Read(name string) string {
 // stopped and all that it leaves behind is searched for secrets.
 func (w *World) Start(c Configuration) {
 	w.Helper()
-	w.prepareCaddy()
 	w.Running = c
-	w.Check(w.Caddy.Start(w.Ctx, w.Caddyfile(c)))
+	w.StartText(func(string) string { return w.Caddyfile(c) })
+}
+
+// StartText is Start with a Caddyfile as it is, made for the address of the administration
+// endpoint.
+func (w *World) StartText(caddyfile func(admin string) string, env ...string) {
+	w.Helper()
+	w.prepareCaddy()
+	w.Check(w.Caddy.Start(w.Ctx, caddyfile(w.Caddy.Admin), env...))
 	w.Cleanup(w.end)
 	w.Clients = map[string]*Client{"HTTP/1.1": newClient(w.Caddy.Address, false), "h2c": newClient(w.Caddy.Address, true)}
 }
