@@ -90,6 +90,11 @@ func inSite(lines string) string {
 	return inProvider("header X-Api-Key {credential.api_key}") + "http://127.0.0.1:8080 {\n" + lines + "\n}\n"
 }
 
+// inAllowed is inSite with allowed_hosts; the first line is line 13.
+func inAllowed(lines string) string {
+	return strings.Replace(inSite(lines), "header X", "allowed_hosts api.example.com\nheader X", 1)
+}
+
 // The errors of the grammar, each with its place.
 func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 	const tokenURL = "token_url https://as.example/token\n"
@@ -223,6 +228,16 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"refresh_on two matchers":      {inSite("upstream_auth billing 127.0.0.1:1 {\n@a status 401\nrefresh_on @a 403\n}"), "refresh_on takes status codes or one response matcher, at Caddyfile:14"},
 		"upstream named by a request":  {inSite("upstream_auth billing {header.X-Host}:443"), "an upstream named by {http.request.header.X-Host} needs allowed_hosts in the provider, at Caddyfile:12"},
 		"dynamic upstream named so":    {inSite("upstream_auth billing {\ndynamic a {upstream_auth.credential.host} 443\n}"), "an upstream named by {upstream_auth.credential.host} needs allowed_hosts in the provider, at Caddyfile:14"},
+		"upstream elsewhere":           {inAllowed("upstream_auth billing https://api.example.com {\nto https://evil.example\n}"), "upstream evil.example:443 is not among allowed_hosts of provider billing, at Caddyfile:14"},
+		"socket elsewhere":             {inAllowed("upstream_auth billing unix//run/api.sock"), "upstream unix//run/api.sock is not among allowed_hosts of provider billing, at Caddyfile:13"},
+		"server name elsewhere":        {inAllowed("upstream_auth billing https://api.example.com {\ntransport http {\ntls_server_name evil.example\n}\n}"), "upstream evil.example:443 is not among allowed_hosts of provider billing, at Caddyfile:13"},
+		"upstream in the clear":        {inSite("upstream_auth billing http://api:8080"), "upstream api:8080 is not https: write https://, or insecure_http if the credential may go there in the clear, at Caddyfile:12"},
+		"upstream in the clear, h2c":   {inSite("upstream_auth billing {\nto h2c://127.0.0.1:1 h2c://10.0.0.1:1\n}"), "upstream 10.0.0.1:1 is not https: write https://, or insecure_http if the credential may go there in the clear, at Caddyfile:13"},
+		"upstream's port without TLS":  {inSite("upstream_auth billing https://api.example.com:8443 {\ntransport http {\ntls_except_ports 8443\n}\n}"), "upstream api.example.com:8443 is not https: write https://, or insecure_http if the credential may go there in the clear, at Caddyfile:12"},
+		"insecure_http twice":          {inSite("upstream_auth billing 127.0.0.1:1 {\ninsecure_http\ninsecure_http\n}"), "insecure_http is given twice, at Caddyfile:14"},
+		"insecure_http off":            {inProvider("insecure_http off"), "wrong argument count or unexpected line ending after 'off', at Caddyfile:7"},
+		"no upstream":                  {inSite("upstream_auth billing {\ntenant acme\n}"), "upstream_auth needs an upstream, as in: upstream_auth billing https://api.example.com, at Caddyfile:12"},
+		"dynamic upstream":             {inSite("upstream_auth billing {\ndynamic srv _api._tcp.example.com\n}"), "dynamic upstreams need allowed_hosts in the provider, at Caddyfile:14"},
 		"upstream named by credential": {inSite("upstream_auth billing {upstream_auth.credential.host}:443"), "an upstream named by {upstream_auth.credential.host} needs allowed_hosts in the provider, at Caddyfile:12"},
 	}
 	for name, c := range cases {

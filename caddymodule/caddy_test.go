@@ -124,9 +124,14 @@ func (s *sidecar) do(t *testing.T, method, path string, header http.Header, body
 	if header != nil {
 		req.Header = header
 	}
+	return s.send(t, req)
+}
+
+func (s *sidecar) send(t *testing.T, req *http.Request) (*http.Response, string) {
+	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	res, err := transport.RoundTrip(req)
-	for (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && body == nil {
+	for (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && req.Body == nil {
 		// After a reload Caddy closes connections that the configuration before has
 		// accepted, or is about to, and not read from: with any handler.
 		res, err = transport.RoundTrip(req)

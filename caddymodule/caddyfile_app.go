@@ -43,6 +43,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    provider <name> {
 //	        schema        <file>|<JSON>
 //	        allowed_hosts <patterns...>
+//	        insecure_http
 //	        expose        <paths...>
 //	        header    <name> <value>
 //	        query     <name> <value>

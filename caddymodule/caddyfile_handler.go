@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ import (
 //	    cookies         pass|drop
 //	    forwarded_headers on|off
 //	    scrub           headers|body|off
+//	    insecure_http
 //
 //	    # any subdirective of reverse_proxy
 //	}
@@ -49,11 +51,15 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	if err := proxy.FinalizeUnmarshalCaddyfile(h); err != nil {
 		return nil, err
 	}
-	if err := checkUpstreams(proxy, provider.AllowedHosts); err != nil {
-		return nil, h.WrapErr(err)
+	if len(proxy.Upstreams) == 0 && proxy.DynamicUpstreamsRaw == nil {
+		return nil, placeOf("", proxyTokens).Errf("upstream_auth needs an upstream, as in: upstream_auth %s https://api.example.com", handler.Provider)
 	}
 	handler.ProxyRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)
-	return handler, nil
+	_, err = handler.checkUpstreams(provider, config.AdaptingResolver())
+	if wrong, ok := errors.AsType[*upstreamError](err); ok {
+		return nil, placeOf(wrong.dial, proxyTokens).WrapErr(err)
+	}
+	return handler, config.WrapErr(h.Dispenser, "", err)
 }
 
 // unmarshalOwn reads what is ours and returns the tokens of the reverse_proxy
@@ -109,6 +115,8 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 			if err = config.OneArg(own, &h.Scrub); err == nil {
 				err = config.WrapErr(own, "", checkWord(name, h.Scrub, "headers", "body", "off"))
 			}
+		case name == "insecure_http":
+			err = config.NoArg(own, &h.InsecureHTTP)
 		case name == "forwarded_headers":
 			h.ForwardedHeaders, err = parseSwitch(own)
 		case name == "refresh_on":

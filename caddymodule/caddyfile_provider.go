@@ -32,6 +32,8 @@ func (conf *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
 				_, hostsErr := conf.hosts()
 				err = config.WrapErr(d, "", hostsErr)
 			}
+		case "insecure_http":
+			err = config.NoArg(d, &conf.InsecureHTTP)
 		case "expose":
 			if err = config.ManyArgs(d, &conf.Expose); err == nil {
 				err = config.WrapErr(d, "", checkExpose(conf.Expose))

@@ -175,7 +175,7 @@ func TestCommandsSpeakInWords(t *testing.T) {
 			"Sent with", "X-Api-Key: {credential.api_key}", "Sent to", "*.example.com", "A request: It is sent at once.", "After a 401: The store is read again.",
 		}},
 		"explain what a person has to do": {"", []string{"explain", "--provider", "crm", "--tenant", "refused"}, []string{
-			"reauthorization_required", "any host", "To do: Somebody has to authorize anew: send the end user a link",
+			"reauthorization_required", "the upstreams of its sites", "To do: Somebody has to authorize anew: send the end user a link",
 		}},
 		"put":          {`{"api_key":"canary-put","account":"x"}`, []string{"put", "--provider", "billing", "--tenant", "put"}, []string{"put", "billing", "ready", "by admin"}},
 		"refresh":      {"", []string{"refresh", "--provider", "crm", "--tenant", "acme"}, []string{"acme", "ready", "Expires", "from now"}},

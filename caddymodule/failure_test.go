@@ -12,7 +12,7 @@ import (
 func TestErrorsSayWhatIsWrong(t *testing.T) {
 	echo := newEcho(t)
 	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`, key("broken"): `{"other":"canary"}`})
-	s.start(t, "provider billing {\nallowed_hosts api.example.com\nheader X-Api-Key {credential.api_key}\n}", "upstream_auth billing "+echo.URL)
+	s.start(t, "provider billing {\nallowed_hosts api.example.com\nheader X-Api-Key {credential.api_key}\n}", "upstream_auth billing {header.X-Upstream}")
 	for name, c := range map[string]struct {
 		method       string
 		header       http.Header
@@ -37,6 +37,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 				if header == nil {
 					header = make(http.Header)
 				}
+				header.Set("X-Upstream", strings.TrimPrefix(echo.URL, "http://"))
 				if accept != "" {
 					header.Set("Accept", accept)
 				}

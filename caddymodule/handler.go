@@ -72,6 +72,10 @@ type Handler struct {
 	// this machine nor in a private network. Default: no.
 	ForwardedHeaders bool `json:"forwarded_headers,omitempty"`
 
+	// Whether upstreams on other machines may be spoken to without TLS, so that whoever is
+	// on the way reads the credential. Default: no, unless the provider says so.
+	InsecureHTTP bool `json:"insecure_http,omitempty"`
+
 	// What is removed from answers of the credential that was sent: `headers`, where an
 	// upstream repeats a value of at least 8 bytes that a scheme has set, as it is or in
 	// base64, hexadecimal or URL encoding, in a header field or a trailer; `body`, in the
@@ -145,7 +149,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.RefreshOn != nil {
 		h.settings.RefreshOn = h.RefreshOn.Match
 	}
-	if h.ProxyRaw, err = wrapTransport(h.ProxyRaw); err != nil {
+	conf := h.app.Providers[h.Provider]
+	h.settings.TLSOnly = !h.InsecureHTTP && !conf.InsecureHTTP
+	if h.settings.Hosts, err = h.checkUpstreams(conf, config.NewResolver()); err != nil {
+		return fmt.Errorf("upstream_auth: %w", err)
+	}
+	host := "" // as ever
+	if len(conf.AllowedHosts) == 0 {
+		host = "{http.reverse_proxy.upstream.hostport}" // and not the client's
+		if h.settings.Hosts.Allows("localhost") {
+			host = "localhost" // a socket has no host
+		}
+	}
+	if h.ProxyRaw, err = wrapTransport(h.ProxyRaw, host); err != nil {
 		return fmt.Errorf("upstream_auth: proxy: %w", err)
 	}
 	proxy, err := ctx.LoadModule(h, "ProxyRaw")
@@ -155,9 +171,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.proxy = proxy.(caddyhttp.MiddlewareHandler)
 	if proxy, ok := proxy.(*reverseproxy.Handler); ok {
 		h.settings.Retries = proxy.LoadBalancing != nil && len(proxy.LoadBalancing.RetryMatch) > 0
-		if err := checkUpstreams(proxy, h.app.Providers[h.Provider].AllowedHosts); err != nil {
-			return fmt.Errorf("upstream_auth: %w", err)
-		}
 	}
 	return nil
 }
@@ -292,29 +305,9 @@ func parseTenants(names []string) (map[credential.Tenant]struct{}, error) {
 // exposedPrefix starts the placeholders of exposed fields.
 const exposedPrefix = "upstream_auth.credential."
 
-// checkUpstreams guards upstreams that a request or a credential names: who can
-// write either must not be able to have the credential sent anywhere.
-func checkUpstreams(proxy *reverseproxy.Handler, allowedHosts []string) error {
-	if len(allowedHosts) > 0 {
-		return nil
-	}
-	places := []string{string(proxy.DynamicUpstreamsRaw)}
-	for _, upstream := range proxy.Upstreams {
-		places = append(places, upstream.Dial)
-	}
-	for _, place := range places {
-		for _, name := range config.PlaceholderName.FindAllStringSubmatch(place, -1) {
-			if config.CheckRuntimePlaceholder(name[1]) != nil {
-				return fmt.Errorf("an upstream named by {%s} needs allowed_hosts in the provider", name[1])
-			}
-		}
-	}
-	return nil
-}
-
-// wrapTransport puts our transport around the one in a reverse proxy's
-// configuration.
-func wrapTransport(proxy json.RawMessage) (json.RawMessage, error) {
+// wrapTransport puts our transport, with the Host that it has requests name, around the one
+// in a reverse proxy's configuration.
+func wrapTransport(proxy json.RawMessage, host string) (json.RawMessage, error) {
 	var conf map[string]json.RawMessage
 	if len(proxy) > 0 {
 		if err := json.Unmarshal(proxy, &conf); err != nil {
@@ -333,10 +326,7 @@ func wrapTransport(proxy json.RawMessage) (json.RawMessage, error) {
 	if inner == nil || string(inner) == "null" {
 		inner = json.RawMessage(`{"protocol":"http"}`)
 	}
-	wrapped, err := json.Marshal(map[string]json.RawMessage{
-		"protocol":  json.RawMessage(`"` + transportName + `"`),
-		"transport": inner,
-	})
+	wrapped, err := json.Marshal(map[string]any{"protocol": transportName, "transport": inner, "host": host})
 	if err != nil {
 		return nil, err
 	}

@@ -35,9 +35,14 @@ type Provider struct {
 	// Where the credential may be sent. Both the name that is dialled (the TLS
 	// server name, where there is one that is verified) and the Host that is sent must match a
 	// pattern: a host name, an IP address, or `*.` and a name, where the asterisk
-	// stands for one label. A pattern with a port allows that port alone.
-	// Default: anywhere.
+	// stands for one label. A pattern with a port allows that port alone. A Unix socket
+	// is `unix//` and its path. Default: the hosts of a site's upstreams, which the
+	// requests name then, too.
 	AllowedHosts []string `json:"allowed_hosts,omitempty"`
+
+	// Whether sites may speak to upstreams on other machines without TLS. Default: a site
+	// says so itself.
+	InsecureHTTP bool `json:"insecure_http,omitempty"`
 
 	// Fields of the credential that are no secrets, by path. They are offered to
 	// the rest of the site as `{upstream_auth.credential.<path>}`, and shown by the

@@ -38,6 +38,11 @@ type Transport struct {
 	// The transport that does the work.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
+	// The Host that requests name, unless `header_up` says something else. The handler sets
+	// it where a provider has no allowed_hosts, lest clients choose it. Default: the
+	// transport's inside, or the client's.
+	Host string `json:"host,omitempty"`
+
 	base   http.RoundTripper
 	sender *proxy.Transport
 }
@@ -64,7 +69,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("transport %T is not a http.RoundTripper", module)
 	}
 	t.base = base
-	t.sender = &proxy.Transport{Base: base, DialedHost: t.dialedHost}
+	t.sender = &proxy.Transport{Base: base, DialedHost: t.dialedHost, Encrypts: t.encrypts}
 	if own, ok := base.(*reverseproxy.HTTPTransport); ok {
 		keepEarlyAnswers(own.Transport)
 		t.sender.Apart = func(configure func(*tls.Config) *tls.Config) (proxy.ApartTransport, error) {
@@ -150,15 +155,25 @@ func (t *Transport) dialedHost(req *http.Request) string {
 	if strings.HasPrefix(dial.Network, "unix") {
 		return dial.Network + "/" + dial.Address
 	}
+	if strings.HasPrefix(dial.Address, ":") {
+		return "localhost" + dial.Address // net.Dial's word for this machine
+	}
 	return dial.Address
+}
+
+// encrypts reports whether req goes out by TLS.
+func (t *Transport) encrypts(req *http.Request) bool {
+	if own, ok := t.base.(*reverseproxy.HTTPTransport); ok {
+		return own.TLS != nil && !slices.Contains(own.TLS.ExceptPorts, req.URL.Port())
+	}
+	return t.TLSEnabled()
 }
 
 // serverName returns the name that the upstream's certificate has to be for, if one is
 // configured.
 func (t *Transport) serverName(req *http.Request) string {
 	http, ok := t.base.(*reverseproxy.HTTPTransport)
-	if !ok || http.TLS == nil || http.TLS.ServerName == "" ||
-		http.TLS.InsecureSkipVerify || slices.Contains(http.TLS.ExceptPorts, req.URL.Port()) {
+	if !ok || !t.encrypts(req) || http.TLS.ServerName == "" || http.TLS.InsecureSkipVerify {
 		return ""
 	}
 	name := http.TLS.ServerName
@@ -223,12 +238,17 @@ func (t *Transport) DefaultBufferSizes() (request, response int64) {
 	return 0, 0
 }
 
-// RequestHeaderOps returns those of the transport inside.
+// RequestHeaderOps returns those of the transport inside, or what sets Host.
 func (t *Transport) RequestHeaderOps() *headers.HeaderOps {
 	if inner, ok := t.base.(reverseproxy.RequestHeaderOpsTransport); ok {
-		return inner.RequestHeaderOps()
+		if ops := inner.RequestHeaderOps(); ops != nil {
+			return ops
+		}
 	}
-	return nil
+	if t.Host == "" {
+		return nil
+	}
+	return &headers.HeaderOps{Set: http.Header{"Host": {t.Host}}}
 }
 
 var (

@@ -43,9 +43,17 @@ func TestUpstreamOverTLS(t *testing.T) {
 		"the server name of a request":  {"example.com", "header_up Host example.com\ntransport http {\n" + verified + "tls_server_name {header.X-Server}\n}", "example.com", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.start(t, "provider billing {\nallowed_hosts "+c.allowed+"\nheader X-Api-Key {credential.api_key}\n}",
-				"upstream_auth billing "+upstream.URL+" {\n"+c.settings+"\n}")
-			res, body := s.get(t, "/", http.Header{"X-Tenant-Id": {"acme"}, "X-Server": {"example.com"}})
+			provider := "provider billing {\nallowed_hosts " + c.allowed + "\nheader X-Api-Key {credential.api_key}\n}"
+			to := upstream.URL
+			if c.refused { // where it is not known before a request comes, and so not refused before
+				to = "{header.X-Upstream}"
+				_, err := adapt(t, s.caddyfile(provider, "upstream_auth billing "+upstream.URL+" {\n"+c.settings+"\n}"))
+				if outside := name != "server name allowed, Host not"; outside != (err != nil) || outside && !strings.Contains(err.Error(), "is not among allowed_hosts of provider billing, at Caddyfile:") {
+					t.Errorf("adapted with error %v", err)
+				}
+			}
+			s.start(t, provider, "upstream_auth billing "+to+" {\n"+c.settings+"\n}")
+			res, body := s.get(t, "/", http.Header{"X-Tenant-Id": {"acme"}, "X-Server": {"example.com"}, "X-Upstream": {address}})
 			if c.refused {
 				if res.StatusCode != 502 || res.Header.Get(proxy.HeaderError) != string(proxy.CodeHostNotAllowed) {
 					t.Errorf("got %s %q, want host_not_allowed", res.Status, res.Header.Get(proxy.HeaderError))

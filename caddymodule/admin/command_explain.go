@@ -38,7 +38,7 @@ func writeExplanation(r *commandRun, e *explanationBody) {
 		}
 		rows = append(rows, []string{"Sent with", text})
 	}
-	hosts := "any host: the provider has no allowed_hosts"
+	hosts := "the upstreams of its sites: the provider has no allowed_hosts"
 	if len(e.AllowedHosts) > 0 {
 		hosts = strings.Join(e.AllowedHosts, ", ")
 	}

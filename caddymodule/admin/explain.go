@@ -21,7 +21,7 @@ type explanationBody struct {
 	// Sets is what requests are sent with.
 	Sets []schemes.Setting `json:"sets"`
 
-	// AllowedHosts are where they may be sent; none means anywhere.
+	// AllowedHosts are where they may be sent; none means the upstreams of the sites.
 	AllowedHosts []string `json:"allowed_hosts,omitempty"`
 
 	// Request, On401 and ToDo say in words what happens to a request, what happens

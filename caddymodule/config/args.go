@@ -24,6 +24,18 @@ func OneArg(d *caddyfile.Dispenser, target *string) error {
 	return nil
 }
 
+// NoArg reads a subdirective that is enough by itself, once.
+func NoArg(d *caddyfile.Dispenser, target *bool) error {
+	if *target {
+		return d.Errf("%s is given twice", d.Val())
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	*target = true
+	return nil
+}
+
 // FileArg is OneArg for a file that must be there when the Caddyfile is adapted.
 // A path with a run-time placeholder is checked when the configuration is loaded.
 func FileArg(d *caddyfile.Dispenser, target *string) error {

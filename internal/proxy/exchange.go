@@ -19,6 +19,12 @@ type Settings struct {
 	Provider    *upstream.Provider
 	Credentials *upstream.Credentials
 
+	// Hosts are where the credential may be sent if the provider does not say so.
+	Hosts upstream.HostList
+
+	// TLSOnly keeps the credential from other machines that are spoken to in the clear.
+	TLSOnly bool
+
 	// NamedBy says by what requests name their tenant. The header fields are deleted from
 	// the requests given to [Transport.Send].
 	NamedBy TenantNames

@@ -5,7 +5,12 @@ package proxy
 
 import (
 	"crypto/tls"
+	"errors"
+	"net"
 	"net/http"
+	"strings"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 // Transport authenticates the requests that are made for an [Exchange].
@@ -27,6 +32,9 @@ type Transport struct {
 	// nil, it is the host of the URL.
 	DialedHost func(*http.Request) string
 
+	// Encrypts reports whether a request goes out by TLS; nil: none does.
+	Encrypts func(*http.Request) bool
+
 	// Apart returns a transport with connections of its own, that are made with a TLS
 	// configuration made of Base's. Nil: Base cannot do that.
 	Apart func(configure func(*tls.Config) *tls.Config) (ApartTransport, error)
@@ -47,9 +55,9 @@ func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error)
 	if x == nil || x.closed {
 		return t.Base.RoundTrip(req)
 	}
-	if !t.allowed(req, x.Settings) {
+	if err := t.checkHost(req, x.Settings); err != nil {
 		if x.Logger != nil {
-			x.Logger.Warn("a request was not sent, as its host is not among allowed_hosts", "provider", x.Provider.Name, "upstream", req.URL.Host, "host", req.Host)
+			x.Logger.Warn("a request was not sent", "error", err, "provider", x.Provider.Name, "upstream", req.URL.Host, "host", req.Host)
 		}
 		return hostNotAllowed(req), nil
 	}
@@ -101,12 +109,21 @@ func (t *Transport) attempt(req *http.Request, x *Exchange) (*http.Response, err
 	return res, nil
 }
 
-// allowed reports whether both the host that req goes to and the one that it names
-// are in hosts. A name without a port is taken to be at the port that is dialled.
-func (t *Transport) allowed(req *http.Request, s *Settings) bool {
+var (
+	errHost  = errors.New("its host is not among allowed_hosts, or without them not the upstream's")
+	errClear = errors.New("its upstream is not https: insecure_http would allow that")
+)
+
+// checkHost checks that both the host that req goes to and the one that it names may see
+// the credential, and nobody on the way. A name without a port is taken to be at the port
+// that is dialled.
+func (t *Transport) checkHost(req *http.Request, s *Settings) error {
 	hosts := s.Provider.Hosts
 	if hosts == nil {
-		return true
+		hosts = s.Hosts
+	}
+	if hosts == nil && !s.TLSOnly {
+		return nil
 	}
 	dialed, named := req.URL.Host, req.Host
 	if t.DialedHost != nil {
@@ -116,14 +133,25 @@ func (t *Transport) allowed(req *http.Request, s *Settings) bool {
 		named = req.URL.Host
 	}
 	last := s.lastAllowed.Load()
-	if last != nil && last.dialed == dialed && last.named == named {
-		return true
-	}
-	if !hosts.AllowsBoth(dialed, named) {
-		return false
+	switch {
+	case last != nil && last.dialed == dialed && last.named == named:
+		return nil
+	case !hosts.AllowsBoth(dialed, named):
+		return errHost
+	case s.TLSOnly && !isThisMachine(dialed) && (t.Encrypts == nil || !t.Encrypts(req)):
+		return errClear
 	}
 	s.lastAllowed.Store(&destination{dialed: dialed, named: named})
-	return true
+	return nil
+}
+
+// isThisMachine reports whether what is sent to a host, or a socket, stays here.
+func isThisMachine(dialed string) bool {
+	name, _, err := net.SplitHostPort(dialed)
+	if err != nil {
+		name = dialed
+	}
+	return strings.HasPrefix(dialed, "unix/") || credential.IsLoopback(name)
 }
 
 // destination is where a request goes.

@@ -36,7 +36,7 @@ func (l HostList) Patterns() []string {
 
 // ParseHosts reads the entries of allowed_hosts: a host name, "*.example.com" for
 // the hosts exactly one label below, or an IP address, each with an optional port
-// without which any port will do. Names are compared without regard to case and to
+// without which any port will do, or "unix//" and the path of a socket. Names are compared without regard to case and to
 // a trailing dot; those beyond ASCII are written in their ASCII form (xn--…).
 // No entries make the nil list.
 func ParseHosts(patterns []string) (HostList, error) {
@@ -97,6 +97,9 @@ func (p hostPattern) matches(name string) bool {
 // port is 0 if there is none. ok is false for what is no host at all.
 func splitHost(host string) (name string, port uint16, ok bool) {
 	name = host
+	if strings.HasPrefix(host, "unix//") {
+		return host, 0, true
+	}
 	if bracketed, isBracketed := strings.CutPrefix(host, "["); isBracketed {
 		address, rest, closed := strings.Cut(bracketed, "]")
 		if addr, err := netip.ParseAddr(address); !closed || err != nil || !addr.Is6() {
