@@ -88,8 +88,12 @@ func (s *sidecar) caddyfile(providers, site string) string {
 // load makes Caddy run a configuration, in place of any before.
 func (s *sidecar) load(t testing.TB, providers, site string) {
 	t.Helper()
-	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
-		[]byte(s.caddyfile(providers, site)), map[string]any{"filename": "Caddyfile"})
+	loadText(t, s.caddyfile(providers, site))
+}
+
+func loadText(t testing.TB, text string) {
+	t.Helper()
+	conf, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,12 +105,17 @@ func (s *sidecar) load(t testing.TB, providers, site string) {
 // start is load, and stops Caddy when the test ends.
 func (s *sidecar) start(t testing.TB, providers, site string) {
 	t.Helper()
+	startText(t, s.caddyfile(providers, site))
+}
+
+func startText(t testing.TB, text string) {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Errorf("stopping Caddy: %v", err)
 		}
 	})
-	s.load(t, providers, site)
+	loadText(t, text)
 }
 
 // get makes a request as the legacy app does.
@@ -124,12 +133,12 @@ func (s *sidecar) do(t *testing.T, method, path string, header http.Header, body
 	if header != nil {
 		req.Header = header
 	}
-	return s.send(t, req)
+	return send(t, &http.Transport{DisableKeepAlives: true}, req)
 }
 
-func (s *sidecar) send(t *testing.T, req *http.Request) (*http.Response, string) {
+// send makes a request, and reads its answer.
+func send(t *testing.T, transport http.RoundTripper, req *http.Request) (*http.Response, string) {
 	t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true}
 	res, err := transport.RoundTrip(req)
 	for (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && req.Body == nil {
 		// After a reload Caddy closes connections that the configuration before has

@@ -21,6 +21,21 @@ import (
 //	upstream_auth [<matcher>] <provider> [<upstreams...>] {
 //	    tenant          <template>|<name>
 //	    tenants         <names...>
+//	    authorize jwt {
+//	        header <name>
+//	        # token, issuer, audience, tenant_claim and operators, as in upstream_auth_api
+//	    }
+//	    authorize mtls {
+//	        uri|dns|email <name> [<tenants...>]
+//	    }
+//	    authorize secret {
+//	        header <name>
+//	        field  <path>
+//	        file   <file>
+//	    }
+//	    authorize peer {
+//	        uid|gid <number> [<tenants...>]
+//	    }
 //	    replay_max_body <size>
 //	    replay_memory   <size>
 //	    replay_dir      <directory>|off
@@ -101,6 +116,8 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 				_, tenantsErr := parseTenants(h.Tenants)
 				err = config.WrapErr(own, "", tenantsErr)
 			}
+		case name == "authorize":
+			err = h.unmarshalAuthorize(own)
 		case name == "replay_max_body":
 			err = config.SizeArg(own, &h.ReplayMaxBody)
 		case name == "replay_memory":

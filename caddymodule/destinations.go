@@ -95,6 +95,9 @@ func namedByRequest(text string) error {
 	return nil
 }
 
+// isKnown reports whether a text is known before a request is there.
+func isKnown(text string) bool { return namedByRequest(text) == nil }
+
 // hosts returns the hosts that requests for an upstream may name, first the one that
 // vouches for where they go, see [Transport.dialedHost]. There are none if that is not known.
 func (to *destinations) hosts(dial string, resolve *config.Resolver, insecureHTTP bool) ([]string, error) {
@@ -117,7 +120,7 @@ func (to *destinations) hosts(dial string, resolve *config.Resolver, insecureHTT
 			return nil, fmt.Errorf("upstream %s is not https: write https://, or insecure_http if the credential may go there in the clear", hostPort)
 		}
 	case conf.ServerName == "" || conf.InsecureSkipVerify:
-	case namedByRequest(conf.ServerName) != nil || resolve.Adapting() && strings.Contains(conf.ServerName, "{"):
+	case resolve.Adapting() && strings.Contains(conf.ServerName, "{"), !isKnown(conf.ServerName):
 		return nil, nil
 	default:
 		return []string{net.JoinHostPort(resolve.Text("tls_server_name", conf.ServerName), port), hostPort}, nil

@@ -109,5 +109,5 @@ func (s *sidecar) from(t *testing.T, host string, header http.Header) (*http.Res
 		t.Fatal(err)
 	}
 	req.Header, req.Host = header, host
-	return s.send(t, req)
+	return send(t, &http.Transport{DisableKeepAlives: true}, req)
 }

@@ -72,26 +72,22 @@ func anyMatches(routes caddyhttp.RouteList, r *http.Request) bool {
 	return false
 }
 
-// failStore is fail for what came of looking for the credential.
-func failStore(w http.ResponseWriter, r *http.Request, err error) error {
+// failOpening is fail for what came of looking for the tenant and its credential.
+func failOpening(w http.ResponseWriter, r *http.Request, err error) error {
 	switch {
+	case errors.Is(err, credential.ErrTenantMissing):
+		return fail(w, r, proxy.CodeTenantMissing, err)
+	case errors.Is(err, credential.ErrTenantInvalid):
+		return fail(w, r, proxy.CodeTenantInvalid, err)
 	case errors.Is(err, context.Canceled):
 		return caddyhttp.Error(proxy.StatusClientClosedRequest, err)
 	case errors.Is(err, credential.ErrNotFound):
-		return fail(w, r, proxy.CodeTenantUnknown, err)
+		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound) // all alike
 	case errors.Is(err, credential.ErrInvalid):
 		return fail(w, r, proxy.CodeCredentialInvalid, err)
 	default:
 		return fail(w, r, proxy.CodeStoreUnavailable, err)
 	}
-}
-
-// tenantCode is the code of an error of a tenant's name.
-func tenantCode(err error) proxy.Code {
-	if errors.Is(err, credential.ErrTenantMissing) {
-		return proxy.CodeTenantMissing
-	}
-	return proxy.CodeTenantInvalid
 }
 
 // Error is what a request failed of before the upstream was asked. Handlers of

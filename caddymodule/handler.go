@@ -15,6 +15,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/authorize"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
@@ -49,6 +50,10 @@ type Handler struct {
 
 	// The tenants that may be named. Default: every tenant with a credential.
 	Tenants []string `json:"tenants,omitempty"`
+
+	// Who may use which tenant. A request that may not gets what one gets whose tenant has
+	// no credential. Default: whoever reaches the handler may use any.
+	Authorize *authorize.Config `json:"authorize,omitempty"`
 
 	// The largest request body, in bytes, that is recorded to be sent again. A
 	// larger one is sent once. Default: 10 MiB.
@@ -93,13 +98,14 @@ type Handler struct {
 	// ever. Its transport is wrapped in the one that authenticates.
 	ProxyRaw json.RawMessage `json:"proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
-	app      *App
-	provider *upstream.Provider
-	tenant   *tenantSource
-	allowed  map[credential.Tenant]struct{} // nil: all
-	settings *proxy.Settings
-	proxy    caddyhttp.MiddlewareHandler
-	logger   *slog.Logger
+	app        *App
+	provider   *upstream.Provider
+	tenant     *tenantSource
+	authorizer *authorize.Authorizer          // nil: there is no Authorize
+	allowed    map[credential.Tenant]struct{} // nil: all
+	settings   *proxy.Settings
+	proxy      caddyhttp.MiddlewareHandler
+	logger     *slog.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -149,6 +155,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.RefreshOn != nil {
 		h.settings.RefreshOn = h.RefreshOn.Match
 	}
+	if h.Authorize != nil {
+		if err := h.provisionAuthorize(ctx); err != nil {
+			return fmt.Errorf("upstream_auth: %w", err)
+		}
+		h.settings.NamedBy.Headers = append(slices.Clone(h.tenant.names.Headers), h.authorizer.Headers()...)
+	}
 	conf := h.app.Providers[h.Provider]
 	h.settings.TLSOnly = !h.InsecureHTTP && !conf.InsecureHTTP
 	if h.settings.Hosts, err = h.checkUpstreams(conf, config.NewResolver()); err != nil {
@@ -189,16 +201,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return fail(w, r, proxy.CodeMethodNotAllowed, err)
 	}
 	withoutH2C(r)
-	tenant, err := h.tenant.resolve(r)
+	tenant, err := h.findTenant(r)
 	if err != nil {
-		return fail(w, r, tenantCode(err), err)
+		return failOpening(w, r, err)
 	}
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
 		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound)
 	}
 	opened, err := h.settings.Credentials.Open(r.Context(), h.provider, tenant)
 	if err != nil {
-		return failStore(w, r, err)
+		return failOpening(w, r, err)
 	}
 	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Answer: w.Header(), Opened: opened}}
 	s.answer.ResponseWriter, s.answer.exchange = w, &s.Exchange
@@ -211,6 +223,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	defer s.Close()
 	caddyhttp.SetVar(r.Context(), exchangeVar, &s.Exchange)
 	return h.proxy.ServeHTTP(&s.answer, r, next)
+}
+
+// findTenant returns the tenant that r names and may use.
+func (h *Handler) findTenant(r *http.Request) (credential.Tenant, error) {
+	if h.authorizer == nil {
+		return h.tenant.resolve(r)
+	}
+	return h.authorizer.Authorize(r, h.tenant.resolve, h.Tenant == "")
 }
 
 func (h *Handler) parseLimits() (body.Limits, error) {

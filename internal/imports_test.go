@@ -21,7 +21,7 @@ const module = "github.com/upstreamauth/caddy-upstream-auth/"
 var layers = [][]string{
 	{"credential", "internal/renew/journal", "internal/tlsfiles", "internal/body"},
 	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore"},
-	{"internal/tokenrequest"},
+	{"internal/tokenrequest", "internal/authorize"},
 	{"internal/oauth2", "internal/renew"},
 	{"internal/upstream"},
 	{"internal/proxy", "internal/lifecycle", "internal/connect"},

@@ -72,13 +72,8 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.app, a.collection = app, rest.Collection{Service: app.Service(), Provider: provider, By: "api", Logger: a.logger}
-	if a.Config, err = a.resolved(config.NewResolver()); err != nil {
+	if a.Config, err = config.ResolveBearer(a.Config, config.NewResolver()); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
-	}
-	if file := a.Token.SecretFile + a.Token.KeySetFile; file != "" {
-		if err := config.CheckReadable(file); err != nil {
-			return fmt.Errorf("upstream_auth_api: token: %w", err)
-		}
 	}
 	if a.verifier, err = bearer.New(a.Config); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
@@ -87,21 +82,6 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
 	return nil
-}
-
-// resolved returns the settings with their placeholders filled in, checked.
-func (a *API) resolved(resolve *config.Resolver) (bearer.Config, error) {
-	c := a.Config
-	c.Token.SecretFile = resolve.Text("secret_file", c.Token.SecretFile)
-	c.Token.KeySetURL = resolve.URL("jwks_url", c.Token.KeySetURL)
-	c.Token.KeySetFile = resolve.Text("jwks_file", c.Token.KeySetFile)
-	c.Issuer = resolve.Text("issuer", c.Issuer)
-	c.Audience = resolve.Text("audience", c.Audience)
-	c.Operators.Value = resolve.Text("operators", c.Operators.Value)
-	if resolve.Err() != nil {
-		return c, resolve.Err()
-	}
-	return c, c.Validate()
 }
 
 // ServeHTTP answers what is the API's, and leaves the rest to the next handler.

@@ -19,6 +19,7 @@ type Configuration struct {
 	Keys     bool   // the provider takes API keys, and has no oauth2
 	Public   bool   // the client has no secret
 	Sites    []Site // default: one site with all defaults
+	Beside   string // whole sites beside them
 }
 
 // Site is a virtual host that has upstream_auth.
@@ -86,7 +87,7 @@ func (w *World) Caddyfile(c Configuration) string {
 	for _, s := range c.Sites {
 		b.WriteString(w.site(s))
 	}
-	return b.String()
+	return b.String() + c.Beside
 }
 
 func (w *World) site(s Site) string {

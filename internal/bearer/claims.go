@@ -17,29 +17,36 @@ import (
 // first that does not.
 const leeway = 30*time.Second - 1
 
-// caller returns who a verified payload says the caller is.
-func (v *Verifier) caller(payload []byte) (Caller, error) {
+// check checks a verified payload, but for what it says of tenants.
+func (v *Verifier) check(payload []byte) error {
 	// Not encoding/json, which takes the last of two equal names: of those, two readers
 	// may take different ones. "null" leaves nil.
 	var object map[string]any
 	if err := json.Unmarshal(payload, &object); err != nil || object == nil {
-		return Caller{}, errPayload
+		return errPayload
 	}
 	var claims jwt.Claims
 	if err := json.Unmarshal(payload, &claims); err != nil {
-		return Caller{}, errClaims
+		return errClaims
 	}
 	if claims.Expiry == nil {
-		return Caller{}, errNoExpiry
+		return errNoExpiry
 	}
 	expected := jwt.Expected{Issuer: v.config.Issuer}
 	if v.config.Audience != "" {
 		expected.AnyAudience = jwt.Audience{v.config.Audience}
 	}
 	if err := claims.ValidateWithLeeway(expected, leeway); err != nil {
-		return Caller{}, refusal(err)
+		return refusal(err)
 	}
+	return nil
+}
 
+// caller returns who a verified payload says the caller is.
+func (v *Verifier) caller(payload []byte) (Caller, error) {
+	if err := v.check(payload); err != nil {
+		return Caller{}, err
+	}
 	caller := Caller{Operator: v.isOperator(payload)}
 	claim := gjson.GetBytes(payload, v.config.TenantClaim)
 	if !claim.Exists() {
@@ -54,6 +61,21 @@ func (v *Verifier) caller(payload []byte) (Caller, error) {
 	}
 	caller.Tenant = tenant
 	return caller, nil
+}
+
+// tenants returns those that a verified payload names: one, or an array of them.
+func (v *Verifier) tenants(payload []byte) (Tenants, error) {
+	if err := v.check(payload); err != nil {
+		return Tenants{}, err
+	}
+	tenants := Tenants{Operator: v.isOperator(payload)}
+	for _, name := range gjson.GetBytes(payload, v.config.TenantClaim).Array() {
+		tenants.Names = append(tenants.Names, name.Str) // "" unless it is a string, which names nobody
+	}
+	if len(tenants.Names) == 0 && !tenants.Operator {
+		return Tenants{}, errNoTenant
+	}
+	return tenants, nil
 }
 
 // isOperator reports whether the operator's claim is the operator's value, or an

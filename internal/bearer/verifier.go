@@ -2,6 +2,7 @@ package bearer
 
 import (
 	"context"
+	"slices"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -60,13 +61,42 @@ type Caller struct {
 // [ErrUnavailable]. It can take as long as fetching a key set, 5 seconds; ctx ends
 // the waiting, not the fetching.
 func (v *Verifier) Verify(ctx context.Context, authorization string) (Caller, error) {
-	token, err := parseToken(authorization, v.algorithms)
-	if err != nil {
-		return Caller{}, err
-	}
-	payload, err := v.source.verify(ctx, token)
+	payload, err := v.payload(ctx, authorization)
 	if err != nil {
 		return Caller{}, err
 	}
 	return v.caller(payload)
+}
+
+// Tenants are those that a token names.
+type Tenants struct {
+	// Names are as they stand there, and need not be tenants' names.
+	Names []string
+
+	// Operator says that they are all tenants.
+	Operator bool
+}
+
+// Hold reports whether tenant is one of them.
+func (t Tenants) Hold(tenant credential.Tenant) bool {
+	return t.Operator || slices.Contains(t.Names, string(tenant))
+}
+
+// VerifyTenants is [Verifier.Verify] for tokens whose claim may be an array, and returns
+// the tenants that it names.
+func (v *Verifier) VerifyTenants(ctx context.Context, authorization string) (Tenants, error) {
+	payload, err := v.payload(ctx, authorization)
+	if err != nil {
+		return Tenants{}, err
+	}
+	return v.tenants(payload)
+}
+
+// payload returns what a token says, if its signature is good.
+func (v *Verifier) payload(ctx context.Context, authorization string) ([]byte, error) {
+	token, err := parseToken(authorization, v.algorithms)
+	if err != nil {
+		return nil, err
+	}
+	return v.source.verify(ctx, token)
 }

@@ -77,7 +77,7 @@ func isOurs(name string) bool {
 func (x *Exchange) guardHeader(header http.Header, forms []string) {
 	for name, values := range header {
 		switch {
-		case isOurs(name), name == "Set-Cookie" && !x.cookiesPass(), isForSomeCaches(name) && !x.NamedBy.Fixed:
+		case isOurs(name), name == "Set-Cookie" && !x.cookiesPass(), isForSomeCaches(name) && x.answersDiffer():
 			delete(header, name)
 		default:
 			scrub(values, forms)

@@ -12,7 +12,7 @@ import (
 // TenantNames say by what requests name their tenant. None of it is sent on: the
 // upstream has no business with our customers' names.
 type TenantNames struct {
-	Headers    []string // canonical names of header fields; the proxy's logs don't see them either
+	Headers    []string // canonical names of header fields, those included by which a request may use its tenant; the proxy's logs don't see them either
 	Parameters []string // names in the query
 	Cookies    []string
 
@@ -39,6 +39,9 @@ func (s *Settings) guardRequest(out *http.Request) {
 
 // cookiesPass reports whether cookies pass between the app and the upstream.
 func (s *Settings) cookiesPass() bool { return s.NamedBy.Fixed || s.PassCookies }
+
+// answersDiffer reports whether one request's answer may not be another's.
+func (s *Settings) answersDiffer() bool { return !s.NamedBy.Fixed || len(s.NamedBy.Headers) > 0 }
 
 // isForwarding reports whether a field says who a request was forwarded for.
 func isForwarding(name string) bool {
@@ -100,7 +103,7 @@ func isNear(host string) bool {
 // guardAnswer keeps caches and browsers between the app and us from giving one tenant
 // what is another's: they see requests that differ in the tenant's name alone.
 func (x *Exchange) guardAnswer(res *http.Response) {
-	if x.NamedBy.Fixed {
+	if !x.answersDiffer() {
 		return
 	}
 	added := x.Answer

@@ -52,10 +52,7 @@ type Opened struct {
 // Errors: [credential.ErrNotFound], [credential.ErrInvalid], [credential.ErrUnavailable],
 // that of ctx.
 func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
-	cred, err := c.Cache.Get(ctx, p.Key(tenant))
-	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {
-		cred, err = c.Fetch(ctx, p, tenant, nil)
-	}
+	cred, err := c.Find(ctx, p, tenant)
 	if err != nil {
 		return Opened{}, err
 	}
@@ -72,6 +69,15 @@ func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.T
 		}
 	}
 	return Opened{ready, cred, false}, err
+}
+
+// Find finds the credential of a tenant, as it is. Errors are those of [Credentials.Open].
+func (c *Credentials) Find(ctx context.Context, p *Provider, tenant credential.Tenant) (*credential.Credential, error) {
+	cred, err := c.Cache.Get(ctx, p.Key(tenant))
+	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {
+		return c.Fetch(ctx, p, tenant, nil)
+	}
+	return cred, err
 }
 
 // Renew returns another credential than the one that an upstream rejected, ready for a

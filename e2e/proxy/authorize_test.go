@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
+	"github.com/upstreamauth/caddy-upstream-auth/e2e/world"
+)
+
+// curl reaches a site over the network by a certificate, and one at a socket as a user
+// of this machine. Each uses its own tenants and no others, also when its request has to be
+// sent again; a third site asks for each tenant's secret.
+func TestCurlUsesTheTenantsThatAreItsOwn(t *testing.T) {
+	w := world.New(t)
+	address, err := process.FreeAddress()
+	w.Check(err)
+	_, port, err := net.SplitHostPort(address)
+	w.Check(err)
+	site := "https://localhost:" + port
+	writeCertificates(w, "acme", "globex")
+	open, err := os.MkdirTemp("/tmp", "authorize") // where other users get to
+	w.Check(err)
+	t.Cleanup(func() { _ = os.RemoveAll(open) })
+	w.Check(os.Chmod(open, 0o711))
+	socket := filepath.Join(open, "app.sock")
+
+	file := func(name string) string { return filepath.Join(w.Files, name) }
+	proxy := func(authorize string) string {
+		return fmt.Sprintf("upstream_auth api %s {\nauthorize %s\n}\n", w.APIURL, authorize)
+	}
+	w.Start(world.Configuration{
+		Global: "auto_https off",
+		Sites:  []world.Site{{Handler: "authorize secret {\nheader X-Secret\nfield account\n}"}},
+		Beside: site + " {\nbind 127.0.0.1\ntls " + file("server.pem") + " " + file("server.key") +
+			" {\nclient_auth {\nmode verify_if_given\ntrust_pool file " + file("ca.pem") + "\n}\n}\n" +
+			proxy("mtls {\nuri spiffe://example.org/tenant/{tenant}\n}") + "}\n" +
+			"http:// {\nbind unix/" + socket + "|0222\n" + proxy(fmt.Sprintf("peer {\nuid %d acme\n}", os.Getuid())) + "}\n",
+	})
+
+	byCertificate := func(name string) []string {
+		return []string{"--cacert", file("ca.pem"), "--cert", file(name + ".pem"), "--key", file(name + ".key"), site}
+	}
+	bySecret := func(secret string) []string {
+		return []string{"-H", "Host: app", "-H", "X-Secret: " + secret, "http://" + w.Caddy.Address}
+	}
+	const nobody = 65534
+	for i, c := range []struct {
+		tenant, want string
+		uid          uint32
+		args         []string
+	}{
+		{"acme", "200", 0, byCertificate("acme")},
+		{"globex", "200", 0, byCertificate("globex")},
+		{"globex", "403", 0, byCertificate("acme")},
+		{"nobody", "403", 0, byCertificate("acme")},
+		{"acme", "403", 0, []string{"--cacert", file("ca.pem"), site}},
+		{"acme", "200", 0, []string{"--unix-socket", socket, "http://localhost"}},
+		{"globex", "403", 0, []string{"--unix-socket", socket, "http://localhost"}},
+		{"acme", "403", nobody, []string{"--unix-socket", socket, "http://localhost"}},
+		{"acme", "200", 0, bySecret("account of acme")},
+		{"acme", "403", 0, bySecret("account of globex")},
+		{"nobody", "403", 0, bySecret("account of acme")},
+	} {
+		if c.uid != 0 && os.Getuid() != 0 {
+			continue // who is no one else
+		}
+		if c.tenant != "nobody" {
+			w.SeedExpired(c.tenant)
+		}
+		id := fmt.Sprintf("curl-%d", i)
+		url := len(c.args) - 1
+		args := append([]string{"-sS", "-o", os.DevNull, "-w", "%{http_code} %header{upstream-auth-error}", "-H", "X-Tenant-ID: " + c.tenant,
+			"-H", "X-Request-Id: " + id, "--data-binary", "order"}, c.args[:url]...)
+		command := exec.CommandContext(w.Ctx, "curl", append(args, c.args[url]+"/echo")...)
+		if c.uid != 0 {
+			command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.uid, Gid: c.uid}}
+			command.Dir = open
+		}
+		output, err := command.CombinedOutput()
+		if err != nil {
+			t.Fatalf("curl %s: %v: %s", strings.Join(args, " "), err, output)
+		}
+		status, code, _ := strings.Cut(strings.TrimSpace(string(output)), " ")
+		attempts := w.API.Attempts(id)
+		switch {
+		case status != c.want:
+			t.Errorf("%v: got %s", c, output)
+		case c.want == "403" && (code != "tenant_unknown" || len(attempts) > 0):
+			t.Errorf("%v: got %s, and the upstream was asked %d times", c, output, len(attempts))
+		case c.want == "200":
+			last := attempts[len(attempts)-1]
+			if last.Tenant != c.tenant || !last.Delivered() || last.Header.Get("X-Secret") != "" {
+				t.Errorf("%v: the upstream saw %+v", c, last)
+			}
+			w.Settled(c.tenant)
+		}
+	}
+}
+
+// writeCertificates writes those of an authority, of a server, and of clients.
+func writeCertificates(w *world.World, clients ...string) {
+	w.Helper()
+	var authority *x509.Certificate
+	var authorityKey *ecdsa.PrivateKey
+	issue := func(name string, template *x509.Certificate) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		w.Check(err)
+		template.SerialNumber, template.BasicConstraintsValid = big.NewInt(time.Now().UnixNano()), true
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		if authority == nil {
+			authority, authorityKey = template, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, authority, &key.PublicKey, authorityKey)
+		w.Check(err)
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		w.Check(err)
+		w.File(name+".pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+		w.File(name+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	}
+	issue("ca", &x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign})
+	issue("server", &x509.Certificate{DNSNames: []string{"localhost"}})
+	for _, name := range clients {
+		uri, err := url.Parse("spiffe://example.org/tenant/" + name)
+		w.Check(err)
+		issue(name, &x509.Certificate{URIs: []*url.URL{uri}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	}
+}
