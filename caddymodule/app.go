@@ -15,6 +15,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/api"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
@@ -52,6 +53,8 @@ type App struct {
 	readOnly  bool // the store takes no writes
 	providers map[string]*upstream.Provider
 	service   *rest.Service
+	ctx       caddy.Context
+	sites     []credential.Finding // what there is to be told of them
 	logger    *slog.Logger
 }
 
@@ -67,7 +70,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // opened or created: `caddy validate` provisions too.
 func (a *App) Provision(ctx caddy.Context) error {
 	logger := ctx.Slogger()
-	a.logger = logger
+	a.ctx, a.logger = ctx, logger
 	if a.StoreRaw == nil {
 		return errors.New("upstream_auth: no store: name one with 'store vault' or 'store local'")
 	}
@@ -173,6 +176,7 @@ func (a *App) Start() error {
 	if a.refreshes() {
 		a.backend.coordinator.Start()
 	}
+	a.lookAtSites()
 	return nil
 }
 

@@ -70,6 +70,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 		return nil, placeOf("", proxyTokens).Errf("upstream_auth needs an upstream, as in: upstream_auth %s https://api.example.com", handler.Provider)
 	}
 	handler.ProxyRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)
+	warnOfLoopbackSite(h)
 	_, err = handler.checkUpstreams(provider, config.AdaptingResolver())
 	if wrong, ok := errors.AsType[*upstreamError](err); ok {
 		return nil, placeOf(wrong.dial, proxyTokens).WrapErr(err)

@@ -29,6 +29,7 @@ func (a *App) Checks() []explain.Check {
 	if a.refreshes() && a.backend.journals != "" {
 		all = append(all, explain.Journal(a.backend.journals))
 	}
+	all = append(all, a.siteCheck())
 	for _, name := range names {
 		p := a.providers[name]
 		all = append(all, a.Providers[name].checks(p)...)

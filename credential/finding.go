@@ -10,6 +10,9 @@ type Finding struct {
 	// OK says that nothing has to be done.
 	OK bool `json:"ok"`
 
+	// Warning says that it is OK and all the same worth knowing.
+	Warning bool `json:"warning,omitempty"`
+
 	// Detail is what was seen.
 	Detail string `json:"detail"`
 

@@ -25,7 +25,8 @@ issuer, and that the last refreshes went well. It sends nothing to those but a
 greeting, and asks the issuer for its metadata.
 
 Credentials that are disabled, or whose tenants must sign in again, are counted and
-are nothing wrong.
+are nothing wrong. Neither is a site that others than this machine can reach, though
+it is told.
 
 For what is wrong it says what to do. The exit status is 1 then.`,
 		Example: "  caddy upstream-auth doctor --config /etc/caddy/Caddyfile",
@@ -64,11 +65,11 @@ func runDoctor(r *commandRun) error {
 
 func writeReport(r *commandRun, d *explain.Report) {
 	for _, f := range d.Findings {
+		word := "WRONG"
 		if f.OK {
-			r.line("ok     %s: %s", f.Check, f.Detail)
-			continue
+			word = "ok"
 		}
-		r.line("WRONG  %s: %s", f.Check, f.Detail)
+		r.line("%-6s %s: %s", word, f.Check, f.Detail)
 		if f.Remedy != "" {
 			r.line("       %s", f.Remedy)
 		}
