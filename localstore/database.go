@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -41,6 +42,7 @@ var (
 type database struct {
 	bolt   *bbolt.DB
 	sealer *sealer
+	known  atomic.Uint64 // how many writes there have been at least
 
 	writes  chan *write
 	closing chan struct{}
@@ -107,11 +109,13 @@ func (db *database) checkSize(file *os.File) error {
 // it is the right one.
 func (db *database) unlock(config Config) error {
 	var salt, check []byte
-	fresh := false
+	var fresh, indexed bool
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
 		if meta := tx.Bucket(bucketMeta); meta != nil {
 			salt = append(salt, meta.Get(metaSalt)...)
 			check = append(check, meta.Get(metaCheck)...)
+			indexed = tx.Bucket(bucketIndex) != nil
+			db.known.Store(writesOf(meta.Get(metaRoot)))
 			return nil
 		}
 		fresh = true
@@ -146,7 +150,13 @@ func (db *database) unlock(config Config) error {
 	} else if err != nil {
 		return err
 	}
-	return nil
+	switch {
+	case indexed:
+		return nil
+	case check[0] == entryFormat:
+		return errNoIndex
+	}
+	return db.bolt.Update(db.makeIndex)
 }
 
 // initialize gives a new database its content.
@@ -157,10 +167,6 @@ func (db *database) initialize(key []byte, config Config) error {
 	if db.sealer, err = newSealer(key, salt); err != nil {
 		return err
 	}
-	check, err := db.sealer.seal(metaCheck, entry{writtenAt: time.Now()})
-	if err != nil {
-		return err
-	}
 	err = db.bolt.Update(func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucket(bucketMeta)
 		if err != nil {
@@ -168,7 +174,10 @@ func (db *database) initialize(key []byte, config Config) error {
 		}
 		_, credentialsErr := tx.CreateBucket(bucketCredentials)
 		_, previousErr := tx.CreateBucket(bucketPrevious)
-		return errors.Join(credentialsErr, previousErr, meta.Put(metaSalt, salt), meta.Put(metaCheck, check))
+		if err := errors.Join(credentialsErr, previousErr, meta.Put(metaSalt, salt)); err != nil {
+			return err
+		}
+		return db.makeIndex(tx)
 	})
 	if err != nil {
 		return err
@@ -179,47 +188,59 @@ func (db *database) initialize(key []byte, config Config) error {
 // read returns the entry of key, of version 0 if there is none.
 func (db *database) read(key credential.Key) (entry, error) {
 	var e entry
+	known := db.known.Load() // before the transaction, which has these writes then
 	err := guard(func() error {
 		return db.bolt.View(func(tx *bbolt.Tx) (err error) {
-			e, err = db.load(tx, place(key))
+			e, err = db.load(tx, place(key), known)
 			return err
 		})
 	})
 	return e, err
 }
 
-// load returns the entry at place, of version 0 if there is none.
-func (db *database) load(tx *bbolt.Tx, place []byte) (entry, error) {
-	return db.loadFrom(tx.Bucket(bucketCredentials), place)
-}
-
-func (db *database) loadFrom(bucket *bbolt.Bucket, place []byte) (entry, error) {
-	if bucket == nil {
-		return entry{}, errDamaged
-	}
-	sealed := bucket.Get(place)
-	if sealed == nil {
-		return entry{}, nil
-	}
-	return db.sealer.open(place, sealed)
-}
-
 // readVersion returns the entry of key with a version, one of version 0 if it is
 // not kept.
 func (db *database) readVersion(key credential.Key, version uint64) (entry, error) {
 	var e entry
+	known := db.known.Load()
 	err := guard(func() error {
 		return db.bolt.View(func(tx *bbolt.Tx) (err error) {
-			for _, name := range [][]byte{bucketCredentials, bucketPrevious} {
-				if e, err = db.loadFrom(tx.Bucket(name), place(key)); err != nil || e.version == version {
-					return err
-				}
+			if e, err = db.load(tx, place(key), known); err != nil || e.version == version {
+				return err
+			}
+			if e, err = db.open(tx.Bucket(bucketPrevious), place(key)); err != nil || e.version == version {
+				return err
 			}
 			e = entry{}
 			return nil
 		})
 	})
 	return e, err
+}
+
+// load returns the entry at place, of version 0 if there is none. At least so many writes
+// are known of.
+func (db *database) load(tx *bbolt.Tx, place []byte, known uint64) (entry, error) {
+	x, err := db.index(tx)
+	if err != nil {
+		return entry{}, err
+	}
+	e, err := db.open(x.credentials, place)
+	if err == nil {
+		err = x.check(place, known)
+	}
+	if err != nil {
+		return entry{}, err
+	}
+	return e, nil
+}
+
+func (db *database) open(bucket *bbolt.Bucket, place []byte) (entry, error) {
+	sealed := bucket.Get(place)
+	if sealed == nil {
+		return entry{}, nil
+	}
+	return db.sealer.open(place, sealed)
 }
 
 // list returns the tenants that have an entry for provider, after a name and in
@@ -254,20 +275,26 @@ func (db *database) list(provider string, after credential.Tenant, limit int) ([
 	return tenants, err
 }
 
-// save puts e at place. What was there is kept as the version before, unless e
-// is the mark of its deletion.
-func (db *database) save(tx *bbolt.Tx, place []byte, e entry) error {
+// save puts e at place, and returns the number of writes. What was there is kept as the
+// version before, unless e is the mark of its deletion.
+func (db *database) save(tx *bbolt.Tx, place []byte, e entry) (uint64, error) {
 	sealed, err := db.sealer.seal(place, e)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	bucket := tx.Bucket(bucketCredentials)
-	if current := bucket.Get(place); current != nil && !e.deleted {
-		if err := tx.Bucket(bucketPrevious).Put(place, current); err != nil {
-			return err
+	x, err := db.index(tx)
+	if err != nil {
+		return 0, err
+	}
+	if current := x.credentials.Get(place); current != nil && !e.deleted {
+		if err := x.before.Put(place, current); err != nil {
+			return 0, err
 		}
 	}
-	return bucket.Put(place, sealed)
+	if err := x.credentials.Put(place, sealed); err != nil {
+		return 0, err
+	}
+	return x.set(place)
 }
 
 // place is where the entry of a key lies. Neither name can hold the slash, and no

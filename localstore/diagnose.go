@@ -77,6 +77,8 @@ func (c Config) databaseRemedy(err error) string {
 		return fmt.Sprintf("Stop the other process, which fuser -v %s shows, or have this one keep its credentials in another file.", c.Path)
 	case errors.Is(err, errOtherKey), errors.Is(err, fs.ErrNotExist), errors.Is(err, errWritable):
 		return "See to the key file: " + c.keyRemedy(err)
+	case errors.Is(err, errPutBack), errors.Is(err, errNoIndex):
+		return fmt.Sprintf("See who can write %s besides this process. Then stop it, put all of a backup back, and have the tenants whose tokens have changed since authorize anew.", c.Path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("Give the files to the user that this process runs as: chown USER %s %s", c.Path, c.KeyFile)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, errClosed):

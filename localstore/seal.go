@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -20,9 +21,12 @@ import (
 //	document            encrypted; empty for a deletion's mark
 //	tag       16 bytes
 //
-// All before the nonce is the additional authenticated data.
+// All before the nonce is the additional authenticated data. Entries of formatNoIndex are
+// the same, of a release that had no index.
 const (
-	entryFormat  = 1
+	entryFormat   = 2
+	formatNoIndex = 1
+
 	stateLive    = 0
 	stateDeleted = 1
 	headerSize   = 1 + 1 + 8 + 8
@@ -49,14 +53,27 @@ type entry struct {
 // that random nonces allow a GCM key (NIST SP 800-38D, 8.3) count for each
 // document and not for all together, who would reach them within a year at a
 // hundred refreshes a second.
-type sealer struct{ secret []byte }
+type sealer struct{ secret, indexKey []byte }
 
 func newSealer(key, salt []byte) (*sealer, error) {
 	secret, err := hkdf.Extract(sha256.New, key, salt)
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{secret: secret}, nil
+	indexKey, err := hkdf.Expand(sha256.New, secret, "upstream_auth local store index", keySize)
+	if err != nil {
+		return nil, err
+	}
+	return &sealer{secret, indexKey}, nil
+}
+
+// tag authenticates a text of the index, for one purpose. It is an HMAC, of which there is no
+// number after which a key is used up.
+func (s *sealer) tag(purpose byte, text []byte) []byte {
+	mac := hmac.New(sha256.New, s.indexKey)
+	_, _ = mac.Write([]byte{purpose})
+	_, _ = mac.Write(text)
+	return mac.Sum(nil)[:tagSize]
 }
 
 func (s *sealer) aead(place []byte) (cipher.AEAD, error) {
@@ -93,7 +110,7 @@ func (s *sealer) open(place, sealed []byte) (entry, error) {
 	switch {
 	case len(sealed) == 0:
 		return entry{}, errSealed
-	case sealed[0] != entryFormat:
+	case sealed[0] != entryFormat && sealed[0] != formatNoIndex:
 		return entry{}, errFormat
 	case len(sealed) < headerSize:
 		return entry{}, errSealed

@@ -71,17 +71,23 @@ func (db *database) gather(first *write) []*write {
 // commit makes a batch of writes, each seeing those before it, and answers them.
 func (db *database) commit(batch []*write) {
 	answers := make([]error, len(batch))
+	var writes uint64
 	err := guard(func() error {
 		return db.bolt.Update(func(tx *bbolt.Tx) error {
 			for i, w := range batch {
 				var broken error
-				if answers[i], broken = db.apply(tx, w); broken != nil {
+				var written uint64
+				if written, answers[i], broken = db.apply(tx, w); broken != nil {
 					return broken
 				}
+				writes = max(writes, written)
 			}
 			return nil
 		})
 	})
+	if err == nil && writes > 0 {
+		db.known.Store(writes)
+	}
 	for i, w := range batch {
 		if err != nil {
 			answers[i] = err
@@ -90,20 +96,21 @@ func (db *database) commit(batch []*write) {
 	}
 }
 
-// apply makes one write. Its answer concerns this write alone and comes with no change;
-// broken means that the whole transaction is to be given up.
-func (db *database) apply(tx *bbolt.Tx, w *write) (answer, broken error) {
+// apply makes one write, and returns the number of writes. Its answer concerns this write
+// alone and comes with no change; broken means that the whole transaction is to be given up.
+func (db *database) apply(tx *bbolt.Tx, w *write) (writes uint64, answer, broken error) {
 	if err := w.ctx.Err(); err != nil {
-		return err, nil // Nobody waits for it any more.
+		return 0, err, nil // Nobody waits for it any more.
 	}
-	current, err := db.load(tx, w.place)
+	current, err := db.load(tx, w.place, db.known.Load())
 	if err != nil {
-		return err, nil
+		return 0, err, nil
 	}
 	next, err := w.change(current)
 	if err != nil {
-		return err, nil
+		return 0, err, nil
 	}
 	next.writtenAt = time.Now()
-	return nil, db.save(tx, w.place, next)
+	writes, err = db.save(tx, w.place, next)
+	return writes, nil, err
 }
