@@ -218,6 +218,7 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"tenant twice":                 {inSite("upstream_auth billing 127.0.0.1:1 {\ntenant {query.a}\ntenant {query.b}\n}"), "tenant is given twice, at Caddyfile:14"},
 		"tenants without one":          {inSite("upstream_auth billing 127.0.0.1:1 {\ntenants\n}"), "wrong argument count or unexpected line ending after 'tenants', at Caddyfile:13"},
 		"tenants with a bad name":      {inSite("upstream_auth billing 127.0.0.1:1 {\ntenants a/b\n}"), `tenants: "a/b": tenant name is not valid, at Caddyfile:13`},
+		"tenants without the fixed":    {inSite("upstream_auth billing 127.0.0.1:1 {\ntenants globex initech\ntenant acme\n}"), "tenants: 'acme', which is the tenant of all requests, is not among them, at Caddyfile:13"},
 		"replay_max_body no size":      {inSite("upstream_auth billing 127.0.0.1:1 {\nreplay_max_body much\n}"), "replay_max_body: 'much' is not a size, at Caddyfile:13"},
 		"replay_memory twice":          {inSite("upstream_auth billing 127.0.0.1:1 {\nreplay_memory 1\nreplay_memory 2\n}"), "replay_memory is given twice, at Caddyfile:14"},
 		"replay_dir without a path":    {inSite("upstream_auth billing 127.0.0.1:1 {\nreplay_dir\n}"), "wrong argument count or unexpected line ending after 'replay_dir', at Caddyfile:13"},

@@ -113,6 +113,16 @@ func TestAdminRefusals(t *testing.T) {
 	}
 }
 
+func TestAdminAnswersHeadLikeGetWithoutABody(t *testing.T) {
+	s := administered(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
+	s.start(t, apiKey, "upstream_auth billing 127.0.0.1:1")
+	for path, status := range map[string]int{"billing/tenants/acme": 200, "billing/tenants": 200, "doctor": 200, "billing/tenants/globex": 404, "billing/tenants/acme/refresh": 405} {
+		if res, body := s.ask(t, "HEAD", path, "", nil); res.StatusCode != status || body != "" || path == "billing/tenants/acme" && res.Header.Get("ETag") != `"1"` {
+			t.Errorf("%s: got %s %v %q", path, res.Status, res.Header, body)
+		}
+	}
+}
+
 // What Caddy's endpoint refuses does not come to us.
 func TestAdminIsProtectedAsCaddysEndpointIs(t *testing.T) {
 	s := administered(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})

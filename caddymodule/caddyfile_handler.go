@@ -92,7 +92,7 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 	}
 
 	matchers := make(map[string]caddyhttp.ResponseMatcher)
-	var refreshOn *caddyfile.Dispenser
+	var refreshOn, tenants *caddyfile.Dispenser
 	var opened bool
 	for d.NextBlock(0) {
 		if !opened {
@@ -113,6 +113,7 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 				err = config.WrapErr(own, "", sourceErr)
 			}
 		case name == "tenants":
+			tenants = own // a fixed tenant may come further down
 			if err = config.ManyArgs(own, &h.Tenants); err == nil {
 				_, tenantsErr := parseTenants(h.Tenants)
 				err = config.WrapErr(own, "", tenantsErr)
@@ -154,6 +155,9 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 	}
 	if opened {
 		proxy = append(proxy, d.Token()) // the closing brace
+	}
+	if err := checkFixedTenant(h.Tenant, h.Tenants); err != nil {
+		return nil, tenants.WrapErr(err)
 	}
 	if refreshOn != nil {
 		matcher, err := parseRefreshOn(refreshOn, matchers)

@@ -32,6 +32,8 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 			for accept, contentType := range map[string]string{
 				"": "text/plain; charset=utf-8", "text/html,*/*;q=0.8": "text/plain; charset=utf-8",
 				"application/json, text/plain, */*": "application/problem+json", "application/vnd.api+json": "application/problem+json",
+				"text/html, application/json;q=0": "text/plain; charset=utf-8", "application/json; q=0.000, */*": "text/plain; charset=utf-8",
+				"application/json;q=0, application/problem+json;q=0.01": "application/problem+json",
 			} {
 				header := c.header.Clone()
 				if header == nil {

@@ -43,7 +43,9 @@ type Handler struct {
 
 	// Names the tenant: a template of placeholders, or a name, if all requests are one
 	// tenant's. A header field that it reads must be there exactly once. Header fields,
-	// parameters of the query and cookies that it reads are not sent upstream. Between two
+	// parameters of the query and cookies that it reads are not sent upstream; what it
+	// reads by another placeholder is, as a header field that `{vars.*}` was set from:
+	// take that out with `header_up -<field>`. Between two
 	// placeholders stands a separator, whose characters the first one's value must not
 	// have. Default: `{http.request.header.X-Tenant-ID}`.
 	Tenant string `json:"tenant,omitempty"`
@@ -133,7 +135,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := errors.Join(checkWord("cookies", h.Cookies, "pass", "drop"), checkWord("scrub", h.Scrub, "headers", "body", "off")); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
-	if h.allowed, err = parseTenants(h.Tenants); err != nil {
+	if h.allowed, err = parseTenants(h.Tenants); err == nil {
+		err = checkFixedTenant(h.Tenant, h.Tenants)
+	}
+	if err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
 	limits, err := h.parseLimits()

@@ -92,6 +92,14 @@ func newTenantSource(template string) (*tenantSource, error) {
 	return s, nil
 }
 
+// checkFixedTenant refuses a fixed tenant that may not be named.
+func checkFixedTenant(template string, allowed []string) error {
+	if template == "" || strings.Contains(template, "{") || len(allowed) == 0 || slices.Contains(allowed, template) {
+		return nil
+	}
+	return fmt.Errorf("tenants: '%s', which is the tenant of all requests, is not among them", template)
+}
+
 // resolve returns the tenant that r names. The error is
 // [credential.ErrTenantMissing] or [credential.ErrTenantInvalid].
 func (s *tenantSource) resolve(r *http.Request) (credential.Tenant, error) {

@@ -104,7 +104,11 @@ func (m adminMethods) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (m adminMethods) answer(w http.ResponseWriter, call *adminCall) error {
-	answer := m[call.Method]
+	method := call.Method
+	if method == http.MethodHead { // the server leaves the body out
+		method = http.MethodGet
+	}
+	answer := m[method]
 	if answer == nil {
 		return rest.ErrMethod
 	}

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -87,6 +88,9 @@ func isNear(host string) bool {
 			addr = addr.Unmap()
 			return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
 		}
+	}
+	if _, err := strconv.ParseUint(name, 0, 64); err == nil {
+		return false // an address to some resolvers, and nobody's name
 	}
 	name = strings.TrimSuffix(name, ".")
 	if !strings.Contains(name, ".") || strings.Contains(name, "/") { // a socket

@@ -131,6 +131,7 @@ func TestOthersDoNotLearnWhoseRequestsTheseAre(t *testing.T) {
 		"api.default.svc:80": true, "nas.home.arpa": true, "db.internal.": true, "unix//run/a.b.sock": true,
 		"api.example.com:443": false, "8.8.8.8:443": false, "[2001:db8::1]:443": false, "internal.example.com": false, "notlocal.example": false,
 		"xlocalhost.com": false, ".internal": false, "api.svc.example": false,
+		"2130706433": false, "2130706433:443": false, "0x8080808": false, "0x0a000001:80": false, "app1": true, "1password": true,
 	} {
 		for _, pass := range []bool{false, true} {
 			x, _ := newExchange(t)

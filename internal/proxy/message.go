@@ -45,7 +45,11 @@ func Message(req *http.Request, status int, code Code) (contentType string, body
 func acceptsJSON(accept []string) bool {
 	for _, line := range accept {
 		for part := range strings.SplitSeq(line, ",") {
-			switch mediaType, _, _ := mime.ParseMediaType(part); {
+			mediaType, parameters, _ := mime.ParseMediaType(part)
+			if q, given := parameters["q"]; given && strings.Trim(q, "0.") == "" { // zero: not acceptable (RFC 9110 section 12.4.2)
+				continue
+			}
+			switch {
 			case mediaType == "application/json", strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json"):
 				return true
 			}
