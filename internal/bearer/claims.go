@@ -12,7 +12,8 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-// leeway is by how much the clock of whoever issues tokens may differ from ours. The
+// leeway is by how much the clock of whoever issues tokens may differ from ours: so much
+// longer than until "exp" is a token accepted, and so much before "nbf". The
 // library takes "exp" for the last moment that counts, RFC 7519 section 4.1.4 for the
 // first that does not.
 const leeway = 30*time.Second - 1
@@ -38,6 +39,13 @@ func (v *Verifier) check(payload []byte) error {
 	}
 	if err := claims.ValidateWithLeeway(expected, leeway); err != nil {
 		return refusal(err)
+	}
+	issued := time.Now()
+	if at := claims.IssuedAt.Time(); claims.IssuedAt != nil && at.Before(issued) {
+		issued = at
+	}
+	if claims.Expiry.Time().Sub(issued)-leeway > v.config.MaxLifetime {
+		return errLifetime
 	}
 	return nil
 }

@@ -80,6 +80,40 @@ func TestTimes(t *testing.T) {
 	})
 }
 
+// A token that leaks is worth something until it expires.
+func TestTokenThatIsGoodForTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const year9999 = 253_402_300_799
+		now := time.Now().Unix()
+		for name, c := range map[string]struct {
+			longest time.Duration
+			times   string
+			want    error // nil: accepted
+		}{
+			"a day":                           {DefaultMaxLifetime, fmt.Sprintf(`"exp":%d`, now+24*3600+29), nil},
+			"a day and half a minute":         {DefaultMaxLifetime, fmt.Sprintf(`"exp":%d`, now+24*3600+30), errLifetime},
+			"the year 9999":                   {DefaultMaxLifetime, fmt.Sprintf(`"exp":%d`, year9999), errLifetime},
+			"beyond all years":                {DefaultMaxLifetime, `"exp":1e17`, errLifetime},
+			"a year that is nearly over":      {DefaultMaxLifetime, fmt.Sprintf(`"iat":%d,"exp":%d`, now-364*24*3600, now+24*3600), errLifetime},
+			"a day, issued by a fast clock":   {DefaultMaxLifetime, fmt.Sprintf(`"iat":%d,"exp":%d`, now+29, now+24*3600+29), nil},
+			"an hour":                         {time.Minute, fmt.Sprintf(`"exp":%d`, now+3600), errLifetime},
+			"a year, where that is what goes": {366 * 24 * time.Hour, fmt.Sprintf(`"iat":%d,"exp":%d`, now, now+365*24*3600), nil},
+		} {
+			v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}, MaxLifetime: c.longest})
+			token := sign(`{"alg":"HS256"}`, fmt.Sprintf(`{"id":%q,%s}`, tenant, c.times), secret)
+			if _, err := v.Verify(t.Context(), "Bearer "+token); !errors.Is(err, c.want) {
+				t.Errorf("%s: error %v, want %v", name, err, c.want)
+			}
+		}
+	})
+	v, err := New(Config{Token: Token{SecretFile: writeFile(t, secret)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAccepted(t, v, sign(`{"alg":"HS256"}`, claims(""), secret))
+	wantRefused(t, v, sign(`{"alg":"HS256"}`, lasting, secret), errLifetime)
+}
+
 func TestIssuerAndAudience(t *testing.T) {
 	for name, c := range map[string]struct {
 		issuer, audience string // of the configuration

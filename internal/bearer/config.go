@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -13,6 +14,9 @@ import (
 
 // DefaultTenantClaim is the claim that holds the tenant.
 const DefaultTenantClaim = "id"
+
+// DefaultMaxLifetime is the longest that a token is good for.
+const DefaultMaxLifetime = 24 * time.Hour
 
 // The algorithms (RFC 7518 section 3.1, RFC 8037 section 3.1) that each kind of
 // source can be used with. They have none in common: a public key that somebody
@@ -30,11 +34,13 @@ type Config struct {
 	// How the signature of a token is verified: by a shared secret, or by a key set.
 	Token Token `json:"token"`
 
-	// The issuer that a token has to name (`iss`). Default: any or none.
+	// The issuer that a token has to name (`iss`). Default: any or none, which the doctor
+	// finds fault with if there is no audience either.
 	Issuer string `json:"issuer,omitempty"`
 
 	// The audience that a token has to name (`aud`), alone or among others. Default: any
-	// or none.
+	// or none, which the doctor finds fault with if there is a key set: whoever has its
+	// keys may issue tokens for other services, too.
 	Audience string `json:"audience,omitempty"`
 
 	// The claim that names the tenant, a gjson path; a dot in a name is written `\.`.
@@ -44,6 +50,10 @@ type Config struct {
 	// What makes a caller an operator. Default: nobody is one.
 	Operators Operators `json:"operators,omitzero"`
 
+	// MaxLifetime is how long after it was issued (`iat`; without that, after now) a token
+	// may expire. Default: [DefaultMaxLifetime].
+	MaxLifetime time.Duration `json:"-"`
+
 	// Transport fetches a key set. Default: one that follows the proxy settings of
 	// the environment and keeps no connection open.
 	Transport http.RoundTripper `json:"-"`
@@ -52,8 +62,9 @@ type Config struct {
 // Token says how the signature of a token is verified. Exactly one of its secret and
 // two key sets is given. The algorithms are those given here, whatever a token says.
 type Token struct {
-	// A file with the secret that is shared with whoever issues tokens. It is read anew
-	// for each token; a newline at its end is cut off.
+	// A file with the secret that is shared with whoever issues tokens: at least as long as
+	// the hash, 32 bytes for HS256 (RFC 7518 section 3.2), or all tokens are refused. It is
+	// read anew for each token; a newline at its end is cut off.
 	SecretFile string `json:"secret_file,omitempty"`
 
 	// Where a key set (JWK set, RFC 7517) is fetched when the first token comes: https,
@@ -100,6 +111,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := c.algorithms(); err != nil {
 		return err
+	}
+	if c.MaxLifetime < 0 {
+		return errors.New("max_token_lifetime cannot be negative")
 	}
 	if (c.Operators.Claim == "") != (c.Operators.Value == "") {
 		return errors.New("operators need both a claim and its value")

@@ -10,33 +10,31 @@ import (
 )
 
 func TestRotatedSecretCountsAtOnce(t *testing.T) {
-	path := writeFile(t, "canary-one")
+	first, second := "first-"+secret, "second-"+secret
+	path := writeFile(t, first)
 	v := newVerifier(t, Config{Token: Token{SecretFile: path}})
-	one, two := sign(`{"alg":"HS256"}`, claims(""), "canary-one"), sign(`{"alg":"HS256"}`, claims(""), "canary-two")
+	one, two := sign(`{"alg":"HS256"}`, claims(""), first), sign(`{"alg":"HS256"}`, claims(""), second)
 	wantAccepted(t, v, one)
 	wantRefused(t, v, two, errSignature)
-	replaceFile(t, path, "canary-two")
+	replaceFile(t, path, second)
 	wantAccepted(t, v, two)
 	wantRefused(t, v, one, errSignature)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	wantRefused(t, v, two, ErrUnavailable)
-	replaceFile(t, path, "canary-two")
+	replaceFile(t, path, second)
 	wantAccepted(t, v, two)
 }
 
 func TestSecretInAFile(t *testing.T) {
-	long := strings.Repeat("canary", 100)
 	for name, c := range map[string]struct{ content, secret string }{
-		"no newline":      {"canary-s", "canary-s"},
-		"newline":         {"canary-s\n", "canary-s"},
-		"CR LF":           {"canary-s\r\n", "canary-s"},
-		"one newline off": {"canary-s\n\n", "canary-s\n"},
-		"spaces stay":     {" canary-s ", " canary-s "},
-		"one byte":        {"s", "s"},
-		"64 bytes":        {long[:64], long[:64]},
-		"more":            {long, long},
+		"no newline":      {secret, secret},
+		"newline":         {secret + "\n", secret},
+		"CR LF":           {secret + "\r\n", secret},
+		"one newline off": {secret + "\n\n", secret + "\n"},
+		"spaces stay":     {" " + secret + " ", " " + secret + " "},
+		"more":            {strings.Repeat(secret, 10), strings.Repeat(secret, 10)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, c.content), Algorithms: []string{"HS256", "HS384", "HS512"}}})
@@ -45,6 +43,50 @@ func TestSecretInAFile(t *testing.T) {
 			}
 			wantRefused(t, v, sign(`{"alg":"HS256"}`, claims(""), c.secret+"x"), errSignature)
 		})
+	}
+}
+
+// Who sees one token may guess at a short secret for as long as they like.
+func TestSecretShorterThanTheHashAcceptsNothing(t *testing.T) {
+	for algorithm, least := range map[string]int{"HS256": 32, "HS384": 48, "HS512": 64} {
+		for _, size := range []int{1, least - 1, least} {
+			config := Config{Token: Token{SecretFile: writeFile(t, secret[:size]+"\n"), Algorithms: []string{algorithm}}, Issuer: issuer}
+			v := newVerifier(t, config)
+			token := sign(fmt.Sprintf(`{"alg":%q}`, algorithm), claims(""), secret[:size])
+			finding := config.Diagnose("the API")[0]
+			checkText(t, errors.New(finding.Detail+finding.Remedy), "")
+			if size < least {
+				wantRefused(t, v, token, ErrUnavailable)
+				wantRefused(t, v, token, errShortSecret)
+			} else {
+				wantAccepted(t, v, token)
+			}
+			if finding.OK != (size == least) || finding.OK != (finding.Remedy == "") {
+				t.Errorf("%s, %d bytes: %+v", algorithm, size, finding)
+			}
+		}
+	}
+}
+
+func TestDiagnosisOfWhomTokensAreFor(t *testing.T) {
+	shared, keys := Token{SecretFile: writeFile(t, secret)}, Token{KeySetFile: "absent", Algorithms: []string{"ES256"}}
+	for _, c := range []struct {
+		token            Token
+		issuer, audience string
+		wrong            string // empty: nothing
+	}{
+		{shared, "", "", "any issuer"},
+		{shared, issuer, "", ""},
+		{shared, "", "us", ""},
+		{keys, "", "", "any issuer"},
+		{keys, issuer, "", "other services"},
+		{keys, issuer, "us", ""},
+		{keys, "", "us", ""},
+	} {
+		config := Config{Token: c.token, Issuer: c.issuer, Audience: c.audience}
+		if f := config.Diagnose("the API")[0]; f.OK != (c.wrong == "") || !strings.Contains(f.Detail, c.wrong) {
+			t.Errorf("issuer %q, audience %q: %+v", c.issuer, c.audience, f)
+		}
 	}
 }
 
@@ -67,7 +109,7 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		"large set":         {writeFile(t, large), true, errFileTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config, token := Config{Token: Token{SecretFile: c.path}}, sign(`{"alg":"HS256"}`, claims(""), "")
+			config, token := Config{Token: Token{SecretFile: c.path}}, sign(`{"alg":"HS256"}`, claims(""), secret)
 			if c.set {
 				config = Config{Token: Token{KeySetFile: c.path, Algorithms: []string{"ES256"}}}
 				token = sign(`{"alg":"ES256"}`, claims(""), p256())

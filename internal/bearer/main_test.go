@@ -1,8 +1,10 @@
 package bearer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,13 +17,15 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	secret = "canary-secret" // shorter than the hash, as existing ones are
+	secret = "canary-secret-of-sixty-four-bytes-which-is-as-long-as-SHA-512-is"
 	tenant = "canary-tenant"
 	issuer = "canary-issuer"
 )
 
+// newVerifier makes one that minds no lifetime unless the configuration says so.
 func newVerifier(t testing.TB, c Config) *Verifier {
 	t.Helper()
+	c.MaxLifetime = cmp.Or(c.MaxLifetime, math.MaxInt64)
 	v, err := New(c)
 	if err != nil {
 		t.Fatal(err)

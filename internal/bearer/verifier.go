@@ -33,6 +33,9 @@ func New(c Config) (*Verifier, error) {
 	if c.TenantClaim == "" {
 		c.TenantClaim = DefaultTenantClaim
 	}
+	if c.MaxLifetime == 0 {
+		c.MaxLifetime = DefaultMaxLifetime
+	}
 	v := &Verifier{config: c}
 	v.algorithms, _ = c.algorithms() // which are valid
 	switch {
