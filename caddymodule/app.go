@@ -15,7 +15,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/api"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
@@ -54,7 +54,7 @@ type App struct {
 	providers map[string]*upstream.Provider
 	service   *rest.Service
 	ctx       caddy.Context
-	sites     []credential.Finding // what there is to be told of them
+	checks    []explain.Check // besides those that follow from the above
 	logger    *slog.Logger
 }
 
@@ -99,6 +99,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("upstream_auth: journal: %w", err)
 	}
+	a.AddChecks(secretFiles(store)...)
+	a.AddChecks(adminEndpoint(ctx))
 	a.readOnly = store.ReadOnly()
 	a.backend, err = acquireBackend(store, journalDir, logger)
 	if err != nil {
@@ -177,6 +179,7 @@ func (a *App) Start() error {
 		a.backend.coordinator.Start()
 	}
 	a.lookAtSites()
+	a.warn()
 	return nil
 }
 

@@ -2,10 +2,13 @@ package caddymodule
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
+	"regexp"
 	"slices"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
@@ -15,6 +18,25 @@ import (
 // diagnosable is a store that can look at itself.
 type diagnosable interface {
 	Diagnose(ctx context.Context, providers []string) []credential.Finding
+}
+
+// keepsSecrets is a store's module that has files which hold secrets.
+type keepsSecrets interface {
+	// SecretFiles returns their paths by the settings that name them.
+	SecretFiles() map[string]string
+}
+
+// AddChecks implements [api.App].
+func (a *App) AddChecks(checks ...explain.Check) { a.checks = append(a.checks, checks...) }
+
+// warn logs at start what the doctor would say of this machine.
+func (a *App) warn() {
+	checks := slices.DeleteFunc(a.Checks(), func(c explain.Check) bool { return !c.AtStart })
+	for _, f := range explain.Run(context.Background(), checks).Findings {
+		if !f.OK || f.Warning {
+			a.logger.Warn(f.Detail, "check", f.Check, "remedy", f.Remedy)
+		}
+	}
 }
 
 // Checks are what there is to look at of all that the app needs: the store first.
@@ -29,13 +51,26 @@ func (a *App) Checks() []explain.Check {
 	if a.refreshes() && a.backend.journals != "" {
 		all = append(all, explain.Journal(a.backend.journals))
 	}
-	all = append(all, a.siteCheck())
 	for _, name := range names {
 		p := a.providers[name]
 		all = append(all, a.Providers[name].checks(p)...)
 		if p.Renewer != nil {
 			all = append(all, explain.Refreshes(p, a.backend.coordinator, a.backend.lifecycle))
 		}
+	}
+	return append(all, a.checks...)
+}
+
+// secretFiles are the checks of a store's.
+func secretFiles(store stores.Store) []explain.Check {
+	module, ok := store.(keepsSecrets)
+	if !ok {
+		return nil
+	}
+	var all []explain.Check
+	files := module.SecretFiles()
+	for _, setting := range slices.Sorted(maps.Keys(files)) {
+		all = append(all, explain.Private(setting+" of the store", files[setting]))
 	}
 	return all
 }
@@ -46,7 +81,8 @@ func (conf *Provider) checks(p *upstream.Provider) []explain.Check {
 	if o := p.OAuth2(); o != nil {
 		all = append(all, explain.Endpoint(explain.CheckTokenEndpoint, "the token endpoint of provider "+p.Name, o.TokenURL, o.TLS))
 		if file := o.ClientSecretFile; file != "" {
-			all = append(all, explain.File("client_secret_file of provider "+p.Name, file))
+			what := "client_secret_file of provider " + p.Name
+			all = append(all, explain.File(what, file), explain.Private(what, file))
 		}
 		all = append(all, tlsChecks(conf.oauth2().Files, p.Name)...)
 	}
@@ -57,8 +93,15 @@ func (conf *Provider) checks(p *upstream.Provider) []explain.Check {
 	if o := conf.oauth2(); o != nil && o.Issuer != "" {
 		all = append(all, explain.Issuer(p, conf.endpoints()))
 	}
+	text, _ := json.Marshal(conf) // it was read from JSON
+	for _, file := range filePlaceholder.FindAllSubmatch(text, -1) {
+		all = append(all, explain.Private("what provider "+p.Name+" reads as {file.…}", string(file[1])))
+	}
 	return all
 }
+
+// filePlaceholder finds files whose content is filled in.
+var filePlaceholder = regexp.MustCompile(`\{file\.([^{}\s"]+)\}`)
 
 // endpoints are those of the authorization server, as they are configured.
 func (conf *Provider) endpoints() explain.Endpoints {
@@ -77,8 +120,9 @@ func tlsChecks(files tlsfiles.Files, provider string) []explain.Check {
 		return nil
 	}
 	resolve := config.NewResolver()
+	key, what := resolve.Text("tls_client_key", files.TLSClientKey), "tls_client_key of provider "+provider
 	return []explain.Check{
 		explain.File("tls_client_cert of provider "+provider, resolve.Text("tls_client_cert", files.TLSClientCert)),
-		explain.File("tls_client_key of provider "+provider, resolve.Text("tls_client_key", files.TLSClientKey)),
+		explain.File(what, key), explain.Private(what, key),
 	}
 }

@@ -22,13 +22,8 @@ const (
 	checkSite     = "site"
 )
 
-// siteCheck tells of sites with our handler that others can use, or that the app may miss.
-func (a *App) siteCheck() explain.Check {
-	return explain.Check{Name: checkSite, Look: func(context.Context) []credential.Finding { return a.sites }}
-}
-
-// lookAtSites finds what there is to be told of them, once all of the configuration is
-// loaded, and warns of those that others can use.
+// lookAtSites finds what there is to be told of sites with our handler that others can use,
+// or that the app may miss, once all of the configuration is loaded.
 func (a *App) lookAtSites() {
 	module, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
@@ -37,11 +32,10 @@ func (a *App) lookAtSites() {
 	for _, server := range module.(*caddyhttp.App).Servers {
 		s := serverSites{open: reachable(server.Listen), elsewhere: len(server.Routes) > 0 && !slices.ContainsFunc(server.Routes, isForAll)}
 		s.walk(server.Routes, nil, asksForCertificates(server))
-		a.sites = append(a.sites, s.findings...)
-	}
-	for _, f := range a.sites {
-		if f.Check == checkListener {
-			a.logger.Warn(f.Detail, "check", f.Check, "remedy", f.Remedy)
+		for _, f := range s.findings {
+			found := func(context.Context) []credential.Finding { return []credential.Finding{f} }
+			// Of a site's address the adapter has warned.
+			a.AddChecks(explain.Check{Name: f.Check, Look: found, AtStart: f.Check == checkListener})
 		}
 	}
 }

@@ -1,11 +1,14 @@
 package vaultstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -154,6 +157,61 @@ func TestDiagnosisOfALoginThatFails(t *testing.T) {
 		}
 		wantFindings(t, diagnose(t, store, "crm"), "vault ok: ", "login wrong: invalid role or secret ID [redacted]", "clock wrong: about 59s behind")
 	})
+}
+
+func TestDiagnosisOfATokenThatSomebodyElseKeeps(t *testing.T) {
+	for name, c := range map[string]struct{ said, want string }{
+		"root":                     {`"ttl":0,"policies":["root"]`, "login wrong: it may do everything in Vault Have the sidecar's token allow what it needs and no more"},
+		"root that expires":        {`"ttl":3600,"creation_ttl":3600,"renewable":true,"policies":["root"]`, "login wrong: it may do everything"},
+		"near its end":             {`"ttl":599,"creation_ttl":3600,"policies":["upstream-auth"]`, "login wrong: the token has 9m59s left and cannot be renewed; its policies are: upstream-auth Put a new token into"},
+		"a long life near its end": {`"ttl":80000,"creation_ttl":2764800,"policies":["upstream-auth"]`, "login wrong: before this one ends"},
+		"renewable near its end":   {`"ttl":60,"creation_ttl":3600,"renewable":true,"policies":["upstream-auth"]`, "login ok: can be renewed"},
+		"an hour that began":       {`"ttl":3500,"creation_ttl":3600,"policies":["upstream-auth"]`, "login ok: cannot be renewed"},
+		"for ever":                 {`"ttl":0,"policies":["upstream-auth"]`, "login ok: does not expire"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, vault := newScripted(t, func(c *Config) { c.Auth = AuthConfig{Method: MethodTokenFile, TokenFile: writeFile(t, secretToken)} })
+			vault.token = secretToken
+			vault.fault = func(w http.ResponseWriter, r *http.Request) bool {
+				looked := strings.HasSuffix(r.URL.Path, "/lookup-self")
+				if looked {
+					fmt.Fprintf(w, `{"data":{%s}}`, c.said)
+				}
+				return looked
+			}
+			wantFindings(t, diagnose(t, store), "vault ok: ", c.want, "mount ok: ", "policy ok: journal", "clock ok: ")
+		})
+	}
+}
+
+func TestRootTokenIsToldAtStart(t *testing.T) {
+	for policy, want := range map[string]bool{"root": true, "upstream-auth": false} {
+		store, vault := newScripted(t, func(c *Config) { c.Auth = AuthConfig{Method: MethodTokenFile, TokenFile: writeFile(t, secretToken)} })
+		vault.token = secretToken
+		vault.fault = func(w http.ResponseWriter, r *http.Request) bool {
+			looked := strings.HasSuffix(r.URL.Path, "/lookup-self")
+			if looked {
+				fmt.Fprintf(w, `{"data":{"policies":["default",%q]}}`, policy)
+			}
+			return looked
+		}
+		var text bytes.Buffer
+		store.SetLogger(slog.New(slog.NewTextHandler(&text, nil)))
+		store.Open()
+		eventually(t, 5*time.Second, func() error {
+			if vault.count("GET auth/token/lookup-self") == 0 {
+				return errors.New("the token was not looked up")
+			}
+			return nil
+		})
+		if err := store.Close(); err != nil { // after which nothing writes to the log
+			t.Fatal(err)
+		}
+		if got := strings.Contains(text.String(), "root token"); got != want {
+			t.Errorf("%s: the log is %q", policy, &text)
+		}
+		checkNoSecret(t, text.String())
+	}
 }
 
 func TestDiagnosisOfATokenThatMayAskNothing(t *testing.T) {

@@ -30,8 +30,18 @@ func (s *Store) diagnoseLogin(ctx context.Context) (f credential.Finding, ok boo
 		f.Detail, f.Remedy = fmt.Sprintf("looking the token up: %v", err), s.loginRemedy(err)
 		return f, false
 	case a.status == http.StatusOK:
-		f.OK = true
-		f.Detail = fmt.Sprintf("logged in by %s; %s", s.cfg.Auth.Method, describeToken(a.body))
+		said := readToken(a.body)
+		f.Detail = fmt.Sprintf("logged in by %s; %s", s.cfg.Auth.Method, said.describe())
+		switch {
+		case said.isRoot():
+			f.Detail += ", and with that it may do everything in Vault"
+			f.Remedy = "Have the sidecar's token allow what it needs and no more: put one into " + s.cfg.Auth.TokenFile +
+				" that was made by vault token create -orphan -policy=upstream-auth -period=24h -field=token, and revoke this one."
+		case s.cfg.Auth.Method == MethodTokenFile && said.endsSoon():
+			f.Remedy = "Put a new token into " + s.cfg.Auth.TokenFile + ", or have a Vault Agent write it, before this one ends."
+		default:
+			f.OK = true
+		}
 		return f, true
 	case a.status == http.StatusForbidden && !isInvalidToken(a):
 		// Nor may it renew itself then; the store logs in instead.
@@ -57,29 +67,58 @@ func isInvalidToken(a answer) bool {
 	})
 }
 
-// describeToken puts what Vault says of a token into words, without the token.
-func describeToken(body []byte) string {
-	var said struct {
-		Data struct {
-			TTL              int64
-			Renewable        bool
-			Policies         []string
-			IdentityPolicies []string `json:"identity_policies"`
-		}
-	}
+// tokenSaid is what Vault says of a token; nil: nothing that can be understood.
+type tokenSaid struct {
+	TTL              int64
+	CreationTTL      int64 `json:"creation_ttl"`
+	Renewable        bool
+	Policies         []string
+	IdentityPolicies []string `json:"identity_policies"`
+}
+
+func readToken(body []byte) *tokenSaid {
+	var said struct{ Data tokenSaid }
 	if json.Unmarshal(body, &said) != nil {
+		return nil
+	}
+	return &said.Data
+}
+
+func (t *tokenSaid) isRoot() bool { return t != nil && slices.Contains(t.Policies, "root") }
+
+// endsSoon reports whether nothing can keep the token for much longer.
+func (t *tokenSaid) endsSoon() bool {
+	return t != nil && !t.Renewable && t.TTL > 0 && t.TTL < max(t.CreationTTL/10, 600)
+}
+
+// describe puts it into words, without the token.
+func (t *tokenSaid) describe() string {
+	if t == nil {
 		return "Vault says nothing that can be understood of the token"
 	}
 	lasts := "the token does not expire"
-	if ttl := said.Data.TTL; ttl > 0 {
+	if t.TTL > 0 {
 		renewable := "cannot be renewed"
-		if said.Data.Renewable {
+		if t.Renewable {
 			renewable = "can be renewed"
 		}
-		lasts = fmt.Sprintf("the token has %v left and %s", time.Duration(min(ttl, maxSeconds))*time.Second, renewable)
+		lasts = fmt.Sprintf("the token has %v left and %s", time.Duration(min(t.TTL, maxSeconds))*time.Second, renewable)
 	}
-	policies := oneLine(strings.Join(append(said.Data.Policies, said.Data.IdentityPolicies...), ", "))
+	policies := oneLine(strings.Join(append(t.Policies, t.IdentityPolicies...), ", "))
 	return lasts + "; its policies are: " + cmp.Or(policies, "none")
+}
+
+// warnOfRoot says in the log that the token is a root token. Vault gives none out to who
+// logs in, so that there is something to ask of a token_file alone.
+func (s *Store) warnOfRoot(ctx context.Context) {
+	if s.cfg.Auth.Method != MethodTokenFile {
+		return
+	}
+	a, err := s.ask(ctx, request{method: http.MethodGet, path: "auth/token/lookup-self"})
+	if err == nil && a.status == http.StatusOK && readToken(a.body).isRoot() {
+		s.log().Warn("the token of Vault is a root token, which may do everything: give the sidecar one with a policy of its own",
+			"token_file", s.cfg.Auth.TokenFile)
+	}
 }
 
 // loginRemedy is what to do about a login that failed, or a token that is refused.

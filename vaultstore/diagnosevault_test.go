@@ -29,7 +29,7 @@ func testDiagnosis(t *testing.T, v *realVault) {
 			t.Errorf("with both policies of the README: %+v", f)
 		}
 	}
-	wantFindings(t, diagnose(t, newStore(t, v.byToken("root")), "crm")[1:2], "login ok: its policies are: root")
+	wantFindings(t, diagnose(t, newStore(t, v.byToken("root")), "crm")[1:2], "login wrong: its policies are: root")
 }
 
 func testDiagnosedLogins(t *testing.T, v *realVault) {

@@ -82,6 +82,7 @@ func (s *Store) Open() {
 				ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 				defer cancel()
 				_ = s.checkMount(ctx, true) // logs; requests look for themselves
+				s.warnOfRoot(ctx)
 			})
 		}()
 	})

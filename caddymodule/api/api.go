@@ -3,10 +3,12 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,6 +16,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 )
 
@@ -40,8 +43,13 @@ type API struct {
 	// The provider, by its name in the app `upstream_auth`.
 	Provider string `json:"provider"`
 
-	// Which tokens are accepted.
+	// Which tokens are accepted: until 30s after their expiry, by which much clocks may
+	// differ.
 	bearer.Config
+
+	// The longest that a token may be good for, from when it was issued (`iat`; without
+	// that, from now) to its expiry. Default: 24h.
+	MaxTokenLifetime caddy.Duration `json:"max_token_lifetime,omitempty"`
 
 	// The origins of web pages that may use the API. Default: none.
 	CORSOrigins []string `json:"cors_origins,omitempty"`
@@ -72,9 +80,11 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.app, a.collection = app, rest.Collection{Service: app.Service(), Provider: provider, By: "api", Logger: a.logger}
+	a.MaxLifetime = time.Duration(a.MaxTokenLifetime)
 	if a.Config, err = config.ResolveBearer(a.Config, config.NewResolver()); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
+	app.AddChecks(a.checks()...)
 	if a.verifier, err = bearer.New(a.Config); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
@@ -82,6 +92,15 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
 	return nil
+}
+
+// checks are what there is to look at of the tokens.
+func (a *API) checks() []explain.Check {
+	what := "the credentials API of provider " + a.Provider
+	return []explain.Check{
+		explain.Private("secret_file of "+what, a.Token.SecretFile),
+		{Name: "tokens", AtStart: true, Look: func(context.Context) []credential.Finding { return a.Diagnose(what) }},
+	}
 }
 
 // ServeHTTP answers what is the API's, and leaves the rest to the next handler.

@@ -22,6 +22,7 @@ import (
 //	    tenant_claim <path>
 //	    operators    <claim> <value>
 //	    cors_origins <origins...>
+//	    max_token_lifetime <duration>
 //	}
 //
 // There is one token, and of url and file one.
@@ -38,6 +39,8 @@ func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				_, originsErr := parseOrigins(a.CORSOrigins)
 				err = config.WrapErr(d, "", originsErr)
 			}
+		case "max_token_lifetime":
+			err = config.DurationArg(d, &a.MaxTokenLifetime)
 		default:
 			err = config.BearerArg(d, &a.Config, "upstream_auth_api")
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
@@ -24,6 +25,9 @@ type App interface {
 
 	// SharedKey returns a key that all processes on the same store share.
 	SharedKey(ctx context.Context) ([]byte, error)
+
+	// AddChecks adds to what there is to look at of all that the app needs.
+	AddChecks(checks ...explain.Check)
 
 	// Use keeps the configuration's store open until it is released. ok is false after its
 	// last use.

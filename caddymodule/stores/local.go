@@ -80,6 +80,11 @@ func (s *Local) resolved(resolve *config.Resolver) (c localstore.Config, err err
 	return c, nil
 }
 
+// SecretFiles returns the files that hold secrets by the settings that name them.
+func (s *Local) SecretFiles() map[string]string {
+	return map[string]string{"key_file": s.KeyFile, "path": s.Path}
+}
+
 // ReadOnly implements [Store].
 func (*Local) ReadOnly() bool { return false }
 

@@ -99,6 +99,18 @@ func (s *Vault) resolved(resolve *config.Resolver) (vaultstore.Config, error) {
 	return c, c.Validate()
 }
 
+// SecretFiles returns the files that hold secrets by the settings that name them. A pod's own
+// token has the mode that Kubernetes gives it.
+func (s *Vault) SecretFiles() map[string]string {
+	files := map[string]string{
+		"token_file": s.Auth.TokenFile, "role_id_file": s.Auth.RoleIDFile, "secret_id_file": s.Auth.SecretIDFile, "tls_client_key": s.TLSClientKey,
+	}
+	if s.Auth.Method == vaultstore.MethodJWT {
+		files["auth jwt's file"] = s.Auth.JWTFile
+	}
+	return files
+}
+
 // ReadOnly implements [Store].
 func (s *Vault) ReadOnly() bool { return s.KVVersion == 1 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
@@ -32,7 +33,7 @@ const reachTimeout = 5 * time.Second
 
 // File reads a file that is read again while Caddy runs.
 func File(what, file string) Check {
-	return Check{checkFile, func(context.Context) []credential.Finding {
+	return Check{Name: checkFile, Look: func(context.Context) []credential.Finding {
 		content, err := os.ReadFile(file)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
@@ -49,9 +50,29 @@ func File(what, file string) Check {
 	}}
 }
 
+// openModes are the bits of a secret file's mode that are too many: with them others read
+// it, or the group writes it.
+const openModes = 0o027
+
+// Private looks at whether the mode of a file that holds a secret keeps it from others.
+// Whether it is there at all is no matter of this one.
+func Private(what, file string) Check {
+	return Check{Name: checkFile, AtStart: true, Look: func(context.Context) []credential.Finding {
+		info, err := os.Stat(file)
+		if err != nil || info.Mode()&openModes == 0 || runtime.GOOS == "windows" {
+			return nil
+		}
+		return []credential.Finding{{
+			Check:  checkFile,
+			Detail: fmt.Sprintf("%s is open to others: %s has mode %04o", what, file, info.Mode().Perm()),
+			Remedy: fmt.Sprintf("chmod 0600 %s, or have what mounts it give it that mode; if others can have read it, change the secret.", file),
+		}}
+	}}
+}
+
 // Journal looks at the directory of the journals.
 func Journal(dir string) Check {
-	return Check{checkJournal, func(context.Context) []credential.Finding {
+	return Check{Name: checkJournal, AtStart: true, Look: func(context.Context) []credential.Finding {
 		return []credential.Finding{examineJournal(dir)}
 	}}
 }
@@ -69,9 +90,15 @@ func examineJournal(dir string) credential.Finding {
 			Check: checkJournal, Detail: fmt.Sprintf("the journal's directory %s lies on another machine's file system (%s)", dir, system.Name),
 			Remedy: "Name a directory on this machine's own disk with journal: on another's, a lock does not tell who is alive.",
 		}
+	case system.Exposed != "":
+		return credential.Finding{
+			Check:  checkJournal,
+			Detail: fmt.Sprintf("the journal's directory %s is open to others, who can remove tokens that are not in the store yet: %s", dir, system.Exposed),
+			Remedy: fmt.Sprintf("Keep others out: chmod -R u=rwX,go= %s", dir),
+		}
 	case system.Volatile:
 		return credential.Finding{
-			Check: checkJournal, OK: true,
+			Check: checkJournal, OK: true, Warning: true,
 			Detail: fmt.Sprintf("the journal can be written, at %s. That is in memory (%s): a restart of the machine loses tokens that are not in the store yet", dir, system.Name),
 		}
 	}
@@ -80,7 +107,7 @@ func examineJournal(dir string) credential.Finding {
 
 // Endpoint connects to a server as far as TLS and sends nothing.
 func Endpoint(name, what, address string, conf *tls.Config) Check {
-	return Check{name, func(ctx context.Context) []credential.Finding {
+	return Check{Name: name, Look: func(ctx context.Context) []credential.Finding {
 		ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 		defer cancel()
 		through, err := reach(ctx, address, conf, http.ProxyFromEnvironment)

@@ -27,7 +27,7 @@ type Endpoints struct{ Issuer, Authorization, Userinfo, Revocation string }
 
 // Issuer compares the configuration with what the issuer says of itself.
 func Issuer(p *upstream.Provider, configured Endpoints) Check {
-	return Check{checkIssuer, func(ctx context.Context) []credential.Finding {
+	return Check{Name: checkIssuer, Look: func(ctx context.Context) []credential.Finding {
 		ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 		defer cancel()
 		o := p.OAuth2()

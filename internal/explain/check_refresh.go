@@ -39,7 +39,7 @@ type failureGroup struct {
 // Refreshes looks at what happened last to the credentials of a provider. It tells
 // numbers, and no tenants' names.
 func Refreshes(p *upstream.Provider, coordinator *renew.Coordinator, service *lifecycle.Service) Check {
-	return Check{checkRefresh, func(ctx context.Context) []credential.Finding {
+	return Check{Name: checkRefresh, Look: func(ctx context.Context) []credential.Finding {
 		type cause struct {
 			text, code string
 			status     int

@@ -26,6 +26,9 @@ const (
 type Check struct {
 	Name string
 	Look func(context.Context) []credential.Finding
+
+	// AtStart says that it looks at nothing but this machine, and so at start, too.
+	AtStart bool
 }
 
 // Run makes all checks at the same time. One that does not come to an end, as on a file
