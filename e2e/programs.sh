@@ -23,6 +23,7 @@ missing() {
 	has_chromium || echo chromium
 	command -v curl >/dev/null || echo curl
 	command -v python3 >/dev/null || echo python3
+	command -v gunicorn >/dev/null || echo gunicorn
 	command -v javac >/dev/null || echo default-jdk-headless
 	command -v apache2 >/dev/null || echo apache2-bin
 	command -v nginx >/dev/null || echo nginx-light
