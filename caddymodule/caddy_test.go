@@ -27,6 +27,7 @@ type sidecar struct {
 	address string
 	dir     string
 	admin   string // address of the administration endpoint; empty: it is off
+	site    string // the site's address; empty: its port, at this machine alone
 }
 
 // newSidecar fills a local store; start runs Caddy on it.
@@ -65,6 +66,10 @@ func (s *sidecar) path(name string) string { return filepath.Join(s.dir, name) }
 
 // caddyfile is a Caddyfile with the store, the providers and one site.
 func (s *sidecar) caddyfile(providers, site string) string {
+	_, port, _ := net.SplitHostPort(s.address)
+	if s.site == "" && !strings.HasPrefix(site, "bind ") {
+		site = "bind 127.0.0.1\n" + site
+	}
 	return fmt.Sprintf(`{
 	admin %s
 	persist_config off
@@ -82,7 +87,7 @@ func (s *sidecar) caddyfile(providers, site string) string {
 %s {
 	%s
 }
-`, cmp.Or(s.admin, "off"), s.dir, s.path("credentials.db"), s.path("key"), providers, s.url, site)
+`, cmp.Or(s.admin, "off"), s.dir, s.path("credentials.db"), s.path("key"), providers, cmp.Or(s.site, ":"+cmp.Or(port, "8080")), site)
 }
 
 // load makes Caddy run a configuration, in place of any before.

@@ -71,15 +71,13 @@ func (s *serverSites) look(h *Handler, hosts []string, authenticated bool) {
 	if len(s.open) > 0 && h.Authorize == nil && !authenticated {
 		s.findings = append(s.findings, credential.Finding{
 			Check: checkListener, OK: true, Warning: true,
-			Detail: fmt.Sprintf("whoever reaches %s can use the tenants of provider %s: nothing is seen that asks who they are", strings.Join(s.open, ", "), h.Provider),
-			Remedy: "Have the site listen for this machine alone, by bind 127.0.0.1 or a Unix socket, or say by authorize who may use which tenant.",
+			Detail: fmt.Sprintf("whoever reaches %s can use the tenants of provider %s: nothing is seen that asks who they are. Have the site listen for this machine alone, by bind 127.0.0.1 or a Unix socket, or say by authorize who may use which tenant.", strings.Join(s.open, ", "), h.Provider),
 		})
 	}
 	if i := slices.IndexFunc(hosts, credential.IsLoopback); i >= 0 && s.elsewhere {
 		s.findings = append(s.findings, credential.Finding{
 			Check: checkSite, OK: true, Warning: true,
-			Detail: fmt.Sprintf("the site of provider %s is for requests with the Host %s: others get an empty 200, which an app takes for success", h.Provider, hosts[i]),
-			Remedy: "Write the port alone for the site's address, as in :8080, and bind 127.0.0.1 in the site.",
+			Detail: fmt.Sprintf("the site of provider %s is for requests with the Host %s: others get an empty 200, which an app takes for success. Write the port alone for the site's address, as in :8080, and bind 127.0.0.1 in the site.", h.Provider, hosts[i]),
 		})
 	}
 }
