@@ -1,5 +1,5 @@
 // Posts a file with the JDK's client as it is by default, and prints the answer and, in
-// a line of its own, its status: java Post.java URL FILE [NAME VALUE]...
+// a line of its own, its status: java [-Dexpect=true] Post.java URL FILE [NAME VALUE]...
 
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -10,6 +10,7 @@ import java.nio.file.Path;
 class Post {
     public static void main(String[] args) throws Exception {
         var request = HttpRequest.newBuilder(URI.create(args[0])).POST(HttpRequest.BodyPublishers.ofFile(Path.of(args[1])));
+        request.expectContinue(Boolean.getBoolean("expect"));
         for (int i = 2; i < args.length; i += 2) {
             request.header(args[i], args[i + 1]);
         }

@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/programs"
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/upstream"
@@ -26,8 +28,12 @@ func curl(options ...string) client {
 	}
 }
 
-func java(w *world.World, address, file string, header ...string) ([]byte, error) {
-	return programs.Run(w.Ctx, "java", append([]string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", programs.Source("Post.java"), address, file}, header...)...)
+func java(options ...string) client {
+	return func(w *world.World, address, file string, header ...string) ([]byte, error) {
+		arguments := append([]string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}, options...)
+		arguments = append(arguments, programs.Source("Post.java"), address, file)
+		return programs.Run(w.Ctx, "java", append(arguments, header...)...)
+	}
 }
 
 // posts sends r by a client.
@@ -48,7 +54,7 @@ func posts(w *world.World, c client, r world.Request) world.Response {
 func TestUploadsOfClientsThatWishForHTTP2AreReplayed(t *testing.T) {
 	w := world.New(t)
 	w.Start(world.Configuration{Sites: []world.Site{{Name: anyHost, Log: true}}})
-	for name, c := range map[string]client{"java": java, "curl": curl("--http2")} {
+	for name, c := range map[string]client{"java": java(), "curl": curl("--http2")} {
 		t.Run(name, func(t *testing.T) {
 			w := w.Within(t)
 			w.SeedExpired(name)
@@ -66,6 +72,31 @@ func TestUploadsOfClientsThatWishForHTTP2AreReplayed(t *testing.T) {
 			logged(w, anyHost, r.ID, http.StatusOK)
 			if wish := accessLog(w, anyHost)[r.ID][0].Upgrade; !strings.EqualFold(wish, "h2c") {
 				t.Errorf("the client wished for %q", wish)
+			}
+			w.Settled(name)
+		})
+	}
+}
+
+// Clients that wait to be asked for a body are, by whichever of Caddy and the upstream, and
+// what they then send is sent again.
+func TestUploadsOfClientsThatExpectToBeAskedAreReplayed(t *testing.T) {
+	w := world.New(t)
+	w.Start(world.Configuration{Sites: []world.Site{{Name: anyHost}}})
+	for name, c := range map[string]client{
+		"java": java("-Dexpect=true"),
+		"curl": curl("-H", "Expect: 100-continue", "--expect100-timeout", "30"), // in seconds
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := w.Within(t)
+			ctx, cancel := context.WithTimeout(w.Ctx, 20*time.Second)
+			defer cancel()
+			w.Ctx = ctx
+			w.SeedExpired(name)
+			r := world.Request{Tenant: name, ID: name, Body: world.RandomBytes(2 * world.MiB)}
+			w.Check(w.Delivered(r, posts(w, c, r)))
+			if got := len(w.API.Attempts(r.ID)); got != 2 {
+				t.Errorf("%d attempts", got)
 			}
 			w.Settled(name)
 		})
