@@ -15,7 +15,7 @@ func TestSecurityPageNamesTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	links := regexp.MustCompile("((?:`Test\\w+`(?:, )?)+) in \\[\\w+\\]\\(([^)]+)\\)").FindAllStringSubmatch(string(page), -1)
+	links := regexp.MustCompile("((?:`(?:Test|Fuzz)\\w+`(?:, )?)+) in \\[\\w+\\]\\(([^)]+)\\)").FindAllStringSubmatch(string(page), -1)
 	named := 0
 	for _, link := range links {
 		source, err := os.ReadFile(filepath.Join(root, link[2]))
@@ -23,14 +23,14 @@ func TestSecurityPageNamesTestsThatExist(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, name := range regexp.MustCompile(`Test\w+`).FindAllString(link[1], -1) {
+		for _, name := range regexp.MustCompile(`(?:Test|Fuzz)\w+`).FindAllString(link[1], -1) {
 			named++
 			if !strings.Contains(string(source), "func "+name+"(") {
 				t.Errorf("%s has no %s", link[2], name)
 			}
 		}
 	}
-	if want := strings.Count(string(page), "`Test"); named != want || named == 0 {
+	if want := strings.Count(string(page), "`Test") + strings.Count(string(page), "`Fuzz"); named != want || named == 0 {
 		t.Errorf("%d of %d tests are linked", named, want)
 	}
 }
