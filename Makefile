@@ -8,9 +8,9 @@ export DEVVAULT_BIN ?= $(BIN)/devvault
 export CADDY_BIN ?= $(BIN)/caddy
 export OWNSCHEMES_BIN ?= $(BIN)/caddy-ownschemes
 
-.PHONY: test unit e2e sdk e2e-programs build devvault lint vet xcaddy-programs xcaddy ownschemes demo bench pgo fuzz soak clean
+.PHONY: test unit e2e sdk e2e-programs build devvault lint vet vulnerabilities xcaddy-programs xcaddy ownschemes demo bench pgo fuzz soak clean
 
-test: vet lint unit e2e xcaddy
+test: vet lint vulnerabilities unit e2e xcaddy
 	@echo "==> all tests passed"
 
 build:
@@ -44,6 +44,18 @@ $(BIN)/golangci-lint: tools/lint/go.mod
 	@echo "==> building golangci-lint"
 	@mkdir -p $(BIN)
 	cd tools/lint && $(GO) build -o $(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# What is known of the modules that the product calls. Where the list cannot be had, there
+# is nothing to hold them against.
+GOVULNDB ?= https://vuln.go.dev
+vulnerabilities:
+	@echo "==> looking for known vulnerabilities"
+	@mkdir -p $(BIN)
+	@if curl -fsS -m 20 -o /dev/null $(GOVULNDB)/index/db.json; then \
+		(cd tools && $(GO) build -o $(BIN)/ golang.org/x/vuln/cmd/govulncheck) && $(BIN)/govulncheck -db $(GOVULNDB) ./...; \
+	else \
+		echo "==> SKIPPED: $(GOVULNDB) cannot be reached, so nobody has looked for known vulnerabilities"; \
+	fi
 
 unit: devvault
 	@echo "==> unit tests"

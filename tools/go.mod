@@ -2,7 +2,12 @@ module github.com/upstreamauth/caddy-upstream-auth/tools
 
 go 1.26.0
 
-tool github.com/caddyserver/xcaddy/cmd/xcaddy
+toolchain go1.26.11
+
+tool (
+	github.com/caddyserver/xcaddy/cmd/xcaddy
+	golang.org/x/vuln/cmd/govulncheck
+)
 
 require (
 	github.com/Masterminds/semver/v3 v3.4.0 // indirect
@@ -13,4 +18,10 @@ require (
 	github.com/josephspurrier/goversioninfo v1.5.0 // indirect
 	github.com/spf13/cobra v1.9.1 // indirect
 	github.com/spf13/pflag v1.0.6 // indirect
+	golang.org/x/mod v0.42.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/telemetry v0.0.0-20261010193011-f71dc92da45e // indirect
+	golang.org/x/tools v0.52.0 // indirect
+	golang.org/x/vuln v1.9.0 // indirect
 )
