@@ -52,6 +52,8 @@ func TestCurlUsesTheTenantsThatAreItsOwn(t *testing.T) {
 			"http:// {\nbind unix/" + socket + "|0222\n" + proxy(fmt.Sprintf("peer {\nuid %d acme\n}", os.Getuid())) + "}\n",
 	})
 
+	w.Seed("acme")
+	w.Seed("globex")
 	byCertificate := func(name string) []string {
 		return []string{"--cacert", file("ca.pem"), "--cert", file(name + ".pem"), "--key", file(name + ".key"), site}
 	}
@@ -80,7 +82,7 @@ func TestCurlUsesTheTenantsThatAreItsOwn(t *testing.T) {
 			continue // who is no one else
 		}
 		if c.tenant != "nobody" {
-			w.SeedExpired(c.tenant)
+			w.Check(w.Auth.Expire(c.tenant))
 		}
 		id := fmt.Sprintf("curl-%d", i)
 		url := len(c.args) - 1
@@ -120,7 +122,8 @@ func writeCertificates(w *world.World, clients ...string) {
 	issue := func(name string, template *x509.Certificate) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		w.Check(err)
-		template.SerialNumber, template.BasicConstraintsValid = big.NewInt(time.Now().UnixNano()), true
+		// Without a name it would look like its own authority's.
+		template.Subject.CommonName, template.SerialNumber, template.BasicConstraintsValid = name, big.NewInt(time.Now().UnixNano()), true
 		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 		if authority == nil {
 			authority, authorityKey = template, key
