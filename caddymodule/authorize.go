@@ -27,6 +27,9 @@ func (h *Handler) provisionAuthorize(ctx caddy.Context) error {
 	if h.authorizer, err = authorize.New(resolved); err != nil {
 		return err
 	}
+	if resolved.JWT != nil {
+		h.app.AddChecks(config.BearerChecks("authorize jwt of provider "+h.Provider, &resolved.JWT.Config)...)
+	}
 	h.authorizer.Logger = h.logger
 	h.authorizer.Find = func(ctx context.Context, tenant credential.Tenant) (*credential.Credential, error) {
 		return h.settings.Credentials.Find(ctx, h.provider, tenant)

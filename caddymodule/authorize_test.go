@@ -152,6 +152,20 @@ func TestTokenThatCannotBeVerifiedNow(t *testing.T) {
 	}
 }
 
+func TestDoctorLooksAtWhatAuthorizesTokens(t *testing.T) {
+	s := administered(t, nil)
+	s.file(t, "workspace", workspaceSecret)
+	if err := os.Chmod(s.path("workspace"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.start(t, apiKey, "upstream_auth billing 127.0.0.1:1 {\nauthorize jwt {\ntoken hs256 {\nsecret_file "+s.path("workspace")+"\n}\n}\n}")
+	wrong := s.diagnose(t).wrong()
+	if !strings.HasPrefix(wrong["tokens"], "authorize jwt of provider billing accepts tokens of any issuer") ||
+		!strings.HasPrefix(wrong["file"], "secret_file of authorize jwt of provider billing is open to others") {
+		t.Errorf("got %v", wrong)
+	}
+}
+
 func TestAnswersDependOnWhatAuthorizes(t *testing.T) {
 	for site, want := range map[string]string{
 		jwtOfWorkspace + "}":                   "X-Tenant-Id, Authorization",

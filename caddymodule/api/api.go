@@ -3,7 +3,6 @@
 package api
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,7 +15,6 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 )
 
@@ -84,7 +82,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if a.Config, err = config.ResolveBearer(a.Config, config.NewResolver()); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
-	app.AddChecks(a.checks()...)
+	app.AddChecks(config.BearerChecks("the credentials API of provider "+a.Provider, &a.Config)...)
 	if a.verifier, err = bearer.New(a.Config); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
@@ -92,15 +90,6 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
 	return nil
-}
-
-// checks are what there is to look at of the tokens.
-func (a *API) checks() []explain.Check {
-	what := "the credentials API of provider " + a.Provider
-	return []explain.Check{
-		explain.Private("secret_file of "+what, a.Token.SecretFile),
-		{Name: "tokens", AtStart: true, Look: func(context.Context) []credential.Finding { return a.Diagnose(what) }},
-	}
 }
 
 // ServeHTTP answers what is the API's, and leaves the rest to the next handler.

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 )
 
 // BearerArg reads a subdirective of those that say which bearer tokens a directive accepts.
@@ -47,6 +50,14 @@ func ResolveBearer(c bearer.Config, resolve *Resolver) (bearer.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// BearerChecks are what there is to look at of resolved settings.
+func BearerChecks(what string, c *bearer.Config) []explain.Check {
+	return []explain.Check{
+		explain.Private("secret_file of "+what, c.Token.SecretFile),
+		{Name: "tokens", AtStart: true, Look: func(context.Context) []credential.Finding { return c.Diagnose(what) }},
+	}
 }
 
 // tokenArg reads: token hs256|jwks { … }
