@@ -76,3 +76,28 @@ func TestProviderNames(t *testing.T) {
 		}
 	}
 }
+
+func TestKeys(t *testing.T) {
+	acme := credential.Key{Provider: "crm", Tenant: "acme"}
+	for _, c := range []struct {
+		key        credential.Key
+		valid, own bool
+	}{
+		{acme, true, false},
+		{acme.Links(), true, true},
+		{credential.JournalKey(), true, true},
+		{credential.LinksKey(), true, true},
+		{acme.Links().Links(), false, true},
+		{credential.Key{Provider: "CRM", Tenant: "acme"}.Links(), false, true},
+		{credential.Key{Provider: "crm", Tenant: "../acme"}.Links(), false, true},
+		{credential.Key{Provider: "crm"}.Links(), false, true},
+		{credential.Key{Provider: "_links/", Tenant: "acme"}, false, true},
+		{credential.Key{Provider: "_links", Tenant: "acme"}, false, true},
+		{credential.Key{Provider: "_journal", Tenant: "acme"}, false, true},
+		{credential.Key{Provider: "_else/crm", Tenant: "acme"}, false, true},
+	} {
+		if err := c.key.Check(); (err == nil) != c.valid || c.key.IsOwn() != c.own {
+			t.Errorf("%+v: %v, own %v", c.key, err, c.key.IsOwn())
+		}
+	}
+}

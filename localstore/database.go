@@ -297,8 +297,9 @@ func (db *database) save(tx *bbolt.Tx, place []byte, e entry) (uint64, error) {
 	return x.set(place)
 }
 
-// place is where the entry of a key lies. Neither name can hold the slash, and no
-// provider is nameless, so that no two keys share a place.
+// place is where the entry of a key lies. Neither name of a credential can hold the
+// slash, and no provider is nameless; what is the sidecar's own begins with '_', as no
+// provider does. So no two keys share a place.
 func place(key credential.Key) []byte {
 	return []byte(key.Provider + "/" + string(key.Tenant))
 }

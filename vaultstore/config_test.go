@@ -55,6 +55,7 @@ func TestConfigIsValidated(t *testing.T) {
 		{"climbing", func(c *Config) { c.PathTemplate = "../{provider}/{tenant}" }, "segment"},
 		{"percent", func(c *Config) { c.PathTemplate = "a%2fb/{provider}/{tenant}" }, "segment"},
 		{"below the reserved path", func(c *Config) { c.PathTemplate = "upstream-auth/_journal/{provider}/{tenant}" }, "reserved"},
+		{"below the links' path", func(c *Config) { c.PathTemplate = "upstream-auth/_links/{provider}/{tenant}" }, "reserved"},
 		{"beside the reserved path", func(c *Config) { c.PathTemplate = "upstream-auth/_journals/{provider}/{tenant}" }, ""},
 		{"no auth", func(c *Config) { c.Auth = AuthConfig{} }, "auth is missing"},
 		{"unknown auth", func(c *Config) { c.Auth = AuthConfig{Method: "userpass"} }, "userpass"},

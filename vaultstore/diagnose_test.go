@@ -226,6 +226,9 @@ func TestDiagnosisOfATokenThatMayAskNothing(t *testing.T) {
 	wantFindings(t, diagnose(t, store, "crm"), "vault ok: ", "login ok: does not let the token look at itself",
 		`mount wrong: Vault does not say what is at the mount "secret"`,
 		`policy wrong: path "sys/capabilities-self" { capabilities = ["update"] }`, "clock ok: ")
+	if findings := store.DiagnoseLinks(t.Context(), []string{"crm"}); findings != nil {
+		t.Errorf("of links it says what is said already: %+v", findings)
+	}
 }
 
 func TestDiagnosisOfAnswersThatAreNone(t *testing.T) {

@@ -19,6 +19,7 @@ const sampleTenant credential.Tenant = "sample"
 var (
 	documentCapabilities = map[int][]string{1: {"read"}, 2: {"create", "read", "update"}}
 	journalCapabilities  = []string{"create", "read"}
+	linksCapabilities    = []string{"create", "read", "update"}
 )
 
 // diagnosePolicy says for each provider, and for the key of the journals, whether
@@ -150,6 +151,42 @@ func judgeJournal(path string, allowed map[string][]string) credential.Finding {
 	return credential.Finding{Check: checkPolicy, OK: true, Detail: "journal: the token may create, read its key"}
 }
 
+// DiagnoseLinks says whether the token may do what links to connect take, for these
+// providers. It says nothing if Vault does not answer, which [Store.Diagnose] tells.
+func (s *Store) DiagnoseLinks(ctx context.Context, providers []string) []credential.Finding {
+	s.Open()
+	defer s.leave()
+	var all []string
+	for _, key := range append(linksOf(providers), credential.LinksKey()) {
+		path, err := s.cfg.secretPath(key)
+		if err != nil {
+			return nil
+		}
+		all = append(all, path)
+	}
+	allowed, err := s.capabilities(ctx, all)
+	if err != nil {
+		return nil
+	}
+	for _, path := range all {
+		if missing := lacking(allowed[path], linksCapabilities...); missing != nil {
+			return []credential.Finding{{
+				Check:  checkPolicy,
+				Detail: fmt.Sprintf("links to connect: the token may not %s at %s, without which none can be made or used", strings.Join(missing, ", "), s.cfg.linksRule()),
+				Remedy: "Have its policy say: " + stanza(s.cfg.linksRule(), linksCapabilities...),
+			}}
+		}
+	}
+	return []credential.Finding{{Check: checkPolicy, OK: true, Detail: "links to connect: the token may " + strings.Join(linksCapabilities, ", ") + " them"}}
+}
+
+func linksOf(providers []string) (keys []credential.Key) {
+	for _, provider := range providers {
+		keys = append(keys, credential.Key{Provider: provider, Tenant: sampleTenant}.Links())
+	}
+	return keys
+}
+
 // stanza is a rule of a policy as one writes it
 // (https://developer.hashicorp.com/vault/docs/concepts/policies).
 func stanza(path string, capabilities ...string) string {
@@ -173,11 +210,22 @@ func (c *Config) documentRule(provider string) string {
 // documentPermission is what a policy has to give for a request for key's document,
 // by the path of the rule for all tenants. The key is valid.
 func (c *Config) documentPermission(key credential.Key, capabilities ...string) *credential.PermissionError {
-	rule := c.documentRule(key.Provider)
-	if key == credential.JournalKey() {
+	rule := ""
+	switch {
+	case key == credential.JournalKey():
 		rule, _ = c.secretPath(key)
+	case key.IsOwn():
+		rule = c.linksRule()
+	default:
+		rule = c.documentRule(key.Provider)
 	}
 	return &credential.PermissionError{Capabilities: capabilities, Path: rule}
+}
+
+// linksRule is the same for links to connect: their keys' document and those below it.
+func (c *Config) linksRule() string {
+	path, _ := c.secretPath(credential.LinksKey())
+	return path + "*"
 }
 
 // listRule is the same for what List lists.

@@ -30,6 +30,11 @@ func testDiagnosis(t *testing.T, v *realVault) {
 		}
 	}
 	wantFindings(t, diagnose(t, newStore(t, v.byToken("root")), "crm")[1:2], "login wrong: its policies are: root")
+
+	wantFindings(t, newStore(t, v.byToken("upstream-auth")).DiagnoseLinks(t.Context(), []string{"crm"}), "policy ok: links to connect")
+	v.write("sys/policies/acl/reads-links", map[string]any{"policy": leastPrivilege + `path "secret/data/upstream-auth/_links/*" { capabilities = ["read"] }`})
+	wantFindings(t, newStore(t, v.byToken("reads-links")).DiagnoseLinks(t.Context(), []string{"crm"}),
+		`policy wrong: the token may not create, update at secret/data/upstream-auth/_links*`)
 }
 
 func testDiagnosedLogins(t *testing.T, v *realVault) {
@@ -112,7 +117,11 @@ func testRemediesOfThePolicy(t *testing.T, v *realVault) {
 			faults := 0
 			for round := 0; ; round++ {
 				var missing []string
-				for _, f := range store.Diagnose(t.Context(), []string{"crm", "billing"}) {
+				findings := store.Diagnose(t.Context(), []string{"crm", "billing"})
+				if version == 2 {
+					findings = append(findings, store.DiagnoseLinks(t.Context(), []string{"crm", "billing"})...)
+				}
+				for _, f := range findings {
 					if !f.OK {
 						faults++
 					}
@@ -130,7 +139,7 @@ func testRemediesOfThePolicy(t *testing.T, v *realVault) {
 				rules = append(rules, missing...)
 				write()
 			}
-			if want := map[int]int{1: 2, 2: 3}[version]; faults != want {
+			if want := map[int]int{1: 2, 2: 4}[version]; faults != want {
 				t.Errorf("%s, version %d: %d faults at first, want %d", template, version, faults, want)
 			}
 			slices.Sort(rules)
@@ -146,6 +155,7 @@ func testRemediesOfThePolicy(t *testing.T, v *realVault) {
 					v.write(path, map[string]any{"n": "1"})
 				} else {
 					put(t, store, key)
+					put(t, store, key.Links())
 				}
 				if _, err := store.Get(t.Context(), key); err != nil {
 					t.Errorf("%s, version %d: Get: %v", template, version, err)
@@ -158,6 +168,7 @@ func testRemediesOfThePolicy(t *testing.T, v *realVault) {
 				}
 			}
 			if version == 2 {
+				put(t, store, credential.LinksKey())
 				put(t, store, credential.JournalKey())
 				if _, err := store.Get(t.Context(), credential.JournalKey()); err != nil {
 					t.Errorf("%s: Get of the journals' key: %v", template, err)
@@ -167,7 +178,7 @@ func testRemediesOfThePolicy(t *testing.T, v *realVault) {
 	}
 }
 
-// put writes a first and, if it is a credential, a second version.
+// put writes a first and, unless it is the journals' key, a second version.
 func put(t *testing.T, store *Store, key credential.Key) {
 	t.Helper()
 	eventually(t, 10*time.Second, func() error { // a new mount is upgraded first

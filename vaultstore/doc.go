@@ -12,12 +12,13 @@
 //
 //	path "secret/data/upstream-auth/*" { capabilities = ["create", "read", "update"] }
 //
-// and for [Store.Delete] and [Store.List] besides
+// which has in it what is the sidecar's own, at upstream-auth/_journal and
+// upstream-auth/_links, and for [Store.Delete] and [Store.List] besides
 //
 //	path "secret/data/upstream-auth/*" { capabilities = ["delete"] }
 //	path "secret/metadata/upstream-auth/*" { capabilities = ["list"] }
 //
-// [Store.Diagnose] says what is missing.
+// [Store.Diagnose] and [Store.DiagnoseLinks] say what is missing.
 //
 // Renewing and revoking its own token, and asking which engine is at the mount,
 // are in Vault's default policy or open to every token. Where they are not, the

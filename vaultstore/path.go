@@ -16,9 +16,14 @@ const (
 	tenantSegment   = "{tenant}"
 )
 
-// reserved is the path below the mount that belongs to the refresh protocol: no
-// credential may lie at it or below it.
-var reserved = []string{"upstream-auth", "_journal"}
+// reserved are the paths below the mount for what is the sidecar's own, whatever the
+// template says: no credential may lie at one or below it.
+var reserved = [][]string{
+	{ownFolder, credential.JournalKey().Provider},
+	{ownFolder, credential.LinksKey().Provider},
+}
+
+const ownFolder = "upstream-auth"
 
 // errPath says that a built path is not the one that its key stands for. It can
 // only be a mistake in this program: the names in a key cannot hold a slash.
@@ -52,7 +57,7 @@ func isPlainSegment(segment string) bool {
 }
 
 // CheckPathTemplate reports whether each key has a path of its own under template,
-// none of them the reserved one.
+// none of them a reserved one.
 func CheckPathTemplate(template string) error {
 	segments := strings.Split(template, "/")
 	found := map[string]int{}
@@ -70,16 +75,17 @@ func CheckPathTemplate(template string) error {
 			return fmt.Errorf("path %q does not have %s once, as a segment of its own", template, placeholder)
 		}
 	}
-	if mayBeReserved(segments) {
-		return fmt.Errorf("path %q can lead to %s, which is reserved", template, strings.Join(reserved, "/"))
+	for _, own := range reserved {
+		if mayBeAt(segments, own) {
+			return fmt.Errorf("path %q can lead to %s, which is reserved", template, strings.Join(own, "/"))
+		}
 	}
 	return nil
 }
 
-// mayBeReserved reports whether a path of these segments can lie at or below the
-// reserved one.
-func mayBeReserved(segments []string) bool {
-	for i, name := range reserved {
+// mayBeAt reports whether a path of these segments can lie at or below place.
+func mayBeAt(segments, place []string) bool {
+	for i, name := range place {
 		if i == len(segments) {
 			return false
 		}
@@ -128,8 +134,12 @@ func (c *Config) secretPath(key credential.Key) (string, error) {
 	if c.KVVersion == 2 {
 		prefix += "data/"
 	}
-	if key == credential.JournalKey() {
-		return prefix + strings.Join(reserved, "/"), nil
+	if key.IsOwn() {
+		built := strings.TrimSuffix(prefix+ownFolder+"/"+key.Provider+"/"+string(key.Tenant), "/")
+		if path.Clean(built) != built {
+			return "", errPath
+		}
+		return built, nil
 	}
 	segments := strings.Split(c.PathTemplate, "/")
 	provider, tenant := slices.Index(segments, providerSegment), slices.Index(segments, tenantSegment)

@@ -111,5 +111,9 @@ func TestPermissionIsNamedByThePathOfTheRule(t *testing.T) {
 		checkPermission(t, "List", err, credential.PermissionError{Capabilities: []string{"list"}, Path: c.names})
 		_, err = store.Get(t.Context(), credential.JournalKey())
 		checkPermission(t, "Get of the journals' key", err, credential.PermissionError{Capabilities: []string{"read"}, Path: "secret/data/upstream-auth/_journal"})
+		for _, key := range []credential.Key{credential.LinksKey(), secretKey.Links()} {
+			_, err = store.Get(t.Context(), key)
+			checkPermission(t, "Get of links", err, credential.PermissionError{Capabilities: []string{"read"}, Path: "secret/data/upstream-auth/_links*"})
+		}
 	}
 }

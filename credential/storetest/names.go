@@ -37,7 +37,7 @@ func checkInvalidProviders(t testing.TB, s subject) {
 // of their place, if they were taken as parts of a path.
 func (s subject) invalidProviders() []string {
 	return []string{
-		"", ".", "..", "_journal", "-p", strings.ToUpper(s.provider), s.provider + "/", s.provider + "/b", "../" + s.provider,
+		"", ".", "..", "_journal", "_links", "_links/", "_links/../" + s.provider, "_links/_links/" + s.provider, "-p", strings.ToUpper(s.provider), s.provider + "/", s.provider + "/b", "../" + s.provider,
 		"x/../" + s.provider, s.provider + "\x00", s.provider + " ", s.provider + ".", "é", strings.Repeat("p", 64),
 	}
 }

@@ -38,6 +38,7 @@ var checks = []check{
 	{"the version before is kept", checkVersionBefore},
 	{"the version before a rewritten mark is not", checkVersionBeforeMark},
 	{"the journals' key has a place of its own", checkJournalKey},
+	{"links have places of their own", checkLinks},
 	{"delete can be repeated", checkDeleteRepeated},
 	{"delete touches no other document", checkDeleteIsolated},
 	{"documents come back as they were", checkRoundTrip},

@@ -84,6 +84,10 @@ func TestSuiteFindsWhatIsBroken(t *testing.T) {
 			}
 			return s.Put(ctx, key, data, version)
 		}}, "the journals' key has a place of its own"},
+		"links lie where the credential does": {renamed(func(key credential.Key) credential.Key {
+			key.Provider = strings.TrimPrefix(key.Provider, "_links/")
+			return key
+		}), "links have places of their own"},
 		"delete takes all that begins alike": {broken{delete: func(s credential.Store, ctx context.Context, key credential.Key) error {
 			_ = s.Delete(ctx, credential.Key{Provider: key.Provider, Tenant: key.Tenant + ".eu"})
 			return s.Delete(ctx, key)

@@ -187,3 +187,25 @@ func checkJournalKey(t testing.TB, s subject) {
 	s.mustGet(t, key, `{"key":"`+s.provider+`"}`, version)
 	s.mustConflict(t, key, version-1)
 }
+
+// What is kept of links lies apart from credentials, for each of them, and is in no list.
+func checkLinks(t testing.TB, s subject) {
+	acme, globex := s.key("acme"), s.key("globex")
+	s.mustPut(t, acme, `{"n":"credential"}`, 0)
+	for _, key := range []credential.Key{acme.Links(), globex.Links()} {
+		s.mustNotFind(t, key, 0)
+		s.mustPut(t, key, `{"n":"`+string(key.Tenant)+`"}`, 0)
+		s.mustGet(t, key, `{"n":"`+string(key.Tenant)+`"}`, 1)
+		s.mustConflict(t, key, 0)
+	}
+	s.mustGet(t, acme, `{"n":"credential"}`, 1)
+	s.mustList(t, "", 9, "acme")
+
+	doc, err := s.Get(t.Context(), credential.LinksKey())
+	if err != nil && !errors.Is(err, credential.ErrNotFound) {
+		t.Fatalf("Get: %v", err)
+	}
+	version := s.mustPut(t, credential.LinksKey(), `{"key":"`+s.provider+`"}`, doc.Version)
+	s.mustGet(t, credential.LinksKey(), `{"key":"`+s.provider+`"}`, version)
+	s.mustGet(t, acme.Links(), `{"n":"acme"}`, 1)
+}
