@@ -88,6 +88,8 @@ func TestErrorsOfRoadsInNameTheirPlace(t *testing.T) {
 		"nowhere to authorize":         {inConnect("", redirect), "at Caddyfile:"},
 		"param of the protocol's own":  {inConnect(issuer, redirect+"param state x"), "at Caddyfile:"},
 		"param twice":                  {inConnect(issuer, redirect+"param a b\nparam a c"), "param a is given twice, at Caddyfile:20"},
+		"application of two lines":     {inConnect(issuer, redirect+"application `a\nb`"), "application: is not one line of at most 100 characters, at Caddyfile:"},
+		"application twice":            {inConnect(issuer, redirect+"application a\napplication b"), "application is given twice, at Caddyfile:20"},
 		"link_ttl too long":            {inConnect(issuer, redirect+"link_ttl 48h"), "at Caddyfile:"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,16 +3,19 @@ package caddymodule_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 )
 
 // authServer is an authorization server without memory.
@@ -138,6 +141,53 @@ func TestAdminMakesLinksToConnect(t *testing.T) {
 	if res.StatusCode != 200 || !strings.Contains(body, `"url":"`+s.url+`/oauth/connect`) {
 		t.Errorf("got %s %s", res.Status, body)
 	}
-	res, body = s.ask(t, "POST", "billing/tenants/acme/connect-link", `{"return_to":"https://evil.example/"}`, nil)
-	wantCode(t, res, body, 400, "request_invalid")
+	for _, refused := range []string{`{"return_to":"https://evil.example/"}`, `{"account":{"sub":"x"}}`, `{"account":{"sub":7}}`, `{"handoff":"x"}`, `{"other":1}`} {
+		res, body = s.ask(t, "POST", "billing/tenants/acme/connect-link", refused, nil)
+		wantCode(t, res, body, 400, "request_invalid")
+	}
+}
+
+// A link that was withdrawn, alone or with all others, is of no use, and neither is one
+// more than a tenant may have.
+func TestLinksAreWithdrawn(t *testing.T) {
+	auth := newAuthServer(t)
+	s := administered(t, nil)
+	s.start(t, auth.provider("billing", "authorization_url "+auth.URL+"/authorize"), "route {\nupstream_auth_connect billing {\nredirect_uris "+
+		s.url+"/oauth/callback\n}\nupstream_auth billing 127.0.0.1:1\n}")
+	link := func(tenant string) string {
+		t.Helper()
+		res, body := s.ask(t, "POST", "billing/tenants/"+tenant+"/connect-link", "{}", nil)
+		var made struct{ URL string }
+		if err := json.Unmarshal([]byte(body), &made); err != nil || res.StatusCode != 200 {
+			t.Fatalf("got %s %s", res.Status, body)
+		}
+		return strings.TrimPrefix(made.URL, s.url)
+	}
+	opens := func(link string, status int) {
+		t.Helper()
+		if res, body := s.get(t, link, nil); res.StatusCode != status {
+			t.Errorf("got %s %s, want %d", res.Status, body, status)
+		}
+	}
+	acme, globex := link("acme"), link("globex")
+	opens(acme, 200)
+	if res, body := s.ask(t, "DELETE", "billing/tenants/acme/connect-link", "", nil); body != "{\"withdrawn\":true}\n" {
+		t.Errorf("got %s %s", res.Status, body)
+	}
+	opens(acme, 410)
+	opens(globex, 200)
+	if res, body := s.ask(t, "DELETE", "connect-links", "", nil); body != "{\"withdrawn\":true}\n" {
+		t.Errorf("got %s %s", res.Status, body)
+	}
+	opens(globex, 400)
+
+	for range links.MaxLinks {
+		link("acme")
+	}
+	res, body := s.ask(t, "POST", "billing/tenants/acme/connect-link", "{}", nil)
+	wantCode(t, res, body, 429, "too_many_links")
+	if after, err := strconv.Atoi(res.Header.Get("Retry-After")); err != nil || after < 800 || after > 900 {
+		t.Errorf("Retry-After %q", res.Header.Get("Retry-After"))
+	}
+	opens(link("initech"), 200)
 }

@@ -98,6 +98,7 @@ func TestAdminRefusals(t *testing.T) {
 		"deleting another version":     {"DELETE", "billing/tenants/acme", "", http.Header{"If-Match": {`"7"`}}, 412, "precondition_failed"},
 		"members of an action":         {"POST", "billing/tenants/acme/revoke", `{"force":true}`, nil, 400, "request_invalid"},
 		"a refresh without oauth2":     {"POST", "billing/tenants/acme/refresh", "{}", nil, 409, "not_refreshable"},
+		"withdrawing links to nowhere": {"DELETE", "billing/tenants/acme/connect-link", "", nil, 409, "connect_not_configured"},
 		"a link to nowhere":            {"POST", "billing/tenants/acme/connect-link", "{}", nil, 409, "connect_not_configured"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -142,6 +142,7 @@ func TestTenantsAreApart(t *testing.T) {
 		"patch":                   {"PATCH", "/tenants/acme", `{"credentials":{"api_key":"stolen"}}`},
 		"delete":                  {"DELETE", "/tenants/acme", ""},
 		"link":                    {"POST", "/tenants/acme/connect-link", ""},
+		"links":                   {"DELETE", "/tenants/acme/connect-link", ""},
 		"its own, as an operator": {"GET", "/tenants/globex", ""},
 		"disable":                 {"PATCH", "/self", `{"disabled":true}`},
 	} {
@@ -204,6 +205,7 @@ func TestAPIRefuses(t *testing.T) {
 		"unknown method":       {"DELETE", "/self", with(nil), "", 405, "method_not_allowed"},
 		"PUT of self":          {"PUT", "/self", with(nil), patch, 405, "method_not_allowed"},
 		"GET of a link":        {"GET", "/self/connect-link", with(nil), "", 405, "method_not_allowed"},
+		"withdrawing links":    {"DELETE", "/self/connect-link", with(nil), "", 409, "connect_not_configured"},
 		"link not configured":  {"POST", "/self/connect-link", with(nil), "", 409, "connect_not_configured"},
 		"no body":              {"PATCH", "/self", with(nil), "", 400, "request_invalid"},
 		"no JSON":              {"PATCH", "/self", with(nil), "{", 400, "request_invalid"},

@@ -16,7 +16,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
@@ -106,7 +106,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("upstream_auth: store: %w", err)
 	}
-	a.service = &rest.Service{Lifecycle: a.backend.lifecycle, Coordinator: a.backend.coordinator}
+	a.service = &rest.Service{
+		Lifecycle: a.backend.lifecycle, Coordinator: a.backend.coordinator, Links: rest.Links{Registry: links.New(a.backend.store)},
+	}
 	a.use = newUse(a.backend.release)
 	return nil
 }
@@ -119,11 +121,6 @@ func (a *App) Service() *rest.Service { return a.service }
 
 // Logger returns the app's.
 func (a *App) Logger() *slog.Logger { return a.logger }
-
-// SharedKey returns a key that all processes on the same store share.
-func (a *App) SharedKey(ctx context.Context) ([]byte, error) {
-	return renew.SharedKey(ctx, a.backend.store)
-}
 
 // CheckWritable refuses what writes credentials beside a store that takes no writes.
 func (a *App) CheckWritable(what string) error {

@@ -39,6 +39,11 @@ func (a *App) warn() {
 	}
 }
 
+// linksDiagnosable is one that can say whether links to connect can be registered in it.
+type linksDiagnosable interface {
+	DiagnoseLinks(ctx context.Context, providers []string) []credential.Finding
+}
+
 // Checks are what there is to look at of all that the app needs: the store first.
 func (a *App) Checks() []explain.Check {
 	names := slices.Sorted(maps.Keys(a.providers))
@@ -46,6 +51,15 @@ func (a *App) Checks() []explain.Check {
 	if store, ok := a.backend.store.(diagnosable); ok {
 		all = append(all, explain.Check{Name: "store", Look: func(ctx context.Context) []credential.Finding {
 			return store.Diagnose(ctx, names)
+		}})
+	}
+	if store, ok := a.backend.store.(linksDiagnosable); ok {
+		all = append(all, explain.Check{Name: "links", Look: func(ctx context.Context) []credential.Finding {
+			connectable := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !a.service.Links.Has(name) })
+			if len(connectable) == 0 {
+				return nil
+			}
+			return store.DiagnoseLinks(ctx, connectable)
 		}})
 	}
 	if a.refreshes() && a.backend.journals != "" {

@@ -74,6 +74,7 @@ var (
 	at      = regexp.MustCompile(`"(at|retry_at)": "[^"]+"`)
 	expires = regexp.MustCompile(`"expires_at": "2[^"]+"`)
 	link    = regexp.MustCompile(`"url": "[^"]+/oauth/connect[^"]*"`)
+	handoff = regexp.MustCompile(`"handoff": "[A-Z2-7]{10}"`)
 	owner   = regexp.MustCompile(`"written_by": "[^"]+/[0-9]+"`)
 	address = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
 )
@@ -84,6 +85,7 @@ func (s *sidecar) stable(text string) string {
 	text = at.ReplaceAllString(text, `"$1": "TIME"`)
 	text = expires.ReplaceAllString(text, `"expires_at": "TIME"`)
 	text = link.ReplaceAllString(text, `"url": "LINK"`)
+	text = handoff.ReplaceAllString(text, `"handoff": "CODE"`)
 	text = owner.ReplaceAllString(text, `"written_by": "HOST/PID"`)
 	text = address.ReplaceAllString(text, "ADDRESS")
 	return strings.ReplaceAll(text, s.dir, "DIR")
@@ -119,6 +121,11 @@ func TestCommandsWriteJSON(t *testing.T) {
 		{"connect_link", "", []string{"connect-link", "--provider", "crm", "--tenant", "acme"}, false},
 		{"connect_link_not", "", []string{"connect-link", "--provider", "billing", "--tenant", "acme"}, true},
 		{"connect_link_elsewhere", "", []string{"connect-link", "--provider", "crm", "--tenant", "acme", "--return-to", "https://evil.example/"}, true},
+		{"connect_link_handoff", "", []string{"connect-link", "--provider", "crm", "--tenant", "acme", "--handoff"}, false},
+		{"connect_link_account", "", []string{"connect-link", "--provider", "crm", "--tenant", "acme", "--account", "sub=x"}, true},
+		{"withdraw_links", "", []string{"withdraw-links", "--provider", "crm", "--tenant", "acme"}, false},
+		{"withdraw_links_not", "", []string{"withdraw-links", "--provider", "billing", "--tenant", "acme"}, true},
+		{"withdraw_links_all", "", []string{"withdraw-links", "--all"}, false},
 		{"delete", "", []string{"delete", "--provider", "billing", "--tenant", "new"}, false},
 		{"delete_again", "", []string{"delete", "--provider", "billing", "--tenant", "new"}, true},
 		{"doctor", "", []string{"doctor"}, false},
@@ -177,10 +184,12 @@ func TestCommandsSpeakInWords(t *testing.T) {
 		"explain what a person has to do": {"", []string{"explain", "--provider", "crm", "--tenant", "refused"}, []string{
 			"reauthorization_required", "the upstreams of its sites", "To do: Somebody has to authorize anew: send the end user a link",
 		}},
-		"put":          {`{"api_key":"canary-put","account":"x"}`, []string{"put", "--provider", "billing", "--tenant", "put"}, []string{"put", "billing", "ready", "by admin"}},
-		"refresh":      {"", []string{"refresh", "--provider", "crm", "--tenant", "acme"}, []string{"acme", "ready", "Expires", "from now"}},
-		"connect-link": {"", []string{"connect-link", "--provider", "crm", "--tenant", "acme"}, []string{s.url + "/oauth/connect"}},
-		"doctor":       {"", []string{"doctor"}, []string{"ok     ", "token_endpoint: the token endpoint of provider crm can be reached at"}},
+		"put":                  {`{"api_key":"canary-put","account":"x"}`, []string{"put", "--provider", "billing", "--tenant", "put"}, []string{"put", "billing", "ready", "by admin"}},
+		"refresh":              {"", []string{"refresh", "--provider", "crm", "--tenant", "acme"}, []string{"acme", "ready", "Expires", "from now"}},
+		"connect-link":         {"", []string{"connect-link", "--provider", "crm", "--tenant", "acme"}, []string{s.url + "/oauth/connect"}},
+		"withdraw-links":       {"", []string{"withdraw-links", "--provider", "crm", "--tenant", "acme"}, []string{"Withdrew the links of crm / acme."}},
+		"withdraw-links --all": {"", []string{"withdraw-links", "--all"}, []string{"Withdrew all links."}},
+		"doctor":               {"", []string{"doctor"}, []string{"ok     ", "token_endpoint: the token endpoint of provider crm can be reached at"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.command(t, c.stdin, c.args...)
@@ -199,6 +208,14 @@ func TestCommandsSpeakInWords(t *testing.T) {
 	}
 	if got := s.command(t, "", "connect-link", "--provider", "crm", "--tenant", "acme"); strings.Count(got.out, "\n") != 1 || !strings.Contains(got.err, "It expires") {
 		t.Errorf("the link is not alone on standard output: %q, %q", got.out, got.err)
+	}
+	if got := s.command(t, "", "connect-link", "--provider", "crm", "--tenant", "acme", "--handoff"); strings.Count(got.out, "\n") != 1 || !strings.Contains(got.err, "It needs the code ") {
+		t.Errorf("the link is not alone on standard output: %q, %q", got.out, got.err)
+	}
+	for _, args := range [][]string{{}, {"--all", "--provider", "crm", "--tenant", "acme"}, {"--provider", "crm"}} {
+		if got := s.command(t, "", append([]string{"withdraw-links"}, args...)...); got.failed == nil {
+			t.Errorf("withdraw-links %q: got %q", args, got.out)
+		}
 	}
 	if got := s.command(t, "", "delete", "--provider", "crm", "--tenant", "acme"); got.out != "Revoked and deleted crm / acme.\n" {
 		t.Errorf("delete: got %q", got.out)
@@ -338,7 +355,7 @@ func TestNoCommandShowsASecret(t *testing.T) {
 	for _, refuses := range []bool{false, true} {
 		for _, provider := range []string{"billing", "crm"} {
 			for _, tenant := range []string{"acme", "broken", "refused", "disabled", "nobody"} {
-				for _, command := range []string{"list", "get", "explain", "refresh", "connect-link", "revoke", "put", "delete", "doctor"} {
+				for _, command := range []string{"list", "get", "explain", "refresh", "connect-link", "withdraw-links", "revoke", "put", "delete", "doctor"} {
 					auth.refuses.Store(refuses)
 					for _, format := range []string{"--json=true", "--json=false"} {
 						args := []string{command, format, "--address", s.admin}

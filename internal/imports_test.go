@@ -20,7 +20,7 @@ const module = "github.com/upstreamauth/caddy-upstream-auth/"
 // layers below its own, and none beside it.
 var layers = [][]string{
 	{"credential", "internal/renew/journal", "internal/tlsfiles", "internal/body"},
-	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore"},
+	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore", "internal/links"},
 	{"internal/tokenrequest", "internal/authorize"},
 	{"internal/oauth2", "internal/renew"},
 	{"internal/upstream"},

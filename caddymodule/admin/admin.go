@@ -30,6 +30,8 @@ func init() {
 //   - `GET /upstream_auth/P/tenants/T/explain`: what requests are sent with, and what
 //     happens when the upstream rejects it
 //   - `POST /upstream_auth/P/tenants/T/refresh`, `…/revoke` and `…/connect-link`
+//   - `DELETE /upstream_auth/P/tenants/T/connect-link`: withdraws the tenant's links
+//   - `DELETE /upstream_auth/connect-links`: withdraws all tenants' links
 //   - `GET /upstream_auth/doctor`: whether all that it takes is there
 //
 // With a tenant comes last_outcome, what happened last to its credential in this
@@ -64,15 +66,18 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 	const tenants = "/upstream_auth/{provider}/tenants"
 	var routes []caddy.AdminRoute
 	for pattern, methods := range map[string]adminMethods{
-		"/upstream_auth/doctor": {http.MethodGet: adminDoctor},
-		tenants:                 {http.MethodGet: adminList},
+		"/upstream_auth/doctor":        {http.MethodGet: adminDoctor},
+		"/upstream_auth/connect-links": {http.MethodDelete: adminWithdrawLinks},
+		tenants:                        {http.MethodGet: adminList},
 		tenants + "/{tenant}": {
 			http.MethodGet: onTenant((*rest.Collection).Get), http.MethodPut: adminPut, http.MethodDelete: onTenant((*rest.Collection).Delete),
 		},
-		tenants + "/{tenant}/explain":      {http.MethodGet: adminExplain},
-		tenants + "/{tenant}/refresh":      {http.MethodPost: onTenant((*rest.Collection).Refresh)},
-		tenants + "/{tenant}/revoke":       {http.MethodPost: onTenant((*rest.Collection).Revoke)},
-		tenants + "/{tenant}/connect-link": {http.MethodPost: onTenant((*rest.Collection).Connect)},
+		tenants + "/{tenant}/explain": {http.MethodGet: adminExplain},
+		tenants + "/{tenant}/refresh": {http.MethodPost: onTenant((*rest.Collection).Refresh)},
+		tenants + "/{tenant}/revoke":  {http.MethodPost: onTenant((*rest.Collection).Revoke)},
+		tenants + "/{tenant}/connect-link": {
+			http.MethodPost: onTenant((*rest.Collection).Connect), http.MethodDelete: onTenant((*rest.Collection).WithdrawLinks),
+		},
 	} {
 		routes = append(routes, caddy.AdminRoute{Pattern: pattern, Handler: caddy.AdminHandlerFunc(methods.serve)})
 	}
@@ -93,11 +98,11 @@ func (m adminMethods) serve(w http.ResponseWriter, r *http.Request) error {
 	if e.Status >= 500 {
 		call.logger().Warn("administration API", "provider", r.PathValue("provider"), "code", e.Code, "error", err)
 	}
-	switch e.Status {
-	case http.StatusMethodNotAllowed:
+	if e.Status == http.StatusMethodNotAllowed {
 		header.Set("Allow", strings.Join(slices.Sorted(maps.Keys(m)), ", "))
-	case http.StatusServiceUnavailable:
-		header.Set("Retry-After", proxy.RetryAfter)
+	}
+	if retryAfter := e.RetryAfter(err); retryAfter != "" {
+		header.Set("Retry-After", retryAfter)
 	}
 	header.Set(proxy.HeaderError, e.Code)
 	return caddy.APIError{HTTPStatus: e.Status, Err: e, Message: e.Code + ": " + e.Message}

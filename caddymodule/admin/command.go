@@ -51,7 +51,7 @@ func addCommands(cmd *cobra.Command) {
 	flags.BoolP("json", "", false, "Write JSON, errors included")
 	cmd.AddCommand(
 		listCommand(), getCommand(), putCommand(), deleteCommand(),
-		refreshCommand(), revokeCommand(), connectLinkCommand(),
+		refreshCommand(), revokeCommand(), connectLinkCommand(), withdrawLinksCommand(),
 		explainCommand(), doctorCommand(),
 	)
 }

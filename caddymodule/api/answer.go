@@ -38,6 +38,8 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, c *call) error {
 	switch {
 	case c.link && r.Method == http.MethodPost:
 		return a.collection.Connect(w, r, c.name)
+	case c.link && r.Method == http.MethodDelete:
+		return a.collection.WithdrawLinks(w, r, c.name)
 	case c.link:
 		return rest.ErrMethod
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
@@ -98,15 +100,15 @@ func (a *API) answerError(w http.ResponseWriter, r *http.Request, err error) err
 	if e.Status >= 500 {
 		a.logger.Warn("credentials API", "provider", a.Provider, "code", e.Code, "error", err)
 	}
-	switch e.Status {
-	case http.StatusUnauthorized:
+	if e.Status == http.StatusUnauthorized {
 		challenge := "Bearer"
 		if e.Code != "token_missing" {
 			challenge = `Bearer error="invalid_token"` // RFC 6750, section 3.1
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", proxy.RetryAfter)
+	}
+	if retryAfter := e.RetryAfter(err); retryAfter != "" {
+		w.Header().Set("Retry-After", retryAfter)
 	}
 	return rest.WriteJSON(w, e.Status, e.Body())
 }

@@ -28,9 +28,10 @@ func init() {
 // It serves these paths and leaves all others to the next handler:
 //
 //   - `GET /self`, `PATCH /self`: the tenant that the token names
-//   - `POST /self/connect-link`: a link by which the tenant connects an account
+//   - `POST /self/connect-link`: a link by which the tenant connects an account;
+//     `DELETE` withdraws all that there are
 //   - `GET`, `PUT`, `PATCH`, `DELETE /tenants/{tenant}` and
-//     `POST /tenants/{tenant}/connect-link`: any tenant, for operators
+//     `POST`, `DELETE /tenants/{tenant}/connect-link`: any tenant, for operators
 //
 // `PATCH` and `PUT` take `{"credentials": {…}}`, which replaces the credential after
 // it was checked. Answers have an `ETag`; `If-Match` and `If-None-Match: *` are
@@ -152,7 +153,7 @@ func parseTarget(path string) (t target, ours bool) {
 func (t target) methods() string {
 	switch {
 	case t.link:
-		return "POST"
+		return "DELETE, POST"
 	case t.tenant == "":
 		return "GET, HEAD, PATCH"
 	}

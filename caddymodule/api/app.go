@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,9 +21,6 @@ type App interface {
 
 	// Service has what requests are answered with.
 	Service() *rest.Service
-
-	// SharedKey returns a key that all processes on the same store share.
-	SharedKey(ctx context.Context) ([]byte, error)
 
 	// AddChecks adds to what there is to look at of all that the app needs.
 	AddChecks(checks ...explain.Check)

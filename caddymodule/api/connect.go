@@ -28,8 +28,9 @@ func init() {
 
 // Connect lets an end user connect an account in a browser: the OAuth 2.0
 // authorization code flow (RFC 6749, section 4.1) with PKCE (RFC 7636), which ends
-// with a new credential in the store. A short-lived signed link starts it; the
-// credentials API and the command `caddy upstream-auth connect-link` make such links.
+// with a new credential in the store. A short-lived link starts it, which opens a page
+// that says what is about to be connected to what; the credentials API and the command
+// `caddy upstream-auth connect-link` make such links.
 //
 // For a redirect URI `https://connect.example.com/oauth/callback` it serves that path
 // and its sibling `/oauth/connect`, where links lead, on that host, and leaves all
@@ -77,13 +78,22 @@ func (c *Connect) provision(ctx caddy.Context) error {
 	}
 	logger := ctx.Slogger()
 	settings.Logger = logger
-	settings.Key = app.SharedKey
+	settings.Links = app.Service().Links.Registry
 	settings.Accept = func(ctx context.Context, tenant credential.Tenant, document []byte) error {
 		_, err := app.Service().Lifecycle.Put(ctx, provider, tenant, lifecycle.Change{Document: document, By: "connect", Logger: logger})
 		if test, ok := errors.AsType[*upstream.TestError](err); ok && test.Rejected() {
 			return fmt.Errorf("%w: %w", credential.ErrInvalid, err) // another account may do
 		}
 		return err
+	}
+	if provider.Revocation != nil {
+		settings.Revoke = func(ctx context.Context, document []byte) error {
+			cred, err := credential.New(credential.Document{Data: document})
+			if err != nil {
+				return err
+			}
+			return provider.Revoke(ctx, cred)
+		}
 	}
 	if c.flow, err = connect.New(*settings); err != nil {
 		return err
@@ -115,6 +125,7 @@ func (c *Connect) config(o *schemes.OAuth2, resolve *config.Resolver) (*connect.
 		IDTokenFields:    schemes.FieldMappings(o.IDTokenFields),
 		UserinfoFields:   schemes.FieldMappings(o.UserinfoFields),
 	}
+	settings.Application = resolve.Text("application", c.Application)
 	if len(settings.Scopes) == 0 {
 		settings.Scopes = o.Scopes
 	}

@@ -5,11 +5,13 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
 )
 
 // UnmarshalCaddyfile sets up the handler. Syntax:
 //
 //	upstream_auth_connect [<matcher>] <provider> {
+//	    application   <name>
 //	    redirect_uris <urls...>
 //	    scopes        <scopes...>
 //	    param         <name> <value>
@@ -24,6 +26,10 @@ func (c *Connect) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error
 		switch name := d.Val(); name {
+		case "application":
+			if err = config.OneArg(d, &c.Application); err == nil {
+				err = config.CheckLiteral(d, name, c.Application, connect.CheckApplication)
+			}
 		case "redirect_uris":
 			if err = config.ManyArgs(d, &c.RedirectURIs); err == nil {
 				err = config.WrapErr(d, "", checkRedirectURIs(c.RedirectURIs))

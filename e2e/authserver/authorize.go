@@ -19,6 +19,15 @@ func (s *Server) RefuseAuthorization(code string) {
 	s.refusal = code
 }
 
+// SignIn has each authorization request from now on allowed at once for an account, as
+// one of a browser that is signed in here and has allowed it before. With "" the page is
+// back.
+func (s *Server) SignIn(account string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signedIn = account
+}
+
 // AlterResponses has alter change the parameters of each authorization response from
 // now on, of errors too; nil changes nothing.
 func (s *Server) AlterResponses(alter func(response url.Values)) {
@@ -51,7 +60,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	refusal, alter := s.refusal, s.alter
+	refusal, signedIn, alter := s.refusal, s.signedIn, s.alter
 	s.mu.Unlock()
 	response := &redirect{ResponseWriter: w, issuer: s.issuer(r), alter: alter}
 
@@ -62,6 +71,8 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		err = &fosite.RFC6749Error{ErrorField: refusal, DescriptionField: "A test wants it so."}
 	case decision == "deny":
 		err = fosite.ErrAccessDenied
+	case decision != "allow" && signedIn != "":
+		err = s.allow(response, r, request, signedIn)
 	case decision != "allow":
 		showPage(w, r, "")
 		return

@@ -206,3 +206,16 @@ func TestScriptOfAnExchange(t *testing.T) {
 		t.Errorf("ledger: %v", got)
 	}
 }
+
+func TestBrowserThatIsSignedIn(t *testing.T) {
+	f := begin(t, Config{})
+	f.server.SignIn("acme")
+	v := f.open(nil)
+	if v.back != callback || v.response.Get("code") == "" {
+		t.Fatalf("sent back with %+v", v)
+	}
+	f.server.SignIn("")
+	if v := f.open(nil); v.status != http.StatusOK {
+		t.Errorf("the page: %+v", v)
+	}
+}

@@ -88,6 +88,7 @@ type Server struct {
 	revocations []Revocation
 	changed     chan struct{} // closed and replaced whenever the ledger changes
 	refusal     string        // of authorization requests
+	signedIn    string        // account of all browsers
 	alter       func(response url.Values)
 }
 

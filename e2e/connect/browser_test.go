@@ -55,10 +55,19 @@ func (v *visitor) sees(got, status int, title string) {
 	}
 }
 
-// open opens a link, which leads to the consent page.
+// open opens a link and goes on from its page, which leads to the consent page.
 func (v *visitor) open(link string) {
 	v.Helper()
-	v.goTo(link, http.StatusOK, consentTitle)
+	v.goTo(link, http.StatusOK, questionTitle)
+	v.goesOn(http.StatusOK, consentTitle)
+}
+
+// goesOn goes on from a link's page.
+func (v *visitor) goesOn(status int, title string) {
+	v.Helper()
+	got, err := v.Submit(v.Ctx, "#go-on")
+	v.Check(err)
+	v.sees(got, status, title)
 }
 
 // decides fills in the consent page, and checks where it leads.
@@ -109,7 +118,9 @@ func TestPersonConnectsAnAccount(t *testing.T) {
 
 func theWholeWay(c *connecting, b *browser.Browser, tenant string) {
 	v := c.visit(b)
-	v.open(c.secureLink(tenant, ""))
+	v.goTo(c.secureLink(tenant, ""), http.StatusOK, questionTitle)
+	v.accessible()
+	v.goesOn(http.StatusOK, consentTitle)
 	// The cookie is the sidecar's, and not there for the authorization server.
 	if cookies, err := v.Cookies(c.Ctx); err != nil || len(cookies) != 0 {
 		c.Errorf("cookies at the authorization server: %+v, %v", cookies, err)
@@ -218,7 +229,7 @@ func takesItElsewhere(c *connecting, b *browser.Browser, tenant string) {
 	consent, err := v.URL(c.Ctx)
 	c.Check(err)
 	other := c.visit(b)
-	other.open(consent)
+	other.goTo(consent, http.StatusOK, consentTitle)
 	other.decides(tenant, "#allow", http.StatusForbidden, notBegunTitle)
 	c.Asked(tenant)
 	v.decides(tenant, "#allow", http.StatusOK, connectedTitle)

@@ -176,10 +176,16 @@ func (c *connecting) operatorsLink(provider, tenant string) string {
 // askForLink asks for a link with a token that has the claims.
 func (c *connecting) askForLink(provider, whose string, claims map[string]any, returnTo string) world.Response {
 	c.Helper()
-	body, err := json.Marshal(map[string]string{"return_to": returnTo})
+	return c.askFor(http.MethodPost, provider, whose, claims, map[string]any{"return_to": returnTo})
+}
+
+// askFor makes a request about links with a token that has the claims.
+func (c *connecting) askFor(method, provider, whose string, claims, options map[string]any) world.Response {
+	c.Helper()
+	body, err := json.Marshal(options)
 	c.Check(err)
 	address := c.front.plain.URL + "/" + provider + "/api" + whose + "/connect-link"
-	req, err := http.NewRequestWithContext(c.Ctx, http.MethodPost, address, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(c.Ctx, method, address, bytes.NewReader(body))
 	c.Check(err)
 	req.Header.Set("Authorization", "Bearer "+c.token(claims))
 	req.Header.Set("Content-Type", "application/json")

@@ -23,7 +23,12 @@ const (
 	expiredTitle    = "This link has expired"
 	usedTitle       = "This link was already used"
 	elsewhereTitle  = "This link does not belong here"
+	questionTitle   = "Connect an account?" // the page that a link leads to
 	notBegunTitle   = "This was not begun in this browser"
+	crossSiteTitle  = "This was not begun on this page"
+	wrongCodeTitle  = "The code is not the right one"
+	otherTitle      = "This is another account"
+	tooOftenTitle   = "This was tried too often"
 	declinedTitle   = "The connection was declined"
 	wrongTitle      = "The answer came from the wrong sign-in service"
 	refusedTitle    = "The sign-in service refused"
@@ -31,6 +36,9 @@ const (
 	untrustedTitle  = "The sign-in service's answer cannot be trusted"
 	uselessTitle    = "This account cannot be used"
 )
+
+// formToken is what the form of a link's page has in it.
+var formToken = regexp.MustCompile(`name="form" value="([^"]+)"`)
 
 // person is somebody with a browser that keeps cookies, and that a test takes from
 // one redirect to the next. It runs no Chromium.
@@ -64,9 +72,14 @@ func (p *person) do(req *http.Request) world.Response {
 	if !isConnect(req.URL) {
 		return res
 	}
+	referrer := "no-referrer"
+	if titleOf(res) == questionTitle {
+		referrer = "strict-origin" // or its form would have the origin null
+	}
 	for name, want := range map[string]string{
+		"X-Frame-Options":         "DENY",
 		"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-		"Referrer-Policy":         "no-referrer",
+		"Referrer-Policy":         referrer,
 		"Cache-Control":           "no-store",
 		"X-Content-Type-Options":  "nosniff",
 	} {
@@ -98,10 +111,34 @@ func (p *person) get(address string) world.Response {
 	return p.do(req)
 }
 
-// open opens a link, and returns the address of the consent page.
-func (p *person) open(link string) (consent string) {
+// answers opens a link and sends the form of its page, with a code if there is one. An
+// answer that is no such page is returned as it is.
+func (p *person) answers(link, code string) world.Response {
 	p.Helper()
 	res := p.get(link)
+	token := formToken.FindSubmatch(res.Content)
+	if token == nil {
+		return res
+	}
+	return p.do(p.form(link, string(token[1]), code))
+}
+
+// form is the request that a browser makes of the form in a link's page.
+func (p *person) form(link, token, code string) *http.Request {
+	p.Helper()
+	form := url.Values{"form": {token}, "handoff": {code}}
+	req, err := http.NewRequestWithContext(p.Ctx, http.MethodPost, link, strings.NewReader(form.Encode()))
+	p.Check(err)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Sec-Fetch-Site", "same-origin")
+	return req
+}
+
+// open opens a link and goes on from its page, and returns the address of the consent
+// page.
+func (p *person) open(link string) (consent string) {
+	p.Helper()
+	res := p.answers(link, "")
 	if res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(res.Header.Get("Location"), p.AuthURL+"/authorize?") {
 		p.Fatalf("the link was answered with %d, %q", res.StatusCode, titleOf(res))
 	}

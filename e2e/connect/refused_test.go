@@ -86,8 +86,9 @@ func TestLinksThatAreRefused(t *testing.T) {
 		"link of another provider": {
 			try: elsewhere(brief), status: 403, title: elsewhereTitle, again: true,
 		},
-		"expired link": {provider: brief, try: expiredLink, status: 410, title: expiredTitle},
-		"used link":    {try: usedLink, status: 410, title: usedTitle, spent: 1, stored: 1},
+		"expired link":   {provider: brief, try: expiredLink, status: 410, title: expiredTitle},
+		"used link":      {try: usedLink, status: 410, title: usedTitle, spent: 1, stored: 1},
+		"withdrawn link": {try: withdrawnLink, status: 410, title: usedTitle},
 		"used link in another tab": {
 			try: usedInAnotherTab, status: 410, title: usedTitle, spent: 1, stored: 1,
 		},
@@ -103,7 +104,7 @@ func stateAsALink(a *attempt) world.Response {
 func expiredLink(a *attempt) world.Response {
 	var res world.Response
 	a.Soon(5*time.Second, func() error {
-		if res = a.get(a.link); res.StatusCode == http.StatusSeeOther {
+		if res = a.get(a.link); res.StatusCode == http.StatusOK {
 			return errors.New("the link can be opened still")
 		}
 		return nil
@@ -114,6 +115,15 @@ func expiredLink(a *attempt) world.Response {
 func usedLink(a *attempt) world.Response {
 	a.connects(a.link, a.tenant)
 	return a.get(a.link)
+}
+
+func withdrawnLink(a *attempt) world.Response {
+	late := a.back()
+	if res := a.askFor(http.MethodDelete, plain, "/self", map[string]any{"id": a.tenant}, nil); res.StatusCode != http.StatusOK {
+		a.Errorf("withdrawing: %d %s", res.StatusCode, res.Content)
+	}
+	a.shows(a.get(a.link), http.StatusGone, usedTitle)
+	return a.get(late)
 }
 
 func usedInAnotherTab(a *attempt) world.Response {

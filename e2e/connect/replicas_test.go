@@ -8,8 +8,8 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/world"
 )
 
-// No replica keeps a session: what one has begun another one ends, with the key that
-// they share in Vault.
+// No replica keeps a session: what one has begun another one ends, and what was used up
+// at one is so at all.
 func TestConnectingAcrossReplicas(t *testing.T) {
 	t.Parallel()
 	c := prepareConnecting(t)
@@ -27,10 +27,10 @@ func TestConnectingAcrossReplicas(t *testing.T) {
 		w.Check(w.Delivered(r, w.Must(r)))
 	}
 
-	// The other one does not know that the state was used. The browser has forgotten
-	// its cookie, and the authorization server takes a code once.
 	c.front.leadTo(other)
-	p.shows(p.get(back), http.StatusForbidden, notBegunTitle)
+	for _, used := range []string{back, link} {
+		p.shows(p.get(used), http.StatusGone, usedTitle)
+	}
 	c.Asked("acme", authserver.Granted)
 	if got := c.versions(plain, "acme"); got != 1 {
 		t.Errorf("%d versions in Vault", got)

@@ -3,6 +3,7 @@ package connect
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -37,44 +38,43 @@ func (f *Flow) comeBack(w http.ResponseWriter, r *http.Request, at *redirect) (r
 	if err != nil {
 		return "", err
 	}
-	http.SetCookie(w, at.cookie(s, ""))
-	if err := f.take(s, r, at); err != nil {
-		return "", err
-	}
-	return s.Link.ReturnTo, f.answered(r.Context(), s, query)
-}
-
-// answered does what the authorization server's answer asks for.
-func (f *Flow) answered(ctx context.Context, s *state, query url.Values) error {
 	// From here on a browser that goes away changes nothing: the code can be spent
 	// only once.
-	ctx = context.WithoutCancel(ctx)
-	var m *metadata
+	ctx := context.WithoutCancel(r.Context())
+	m, refused := f.judge(ctx, query)
+	registered, err := f.take(ctx, s, r, at, refused == nil)
+	if err != nil {
+		return "", err
+	}
+	if refused != nil {
+		return registered.ReturnTo, refused
+	}
+	if err := f.connect(ctx, m, s, registered.Account, query.Get("code")); err != nil {
+		// If this fails the link stays used: the person needs another one.
+		_ = f.config.Links.GiveBack(ctx, s.Link.key(), s.Link.ID)
+		return registered.ReturnTo, err
+	}
+	http.SetCookie(w, at.cookie(&s.Link, ""))
+	return registered.ReturnTo, nil
+}
+
+// judge says whether an answer has a code to be spent, and if not why.
+func (f *Flow) judge(ctx context.Context, query url.Values) (m *metadata, err error) {
 	if f.metadata != nil {
-		var err error
 		if m, err = f.metadata.get(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		if err := checkIssuer(m, query); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if query.Has("error") {
-		return authorizationError(query.Get("error"))
+	switch {
+	case query.Has("error"):
+		return nil, authorizationError(query.Get("error"))
+	case query.Get("code") == "":
+		return nil, fmt.Errorf("%w: code is missing", ErrMalformed)
 	}
-	if query.Get("code") == "" {
-		return fmt.Errorf("%w: code is missing", ErrMalformed)
-	}
-	// Two tabs can have one link open. Who comes first takes it, and gives it back if
-	// nothing was connected.
-	if err := f.usedLinks.take(s.Link.ID, s.linkForgotten()); err != nil {
-		return err
-	}
-	if err := f.connect(ctx, m, s, query.Get("code")); err != nil {
-		f.usedLinks.giveBack(s.Link.ID)
-		return err
-	}
-	return nil
+	return m, nil
 }
 
 // checkIssuer follows RFC 9207 section 2.4, for errors too.
@@ -108,12 +108,15 @@ func authorizationError(code string) error {
 }
 
 // connect spends the code and hands on what it gets.
-func (f *Flow) connect(ctx context.Context, m *metadata, s *state, code string) error {
+func (f *Flow) connect(ctx context.Context, m *metadata, s *state, account map[string]string, code string) error {
 	g, err := f.exchange(ctx, s, code)
 	if err != nil {
 		return err
 	}
-	document, err := f.document(ctx, m, s, g)
+	document, err := f.document(ctx, m, s, account, g)
+	if errors.Is(err, ErrOtherAccount) && f.config.Revoke != nil {
+		err = errors.Join(err, f.config.Revoke(ctx, document))
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 )
 
 func TestMalformedCallbacks(t *testing.T) {
@@ -131,7 +133,8 @@ func TestEveryErrorHasAPageOfItsOwn(t *testing.T) {
 	titles := map[string]error{}
 	for _, err := range []error{
 		ErrMalformed, ErrForged, ErrExpired, ErrUsed, ErrOtherProvider, ErrOtherBrowser, ErrDeclined, ErrServerRefused,
-		ErrServerUnavailable, ErrIssuer, ErrIDToken, ErrUserinfo, ErrNotAccepted, ErrBusy,
+		ErrServerUnavailable, ErrIssuer, ErrIDToken, ErrUserinfo, ErrNotAccepted, ErrCrossSite, ErrHandoff, ErrOtherAccount,
+		&links.QuotaError{}, errors.New("else"),
 	} {
 		n := noticeOf(err)
 		if other := titles[n.Title]; other != nil {

@@ -9,8 +9,11 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
@@ -22,12 +25,16 @@ const (
 	// MaxLinkTTL is the longest that it can be.
 	MaxLinkTTL = 24 * time.Hour
 
-	// KeySize is the length of the key in bytes.
-	KeySize = 32
+	// maxApplication bounds the application's name in characters.
+	maxApplication = 100
 )
 
 // Settings are those of connecting that operators make.
 type Settings struct {
+	// What the person is told wants to use their account: the name that they know your
+	// application by. Default: the host of the first redirect URI.
+	Application string `json:"application,omitempty"`
+
 	// Where the authorization server sends the browser back to, each as registered there:
 	// https, unless the host is a loopback address, with a path, without a query. The one
 	// is used whose host the browser came to; links lead to the first. Its sibling
@@ -85,15 +92,18 @@ type Config struct {
 	// What is not there, or null, is left out: Accept is to say whether it is needed.
 	IDTokenFields, UserinfoFields []oauth2.FieldMapping
 
-	// Key returns [KeySize] bytes that all replicas share. It is asked at the first
-	// use, until it returns a key, possibly by several requests at once.
-	Key func(ctx context.Context) ([]byte, error)
+	// Links is where links are registered.
+	Links *links.Registry
 
 	// Accept validates, tests and stores a new credential. Its context does not end
 	// with the request. Its error is logged, and told to the person only as one of
 	// two kinds: [credential.ErrInvalid], that this account is of no use, or any
 	// other, that it could not be stored.
 	Accept func(ctx context.Context, tenant credential.Tenant, document []byte) error
+
+	// Revoke ends at the authorization server what was granted for an account that the
+	// link is not for. Its error is logged. Nil: there is no way to.
+	Revoke func(ctx context.Context, document []byte) error
 
 	// Dialer is for the token request. Nil: the network.
 	Dialer tokenrequest.Dialer
@@ -155,6 +165,9 @@ func (c *Config) checkServer() error {
 }
 
 func (c *Config) checkRequest() error {
+	if err := CheckApplication(c.Application); err != nil {
+		return fmt.Errorf("application: %w", err)
+	}
 	for _, s := range c.Scopes {
 		if !isScope(s) {
 			return fmt.Errorf("%q is not a scope", s)
@@ -170,6 +183,14 @@ func (c *Config) checkRequest() error {
 	}
 	if c.LinkTTL < 0 || c.LinkTTL > MaxLinkTTL || c.LinkTTL > 0 && c.LinkTTL < time.Second {
 		return fmt.Errorf("link_ttl must be between 1s and %s", MaxLinkTTL)
+	}
+	return nil
+}
+
+// CheckApplication reports whether name can stand in a sentence.
+func CheckApplication(name string) error {
+	if utf8.RuneCountInString(name) > maxApplication || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("is not one line of at most %d characters", maxApplication)
 	}
 	return nil
 }

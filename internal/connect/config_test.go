@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
@@ -16,7 +18,7 @@ func newConfig(t testing.TB) Config {
 	return Config{
 		Provider: "crm", OAuth2: newOAuth2(t, "https://as.example/token", nil),
 		Issuer: "https://as.example", Settings: Settings{RedirectURIs: []string{callbackURI}},
-		Key:    func(context.Context) ([]byte, error) { return make([]byte, KeySize), nil },
+		Links:  links.New(storetest.NewMemory()),
 		Accept: func(context.Context, credential.Tenant, []byte) error { return nil },
 	}
 }
@@ -80,7 +82,9 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		"return_to is no endpoint: must be https":    func(c *Config) { c.ReturnTo = []string{"http://app.example/"} },
 		"return_to must not have a que":              func(c *Config) { c.ReturnTo = []string{"https://app.example/?x"} },
 		"return_to has a path with dot":              func(c *Config) { c.ReturnTo = []string{"https://app.example/a/%2e%2e/"} },
-		"Key and Accept":                             func(c *Config) { c.Key = nil },
+		"Links and Accept":                           func(c *Config) { c.Links = nil },
+		"application: is not one line":               func(c *Config) { c.Application = "a\nb" },
+		"at most 100 characters":                     func(c *Config) { c.Application = long("x", 101) },
 		"and Accept are":                             func(c *Config) { c.Accept = nil },
 	} {
 		t.Run(want, func(t *testing.T) {

@@ -9,8 +9,9 @@ import (
 )
 
 // document makes a credential of what was granted, the mapped fields of the id
-// token and of the userinfo included.
-func (f *Flow) document(ctx context.Context, m *metadata, s *state, g *tokenResponse) ([]byte, error) {
+// token and of the userinfo included. With [ErrOtherAccount] it is that of an account
+// that is not the wanted one.
+func (f *Flow) document(ctx context.Context, m *metadata, s *state, account map[string]string, g *tokenResponse) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, identityDeadline)
 	defer cancel()
 	claims, err := f.identity(ctx, m, s, g)
@@ -22,9 +23,21 @@ func (f *Flow) document(ctx context.Context, m *metadata, s *state, g *tokenResp
 		return nil, fmt.Errorf("%w: token endpoint: %w", ErrServerRefused, err)
 	}
 	document = oauth2.MapFields(document, claims, f.config.IDTokenFields)
-	if len(f.config.UserinfoFields) == 0 {
-		return document, nil
+	var info []byte
+	if len(f.config.UserinfoFields) > 0 || !tellsAll(account, claims) {
+		if info, err = f.userinfoOf(ctx, m, document, claims); err != nil {
+			return nil, err
+		}
+		document = oauth2.MapFields(document, info, f.config.UserinfoFields)
 	}
+	if !isAccount(account, claims, info) {
+		return document, ErrOtherAccount
+	}
+	return document, nil
+}
+
+// userinfoOf asks the userinfo endpoint with the access token in a document.
+func (f *Flow) userinfoOf(ctx context.Context, m *metadata, document, claims []byte) ([]byte, error) {
 	c, err := credential.New(credential.Document{Data: document})
 	if err != nil {
 		return nil, err
@@ -33,9 +46,5 @@ func (f *Flow) document(ctx context.Context, m *metadata, s *state, g *tokenResp
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.userinfo(ctx, m, accessToken, claims)
-	if err != nil {
-		return nil, err
-	}
-	return oauth2.MapFields(document, info, f.config.UserinfoFields), nil
+	return f.userinfo(ctx, m, accessToken, claims)
 }

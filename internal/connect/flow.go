@@ -8,9 +8,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sync/atomic"
+	"strings"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -25,10 +26,6 @@ type Flow struct {
 	metadata  *discovery // nil without an issuer
 	none      *credential.Credential
 	logger    *slog.Logger
-
-	loaded atomic.Pointer[sealer]
-
-	usedLinks, usedStates *used
 }
 
 // New checks c and makes a flow of it.
@@ -36,8 +33,8 @@ func New(c Config) (*Flow, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if c.Key == nil || c.Accept == nil {
-		return nil, errors.New("connect: Key and Accept are required")
+	if c.Links == nil || c.Accept == nil {
+		return nil, errors.New("connect: Links and Accept are required")
 	}
 	if c.LinkTTL == 0 {
 		c.LinkTTL = DefaultLinkTTL
@@ -46,7 +43,7 @@ func New(c Config) (*Flow, error) {
 	if c.Dialer == nil {
 		c.Dialer = new(tokenrequest.Client)
 	}
-	f := &Flow{config: c, client: newClient(c.Transport, c.OAuth2.TLS), logger: c.Logger, usedLinks: &usedLinks, usedStates: &usedStates}
+	f := &Flow{config: c, client: newClient(c.Transport, c.OAuth2.TLS), logger: c.Logger}
 	if f.logger == nil {
 		f.logger = slog.New(slog.DiscardHandler)
 	}
@@ -59,6 +56,9 @@ func New(c Config) (*Flow, error) {
 			return nil, fmt.Errorf("connect: redirect_uri: %w", err)
 		}
 		f.redirects = append(f.redirects, at)
+	}
+	if f.config.Application == "" {
+		f.config.Application = f.redirects[0].host
 	}
 	for _, text := range c.ReturnTo {
 		p, err := parseReturnTo(text)
@@ -84,36 +84,65 @@ func (f *Flow) ServeHTTP(w http.ResponseWriter, r *http.Request) (handled bool) 
 		return false
 	}
 	harden(w.Header())
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
+	if methods := step.methods(); !slices.Contains(methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(methods, ", "))
 		writePage(w, methodNotAllowed)
 		return true
 	}
 	if step == starting {
-		address, err := f.start(w, r, at)
-		if err != nil {
-			f.logFailure(r.Context(), step, err)
-			writePage(w, noticeOf(err))
-			return true
-		}
-		seeOther(w, address)
-		return true
+		f.serveStart(w, r, at)
+	} else {
+		f.serveCallback(w, r, at)
 	}
+	return true
+}
+
+// serveStart shows a link's question, or goes on from it.
+func (f *Flow) serveStart(w http.ResponseWriter, r *http.Request, at *redirect) {
+	var address string
+	var err error
+	if r.Method == http.MethodPost {
+		address, err = f.begin(w, r, at)
+	} else {
+		err = f.ask(w, r, at)
+	}
+	switch {
+	case err != nil:
+		f.logFailure(r.Context(), starting, err)
+		writeFailure(w, err)
+	case address != "":
+		seeOther(w, address)
+	}
+}
+
+// serveCallback ends what a link began, well or not.
+func (f *Flow) serveCallback(w http.ResponseWriter, r *http.Request, at *redirect) {
 	returnTo, err := f.comeBack(w, r, at)
-	notice, status := connected, "success"
+	status := "success"
 	if err != nil {
-		notice, status = noticeOf(err), "error"
-		f.logFailure(r.Context(), step, err)
+		status = "error"
+		f.logFailure(r.Context(), comingBack, err)
 	} else {
 		f.logger.LogAttrs(r.Context(), slog.LevelInfo, "account connected", slog.String("provider", f.config.Provider))
 	}
+	switch {
 	// The configuration may have changed since the link was made.
-	if returnTo != "" && f.mayReturnTo(returnTo) {
+	case returnTo != "" && f.mayReturnTo(returnTo):
 		seeOther(w, withStatus(returnTo, status))
-		return true
+	case err != nil:
+		writeFailure(w, err)
+	default:
+		writePage(w, connected)
 	}
-	writePage(w, notice)
-	return true
+}
+
+// writeFailure tells the person what err means for them, and when to try again if that is
+// known.
+func writeFailure(w http.ResponseWriter, err error) {
+	if quota, ok := errors.AsType[*links.QuotaError](err); ok {
+		w.Header().Set("Retry-After", quota.Seconds())
+	}
+	writePage(w, noticeOf(err))
 }
 
 // seeOther redirects without a body, which would repeat the address.
@@ -129,21 +158,4 @@ func (f *Flow) logFailure(ctx context.Context, s step, err error) {
 	}
 	f.logger.LogAttrs(ctx, level, "account not connected",
 		slog.String("provider", f.config.Provider), slog.String("step", s.String()), slog.Any("error", err))
-}
-
-// sealer loads the key at its first use.
-func (f *Flow) sealer(ctx context.Context) (*sealer, error) {
-	if s := f.loaded.Load(); s != nil {
-		return s, nil
-	}
-	key, err := f.config.Key(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errKey, err)
-	}
-	if len(key) != KeySize {
-		return nil, fmt.Errorf("%w: it is not %d bytes long", errKey, KeySize)
-	}
-	s := &sealer{key: slices.Clone(key)}
-	f.loaded.Store(s)
-	return s, nil
 }

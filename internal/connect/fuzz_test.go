@@ -6,13 +6,20 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 )
 
 // A link and a state that open with a key of zeros, until the year 2100. They are
 // the same in each process, so that it is they that are mutated.
 const (
-	goodLink  = "bMBfK0pt54_xid7xlBtADMXD0KWuwAL18CwUqVoxN2x0bZvbyx2YkFZtUcGZjWVASGDIDL5_6LFNDUbbXIrv4vSRv4823vntjjYO467F4b9o15qGm7OrTaCBlLOfKLlqU4Wrc-dAgZBLO8cWlcXISk5bes9wERA0IA"
-	goodState = "KEY7Qa2NLs_tmNoCdCSW2foLNEqgd1Ik637sWkdLShD28jv2gnEkTIItFhC7s-P-xaFZnwPYQr91zP2VCuzu1-wPUTNnCXJjWdWJZw2jdCVjj6OPPVHxngaDIkES0J_WMzzn-56ydrQnfwFq5OQpkN0Bu-U41Ub2Vmk2EO-TUG07qQ96CF6hDn9-tjVfXSHwbFYpsfliSTbuMwhlwBdy5zEMsniaBFTm0iEN5M7n5oHYAZolBIAAxpvZLKTmmW80oswWygXNIqZ4HlwL8JP5HEThgrCgmKkUVE8tz1VAhn_MyOfkNNyAtcTsSCAKkcUuQ2lbueCKHz5G5h4zhrGbicDinetSJPXkIyBz_Oa9etjE9Hsvf76urc-xCQYK5QUM3XeJUhWHMRswAKPTiU87Zxi-UK9__beAHo3AiZRDigkyuGqCeowC2oGTwVyafE1VjtEGrh3boNP6jsmOHEHzq2lFvAao98WUxdw9AJGIOpxCE-lf_aXPjEsmHshPXiOWiDVy-52_Gw"
+	goodKeys  = `{"keys":[{"key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","made":"2100-01-01T00:00:00Z"}]}`
+	goodID    = "AAAAAAAAAAAAAAAAAAAAAAAAAA" // the link's
+	goodLink  = "wL0ENLFEAhgS-5alBgvYriGKu1vLWMhATxEIFTbHecFbSHXPgEL88-OD6tQ7jkveNXPxRUEYFIOQTke5Y8GHDbOg-mKloETkN_l5k9xUCUNs7gwnTW08bKVtJ-mYa_nGLwu12CUjM3lmDuQ6SqeuodqlP6__AZBeZWujHvBrUX6XdvNqaj0"
+	goodState = "7nKrXfaLG6h_zUSA1yYfwPW5xFJZneAut2TUaPv3K72ZulVU7bokJ65IdYZtJDB3Q5BbY7VAk-9Sc-rHhZTO4A2yb6ZqCGeVL1XRaWQPvxFSxlXrOswNCLcSZZ8fy6Ri2QXPB8UwMA4gaKP3Wf0y_Yr0gC6Worjv2SB1AHagBAxFQYOaAj_XV7MT3lNypllx13qd-YPoT8KdzuERcQtBZqRpvlLdkncX7EXdn7irM7v46JI_NOzzFjleyyHhRXhpN0zi4hRmYzuURMLZKjDG7N56bpD2TIAOfg_iec6vKRF06q-Q2iUazYU7rbAuQqiXoswOHK55bpwjgs1BoIsIqZIglvr1oRhkKaX2pRtiu70GRUqjneKqQQTac8dhFnzFDshWw8r7hq93us73yxAgdg1apYpCq88kvx5UPjGi3tVnzO_glbltou8mrALq0HcsaXtDFFPcC7i73P2ymfNrrPlQAQHORXVX2HC3Etu50hwqtUjS3uXUzrnj5mMEIEKjNAzI-ZtkBlQO1OSkpyqCplxMFQ"
 )
 
 func newFuzzed(f *testing.F) *Flow {
@@ -20,6 +27,14 @@ func newFuzzed(f *testing.F) *Flow {
 	c := newConfig(f)
 	c.Issuer, c.AuthorizationURL = "", "https://as.example/authorize"
 	c.Transport = roundTripper(nil) // nobody is to be asked
+	store := storetest.NewMemory()
+	if _, err := store.Put(f.Context(), credential.LinksKey(), []byte(goodKeys), 0); err != nil {
+		f.Fatal(err)
+	}
+	c.Links = links.New(store)
+	if err := c.Links.Add(f.Context(), credential.Key{Provider: "crm", Tenant: "acme"}, goodID, links.Link{Expires: time.Now().Add(time.Hour)}); err != nil {
+		f.Fatal(err)
+	}
 	flow, err := New(c)
 	if err != nil {
 		f.Fatal(err)
@@ -34,7 +49,8 @@ func FuzzOpenLink(f *testing.F) {
 	f.Add(goodLink[1:])
 	f.Add("")
 	f.Fuzz(func(t *testing.T, sealed string) {
-		l, err := flow.openLink(t.Context(), sealed)
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "https://connect.example/?link="+url.QueryEscape(sealed), nil)
+		l, _, err := flow.openLink(r)
 		if (err == nil) != (sealed == goodLink) {
 			t.Errorf("%q: %v, %v", sealed, l, err)
 		}
@@ -59,14 +75,16 @@ func FuzzOpenState(f *testing.F) {
 // on without a browser's cookie.
 func FuzzRequests(f *testing.F) {
 	flow := newFuzzed(f)
-	f.Add("/oauth/connect", "link="+goodLink, "a=b")
-	f.Add("/oauth/connect", "link=abcdefgh", "a=b")
-	f.Add("/oauth/callback", "state="+goodState+"&code=abcdefgh", "")
-	f.Add("/oauth/callback", "error=access_denied&state=abcdefgh", "__Host-upstream_auth_connect_x=y")
-	f.Add("/oauth/callback", "code=%zz", ";")
-	f.Fuzz(func(t *testing.T, path, query, cookie string) {
-		r := httptest.NewRequestWithContext(t.Context(), "GET", "https://connect.example/", nil)
-		r.URL.Path, r.URL.RawQuery = path, query
+	f.Add("GET", "/oauth/connect", "link="+goodLink, "a=b", "")
+	f.Add("POST", "/oauth/connect", "link="+goodLink, "a=b", "form=x")
+	f.Add("GET", "/oauth/connect", "link=abcdefgh", "a=b", "")
+	f.Add("GET", "/oauth/callback", "state="+goodState+"&code=abcdefgh", "", "")
+	f.Add("GET", "/oauth/callback", "error=access_denied&state=abcdefgh", "__Host-upstream_auth_connect_x=y", "")
+	f.Add("GET", "/oauth/callback", "code=%zz", ";", "")
+	f.Fuzz(func(t *testing.T, method, path, query, cookie, form string) {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "https://connect.example/", strings.NewReader(form))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Method, r.URL.Path, r.URL.RawQuery = method, path, query
 		r.Header.Set("Cookie", cookie)
 		w := httptest.NewRecorder()
 		if !flow.ServeHTTP(w, r) {
@@ -75,19 +93,20 @@ func FuzzRequests(f *testing.F) {
 			}
 			return
 		}
-		if w.Code == http.StatusSeeOther && path == "/oauth/connect" && strings.Contains(query, goodLink[:20]) {
-			return // a link that opens is the only thing that leads on
+		if w.Code == http.StatusOK && method == http.MethodGet && path == "/oauth/connect" && strings.Contains(query, goodLink[:20]) {
+			return // a link that opens is the only thing that asks
 		}
 		if w.Code < 400 || w.Header().Get("Location") != "" {
 			t.Errorf("answered %d", w.Code)
 		}
 		known := false
-		for _, n := range append(notices, struct {
-			err error
-			notice
-		}{nil, failed}) {
+		pages := []notice{failed, tooMany, methodNotAllowed}
+		for _, n := range notices {
+			pages = append(pages, n.notice)
+		}
+		for _, n := range pages {
 			page := httptest.NewRecorder()
-			writePage(page, n.notice)
+			writePage(page, n)
 			known = known || page.Body.String() == w.Body.String()
 		}
 		if !known {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 )
@@ -34,6 +37,7 @@ type fixture struct {
 	server  *server
 	browser *browser
 	log     *record
+	store   *storetest.Memory
 
 	mu       sync.Mutex
 	accepted []string // documents
@@ -44,10 +48,8 @@ type fixture struct {
 // tenant in it.
 func newFixture(t *testing.T, change func(*Config)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, server: newServer(t, "https://as.example"), browser: newBrowser(), log: &record{}}
+	f := &fixture{t: t, server: newServer(t, "https://as.example"), browser: newBrowser(), log: &record{}, store: storetest.NewMemory()}
 	f.Flow = f.newFlow(change)
-	// Not the process's: some tests fill it, and some have a clock of their own.
-	f.usedLinks, f.usedStates = new(used), new(used)
 	t.Cleanup(func() {
 		for _, secret := range []string{"canary", string(tenant)} {
 			if strings.Contains(f.log.String(), secret) {
@@ -58,7 +60,7 @@ func newFixture(t *testing.T, change func(*Config)) *fixture {
 	return f
 }
 
-// newFlow makes another one with the same server and key.
+// newFlow makes another one with the same server and store, as another replica has it.
 func (f *fixture) newFlow(change func(*Config)) *Flow {
 	f.t.Helper()
 	c := Config{
@@ -70,7 +72,7 @@ func (f *fixture) newFlow(change func(*Config)) *Flow {
 			RedirectURIs: []string{callbackURI},
 			ReturnTo:     []string{"https://app.example/done", "https://app.example/tenants/"},
 		},
-		Key:       func(context.Context) ([]byte, error) { return bytes.Repeat([]byte{7}, KeySize), nil },
+		Links:     links.New(f.store),
 		Accept:    f.acceptDocument,
 		Dialer:    dialer{f.server},
 		Transport: f.server,
@@ -125,17 +127,22 @@ func newTemplate(t testing.TB, text string) *template.Template {
 
 func (f *fixture) link(returnTo string) string {
 	f.t.Helper()
-	address, _, err := f.Link(f.t.Context(), tenant, returnTo)
+	return f.linkWith(LinkOptions{ReturnTo: returnTo}).URL
+}
+
+func (f *fixture) linkWith(o LinkOptions) *NewLink {
+	f.t.Helper()
+	link, err := f.Link(f.t.Context(), tenant, o)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return address
+	return link
 }
 
-// start opens a link and returns where the browser was sent.
+// start opens a link, goes on from its page, and returns where the browser was sent.
 func (f *fixture) start(link string) string {
 	f.t.Helper()
-	response := f.browser.get(f.t, f.Flow, link)
+	response := f.browser.begin(f.t, f.Flow, link)
 	if response.Code != http.StatusSeeOther {
 		f.t.Fatalf("start answered %d: %v", response.Code, f.log.last())
 	}
@@ -185,13 +192,14 @@ func wantPage(t *testing.T, response *httptest.ResponseRecorder) {
 			t.Errorf("page without one %s:\n%s", part, page)
 		}
 	}
-	for _, part := range []string{"canary", "<script", "http:", "https:"} {
+	for _, part := range []string{"canary", "<script", "http:", "https:", "<form"} {
 		if strings.Contains(page, part) {
 			t.Errorf("page with %s:\n%s", part, page)
 		}
 	}
 	for name, want := range map[string]string{
 		"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+		"X-Frame-Options":         "DENY",
 		"Referrer-Policy":         "no-referrer",
 		"Cache-Control":           "no-store",
 		"X-Content-Type-Options":  "nosniff",
@@ -233,6 +241,36 @@ func newBrowser() *browser { return &browser{cookies: map[string]string{}} }
 func (b *browser) get(t *testing.T, f *Flow, address string) *httptest.ResponseRecorder {
 	t.Helper()
 	return b.do(t, f, httptest.NewRequestWithContext(t.Context(), "GET", address, nil))
+}
+
+// begin opens a link and sends the form of its page. An answer without a form is returned
+// as it is.
+func (b *browser) begin(t *testing.T, f *Flow, link string) *httptest.ResponseRecorder {
+	t.Helper()
+	response := b.get(t, f, link)
+	token := formOf(response)
+	if token == "" {
+		return response
+	}
+	return b.post(t, f, link, url.Values{"form": {token}})
+}
+
+// formOf returns the token of the form in a page.
+func formOf(response *httptest.ResponseRecorder) string {
+	found := regexp.MustCompile(`name="form" value="([^"]+)"`).FindStringSubmatch(response.Body.String())
+	if found == nil {
+		return ""
+	}
+	return found[1]
+}
+
+// post sends a form as a browser does from a page of the flow's own.
+func (b *browser) post(t *testing.T, f *Flow, address string, form url.Values) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), "POST", address, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	return b.do(t, f, r)
 }
 
 func (b *browser) do(t *testing.T, f *Flow, r *http.Request) *httptest.ResponseRecorder {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 )
 
 // notice is a page: fixed text, nothing of the request.
@@ -35,7 +36,9 @@ var notices = []struct {
 	{ErrMalformed, notice{http.StatusBadRequest, "This link is not complete", askAgain}},
 	{ErrForged, notice{http.StatusBadRequest, "This link does not work", "It is not complete, or it was changed. " + askAgain}},
 	{ErrExpired, notice{http.StatusGone, "This link has expired", askAgain}},
-	{ErrUsed, notice{http.StatusGone, "This link was already used", "If your account is connected, nothing is left to do. If it is not: " + askAgain}},
+	{ErrUsed, notice{http.StatusGone, "This link was already used", "If your account is connected, nothing is left to do. If it is not, the link may have been withdrawn: " + askAgain}},
+	{ErrCrossSite, notice{http.StatusForbidden, "This was not begun on this page", nothing + openAgain}},
+	{ErrHandoff, notice{http.StatusForbidden, "The code is not the right one", nothing + "Please open your link again with the code that goes with it."}},
 	{ErrOtherProvider, notice{http.StatusForbidden, "This link does not belong here", askAgain}},
 	{ErrOtherRedirect, notice{http.StatusForbidden, "This link does not belong here", askAgain}},
 	{ErrOtherBrowser, notice{http.StatusForbidden, "This was not begun in this browser", nothing + "Please allow cookies, and stay in one browser. " + openAgain}},
@@ -45,13 +48,19 @@ var notices = []struct {
 	{ErrIssuer, notice{http.StatusForbidden, "The answer came from the wrong sign-in service", nothing + askAgain}},
 	{ErrIDToken, notice{http.StatusBadGateway, "The sign-in service's answer cannot be trusted", nothing + askAgain}},
 	{ErrUserinfo, notice{http.StatusBadGateway, "The sign-in service did not say who you are", nothing + "Trying again may help: " + openAgain}},
+	{ErrOtherAccount, notice{http.StatusForbidden, "This is another account", nothing + "The link is for a certain account. Please open it again, and sign in with that one."}},
 	// This one is within ErrNotAccepted, and so has to come before it.
 	{credential.ErrInvalid, notice{http.StatusUnprocessableEntity, "This account cannot be used", nothing + "It may lack a permission. Use another account, or ask whoever sent you the link what it needs."}},
 	{ErrNotAccepted, notice{http.StatusServiceUnavailable, "The connection could not be saved", "Please try again later: " + openAgain}},
 }
 
+var tooMany = notice{http.StatusTooManyRequests, "This was tried too often", nothing + "Please wait a little. Then open your link again, or ask whoever sent it for a new one."}
+
 // noticeOf tells a person what err means for them.
 func noticeOf(err error) notice {
+	if _, ok := errors.AsType[*links.QuotaError](err); ok {
+		return tooMany
+	}
 	for _, n := range notices {
 		if errors.Is(err, n.err) {
 			return n.notice
@@ -60,6 +69,17 @@ func noticeOf(err error) notice {
 	return failed
 }
 
+// question is what a person is asked before anything happens.
+type question struct {
+	Application, Provider, Host, Tenant string
+
+	Form      string // the token that the form has to have
+	WantsCode bool
+}
+
+// Title has no name in it, which a browser's history would keep.
+func (question) Title() string { return "Connect an account?" }
+
 var page = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -67,27 +87,58 @@ var page = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{.Title}}</title>
 <style>
-body { margin: 0; background: #fff; color: #1a1a1a; font: 1.125rem/1.5 sans-serif; }
+body { margin: 0; background: #fff; color: #1a1a1a; font: 1.125rem/1.5 sans-serif; overflow-wrap: anywhere; }
 main { max-width: 36rem; margin: 4rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; }
+button, input { font: inherit; padding: 0.5rem 1rem; max-width: 100%; box-sizing: border-box; }
 </style>
 </head>
 <body>
 <main>
 <h1>{{.Title}}</h1>
-<p>{{.Text}}</p>
+{{block "content" .}}<p>{{.Text}}</p>
+{{end -}}
 </main>
 </body>
 </html>
 `))
 
+var questionPage = template.Must(template.Must(page.Clone()).Parse(`{{define "content" -}}
+<p><b>{{.Application}}</b> asks to use an account of yours at <b>{{.Host}}</b> ({{.Provider}}).</p>
+<p>It would be connected to <b>{{.Tenant}}</b>: whoever works for {{.Tenant}} in {{.Application}} could then act with your account.</p>
+<p>Go on only if this is what you want. If you did not expect this page, close it: nothing is connected then.</p>
+<form method="post">
+<input type="hidden" name="form" value="{{.Form}}">
+{{if .WantsCode}}<p><label for="handoff">The code that {{.Application}} shows you:</label><br>
+<input id="handoff" name="handoff" required autocomplete="off" autocapitalize="characters" spellcheck="false"></p>
+{{end -}}
+<p><button id="go-on">Go on to {{.Host}}</button></p>
+</form>
+{{end}}`))
+
 // harden sets the headers of every answer: its address has a link, a state or a
 // code in it, which nobody else is to get.
+//
+// The policy has no form-action: Chromium holds all redirects after a form to it, and
+// nobody knows all hosts that a sign-in leads over.
 func harden(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	h.Set("X-Frame-Options", "DENY") // for browsers that do not know frame-ancestors
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+// writeQuestion asks. The form's Origin would be null with no-referrer; its Referer has
+// the origin alone, and not the link.
+func writeQuestion(w http.ResponseWriter, q question) error {
+	var b bytes.Buffer
+	if err := questionPage.Execute(&b, q); err != nil {
+		return err
+	}
+	w.Header().Set("Referrer-Policy", "strict-origin")
+	write(w, http.StatusOK, &b)
+	return nil
 }
 
 func writePage(w http.ResponseWriter, n notice) {
@@ -96,7 +147,11 @@ func writePage(w http.ResponseWriter, n notice) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
+	write(w, n.status, &b)
+}
+
+func write(w http.ResponseWriter, status int, page *bytes.Buffer) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(n.status)
-	_, _ = w.Write(b.Bytes()) // whoever went away does not need it
+	w.WriteHeader(status)
+	_, _ = page.WriteTo(w) // whoever went away does not need it
 }

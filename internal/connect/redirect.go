@@ -53,6 +53,14 @@ func (s step) String() string {
 	return "callback"
 }
 
+// methods are those that a step takes.
+func (s step) methods() []string {
+	if s == starting {
+		return []string{http.MethodGet, http.MethodPost}
+	}
+	return []string{http.MethodGet}
+}
+
 // find tells what r asks for and at which redirect URI: of those with its path the
 // one with its host, or else the first, since a proxy may have changed the host.
 func (f *Flow) find(r *http.Request) (at *redirect, s step) {

@@ -3,18 +3,19 @@ package connect
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"net/http"
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 )
 
 // stateTTL is how long a person has at the authorization server.
 const stateTTL = 10 * time.Minute
 
-// state is what goes with the browser to the authorization server and back.
+// state is what goes with the browser to the authorization server and back: one attempt
+// at using a link.
 type state struct {
 	ID          string `json:"id"`
 	Link        link   `json:"link"`
@@ -22,13 +23,11 @@ type state struct {
 	Nonce       string `json:"nonce"`    // OpenID Connect Core section 3.1.2.1
 	RedirectURI string `json:"redirect_uri"`
 	Issued      int64  `json:"issued"`  // seconds since 1970
-	Browser     []byte `json:"browser"` // SHA-256 of the cookie's value
+	Browser     string `json:"browser"` // the Fingerprint of its cookie
 }
 
-// newState makes a state, and the value of the cookie that belongs to it.
-func newState(l *link, redirectURI string) (s *state, cookie string) {
-	cookie = rand.Text()
-	browser := sha256.Sum256([]byte(cookie))
+// newState makes a state for the browser with this cookie.
+func newState(l *link, redirectURI, browser string) *state {
 	return &state{
 		ID:          rand.Text(),
 		Link:        *l,
@@ -36,23 +35,16 @@ func newState(l *link, redirectURI string) (s *state, cookie string) {
 		Nonce:       rand.Text(),
 		RedirectURI: redirectURI,
 		Issued:      time.Now().Unix(),
-		Browser:     browser[:],
-	}, cookie
+		Browser:     links.Fingerprint(browser),
+	}
 }
 
-func (s *state) expires() time.Time { return time.Unix(s.Issued, 0).Add(stateTTL) }
-
-// linkForgotten is when neither the link nor any state made of it opens any more.
-func (s *state) linkForgotten() time.Time { return s.Link.expires().Add(stateTTL) }
+func (s *state) expires() time.Time { return time.Unix(s.Issued, 0).UTC().Add(stateTTL) }
 
 // openState opens a state of this provider, good or not.
 func (f *Flow) openState(ctx context.Context, sealed string) (*state, error) {
-	sealer, err := f.sealer(ctx)
-	if err != nil {
-		return nil, err
-	}
 	s := new(state)
-	if err := sealer.open(stateKind, sealed, s); err != nil {
+	if err := f.config.Links.Open(ctx, stateKind, sealed, s); err != nil {
 		return nil, err
 	}
 	if s.Link.Provider != f.config.Provider {
@@ -61,28 +53,24 @@ func (f *Flow) openState(ctx context.Context, sealed string) (*state, error) {
 	return s, nil
 }
 
-// take uses s up, if r brings it back in time, to the place and by the browser
-// that it was made for.
-func (f *Flow) take(s *state, r *http.Request, at *redirect) error {
+// take ends the attempt that s is, if r brings it back in time, to the place and by the
+// browser that it was made for; and uses up its link if something is to be connected. It
+// returns what is registered of that.
+func (f *Flow) take(ctx context.Context, s *state, r *http.Request, at *redirect, connects bool) (*links.Link, error) {
 	switch {
 	case s.RedirectURI != at.uri:
-		return ErrOtherRedirect
+		return nil, ErrOtherRedirect
 	case !time.Now().Before(s.expires()):
-		return ErrExpired
-	case f.usedStates.has(s.ID):
-		return ErrUsed // rather than ErrOtherBrowser: the cookie is gone by then
-	case !s.isOf(r, at):
-		return ErrOtherBrowser
+		return nil, ErrExpired
 	}
-	return f.usedStates.take(s.ID, s.expires())
-}
-
-// isOf reports whether r has the cookie of s.
-func (s *state) isOf(r *http.Request, at *redirect) bool {
-	cookies := r.CookiesNamed(at.cookieName(s))
-	if len(cookies) != 1 {
-		return false
-	}
-	browser := sha256.Sum256([]byte(cookies[0].Value))
-	return subtle.ConstantTimeCompare(browser[:], s.Browser) == 1
+	return f.config.Links.Update(ctx, s.Link.key(), s.Link.ID, func(l *links.Link) error {
+		if err := l.End(s.ID); err != nil {
+			return err // rather than ErrOtherBrowser: the cookie may be gone by then
+		}
+		if !links.Matches(s.Browser, at.readCookie(r, &s.Link)) {
+			return ErrOtherBrowser
+		}
+		l.Used = connects
+		return nil
+	})
 }

@@ -1,9 +1,6 @@
 package connect
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -19,9 +16,7 @@ func TestForgedStates(t *testing.T) {
 	f := newFixture(t, nil)
 	back := f.authorize("https://app.example/done")
 	state := parameter(t, back, "state")
-	otherKey := newFixture(t, func(c *Config) {
-		c.Key = func(context.Context) ([]byte, error) { return bytes.Repeat([]byte{8}, KeySize), nil }
-	})
+	otherKey := newFixture(t, nil)
 	flipped := []byte(state)
 	flipped[len(flipped)/2] ^= 1
 	for name, forged := range map[string]string{
@@ -163,11 +158,11 @@ func TestStateOfAnotherTenant(t *testing.T) {
 	for name := range f.browser.cookies {
 		own = name
 	}
-	foreign, _, err := f.Link(t.Context(), "globex", "")
+	foreign, err := f.Link(t.Context(), "globex", LinkOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.start(foreign)
+	f.start(foreign.URL)
 	for name, value := range f.browser.cookies {
 		if name != own {
 			f.browser.cookies[own] = value
@@ -192,47 +187,4 @@ func TestStateOfAnotherRedirectURI(t *testing.T) {
 		back := strings.Replace(f.authorize(""), callbackURI, other, 1)
 		f.wantFailure(f.browser.get(t, f.Flow, back), ErrOtherRedirect)
 	}
-}
-
-func TestUsedForgetsWhatHasExpired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var u used
-		now := time.Now()
-		for i, id := range []string{"a", "b"} {
-			if err := u.take(id, now.Add(time.Duration(i+1)*time.Minute)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		time.Sleep(time.Minute + time.Second)
-		if err := u.take("c", now.Add(time.Hour)); err != nil {
-			t.Fatal(err)
-		}
-		if u.has("a") || !u.has("b") || !u.has("c") {
-			t.Errorf("remembers %v", u.until)
-		}
-		if err := u.take("b", now.Add(time.Hour)); !errors.Is(err, ErrUsed) {
-			t.Errorf("took it twice: %v", err)
-		}
-		u.giveBack("b")
-		if err := u.take("b", now.Add(time.Hour)); err != nil {
-			t.Errorf("what was given back: %v", err)
-		}
-	})
-}
-
-func TestUsedIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t, nil)
-		for i := range maxUsed {
-			if err := f.usedStates.take(strings.Repeat("x", i%7)+time.Duration(i).String(), time.Now().Add(time.Minute)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		response := f.connect("")
-		if !errors.Is(f.log.last(), ErrBusy) || response.Code != http.StatusServiceUnavailable || len(f.accepted) > 0 {
-			t.Errorf("answered %d: %v", response.Code, f.log.last())
-		}
-		time.Sleep(time.Minute + time.Second)
-		f.wantConnected(f.connect(""))
-	})
 }

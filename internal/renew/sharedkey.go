@@ -20,8 +20,7 @@ type sharedKeyDocument struct {
 
 // SharedKey returns 32 random bytes that all processes of one store have in common:
 // journals are sealed with them. If there are none yet they are made, create-only.
-// The error is an [ErrFailed]. Whoever wants them for something else derives a key of
-// its own.
+// The error is an [ErrFailed].
 func SharedKey(ctx context.Context, store credential.Store) ([]byte, error) {
 	return sharedKey(ctx, store, true)
 }

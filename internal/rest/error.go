@@ -9,6 +9,8 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
@@ -86,6 +88,7 @@ func asError(err error) *Error {
 	}
 	answer := func(status int, code string) *Error { return &Error{status, code, err.Error()} }
 	test, isTest := errors.AsType[*upstream.TestError](err)
+	quota, isQuota := errors.AsType[*links.QuotaError](err)
 	forbidden, isForbidden := errors.AsType[*credential.PermissionError](err)
 	switch {
 	case errors.Is(err, bearer.ErrMissing):
@@ -110,6 +113,8 @@ func asError(err error) *Error {
 		return answer(http.StatusConflict, "conflict")
 	case errors.Is(err, credential.ErrReadOnly):
 		return answer(http.StatusConflict, "store_read_only")
+	case isQuota:
+		return &Error{http.StatusTooManyRequests, "too_many_links", quota.Error()}
 	case isForbidden:
 		return &Error{http.StatusServiceUnavailable, "store_unavailable", forbidden.Error()}
 	case errors.Is(err, credential.ErrUnavailable):
@@ -135,6 +140,17 @@ func ErrorOf(r *http.Request, err error, operator bool) *Error {
 		return ErrStoreSilent
 	}
 	return asError(err)
+}
+
+// RetryAfter is the header Retry-After of the answer to an error, empty if nobody knows.
+func (e *Error) RetryAfter(err error) string {
+	if quota, ok := errors.AsType[*links.QuotaError](err); ok {
+		return quota.Seconds()
+	}
+	if e.Status == http.StatusServiceUnavailable {
+		return proxy.RetryAfter
+	}
+	return ""
 }
 
 func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }

@@ -9,11 +9,15 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 )
 
 // Links makes links by which tenants connect accounts, for the providers that have a way
-// to. The zero value has none.
+// to.
 type Links struct {
+	// Registry is where they are registered.
+	Registry *links.Registry
+
 	mu    sync.Mutex
 	flows map[string]configuredFlow // by provider
 }
@@ -53,26 +57,36 @@ func (l *Links) flow(provider string) *connect.Flow {
 	return l.flows[provider].flow
 }
 
-// Link is a link to connect.
+// Link is a link to connect. Handoff is the code that goes with it, if it wants one.
 type Link struct {
 	URL       string    `json:"url"`
 	ExpiresAt time.Time `json:"expires_at"`
+	Handoff   string    `json:"handoff,omitempty"`
+}
+
+// LinkRequest says what a link to connect is to do, see [connect.LinkOptions].
+type LinkRequest struct {
+	ReturnTo string            `json:"return_to,omitempty"`
+	Handoff  bool              `json:"handoff,omitempty"`
+	Account  map[string]string `json:"account,omitempty"`
 }
 
 var errNoConnect = &Error{http.StatusConflict, "connect_not_configured", "no site has upstream_auth_connect for the provider"}
 
 // new makes a link by which a tenant connects an account.
-func (l *Links) new(ctx context.Context, provider string, tenant credential.Tenant, returnTo string) (*Link, error) {
+func (l *Links) new(ctx context.Context, provider string, tenant credential.Tenant, r LinkRequest) (*Link, error) {
 	flow := l.flow(provider)
 	if flow == nil {
 		return nil, errNoConnect
 	}
-	link, expires, err := flow.Link(ctx, tenant, returnTo)
+	link, err := flow.Link(ctx, tenant, connect.LinkOptions(r))
 	switch {
 	case errors.Is(err, connect.ErrReturnTo):
 		return nil, BadRequest("return_to is not an allowed address")
+	case errors.Is(err, connect.ErrAccount):
+		return nil, BadRequest("account is not 1 to 4 claims of an id token or the userinfo, which the provider needs an issuer or a userinfo_url for")
 	case err != nil:
 		return nil, err
 	}
-	return &Link{URL: link, ExpiresAt: expires.UTC()}, nil
+	return &Link{URL: link.URL, ExpiresAt: link.Expires, Handoff: link.Handoff}, nil
 }

@@ -168,20 +168,32 @@ func (c *Collection) Revoke(w http.ResponseWriter, r *http.Request, tenant crede
 	return WriteJSON(w, http.StatusOK, Revoked{Revoked: true})
 }
 
-// LinkRequest says what a link to connect is to do.
-type LinkRequest struct {
-	ReturnTo string `json:"return_to"`
-}
-
 // Connect answers with a link by which a tenant connects an account.
 func (c *Collection) Connect(w http.ResponseWriter, r *http.Request, tenant credential.Tenant) error {
 	var body LinkRequest
 	if err := ReadJSON(r, true, &body); err != nil {
 		return err
 	}
-	link, err := c.Links.new(r.Context(), c.Provider.Name, tenant, body.ReturnTo)
+	link, err := c.Links.new(r.Context(), c.Provider.Name, tenant, body)
 	if err != nil {
 		return err
 	}
 	return WriteJSON(w, http.StatusOK, link)
+}
+
+// WithdrawLinks makes the links useless by which a tenant could connect an account.
+func (c *Collection) WithdrawLinks(w http.ResponseWriter, r *http.Request, tenant credential.Tenant) error {
+	if !c.Links.Has(c.Provider.Name) {
+		return errNoConnect
+	}
+	if err := c.Links.Registry.Withdraw(r.Context(), c.Provider.Key(tenant)); err != nil {
+		return err
+	}
+	c.Logger.Info("links to connect withdrawn", "provider", c.Provider.Name)
+	return WriteJSON(w, http.StatusOK, Withdrawn{Withdrawn: true})
+}
+
+// Withdrawn says that links to connect are of no use any more.
+type Withdrawn struct {
+	Withdrawn bool `json:"withdrawn"`
 }
