@@ -52,6 +52,8 @@ func longestPause(lane int, wrong *tokenrequest.Error) time.Duration {
 // that have not failed themselves do not wait for those that have: each kind tries on its
 // own, and a request of the first kind waits for the one that tries.
 type breakers struct {
+	places places
+
 	mu    sync.Mutex
 	byURL map[string]*breaker
 }
@@ -79,6 +81,15 @@ type lane struct {
 	until   time.Time
 	failed  int           // in a row
 	probing chan struct{} // not nil: one tries; closed when that is over
+	since   time.Time     // when it began to
+}
+
+// end lets go who waits for the one that tries.
+func (l *lane) end() {
+	if l.probing != nil {
+		close(l.probing)
+		l.probing = nil
+	}
 }
 
 // permit is what it takes to send a token request.
@@ -88,48 +99,61 @@ type permit struct {
 	key      credential.Key
 	lane     int
 	probe    chan struct{} // this is the one that tries an open breaker
+	leave    func()        // gives the place up
 }
 
-// admit returns a permit for the endpoint at url, or for how long there is none. Whoever
-// gets one reports or cancels. hasFailed says that the credential's own last request had
-// no answer; those that have not failed stand in line.
-func (b *breakers) admit(ctx context.Context, url string, key credential.Key, hasFailed bool) (*permit, time.Duration) {
-	p := &permit{breakers: b, url: url, key: key}
+// admit returns a permit for the endpoint at url on host, or why there is none, and for how
+// long. Whoever gets one reports or cancels. hasFailed says that the credential's own last
+// request had no answer; those that have not failed stand in line.
+func (b *breakers) admit(ctx context.Context, url, host string, key credential.Key, hasFailed bool) (*permit, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	p := &permit{breakers: b, url: url, key: key, leave: func() {}}
 	if hasFailed {
 		p.lane = failed
 	}
-	return p, p.wait(ctx, p.lane == unfailed)
+	for {
+		// Who waits for an open breaker has no place meanwhile.
+		if wait := p.wait(ctx, p.lane == unfailed); wait > 0 {
+			return nil, wait, errBreaker
+		}
+		leave, ok := b.places.take(ctx, host)
+		if !ok {
+			p.cancel()
+			return nil, minCooldown, errBusy
+		}
+		if !p.isKeptOut() {
+			p.leave = leave
+			return p, 0, nil
+		}
+		leave()
+	}
 }
 
 // wait waits until the request may be made, and returns 0, or for how long it may not. In
 // line it waits for shorter pauses, too.
 func (p *permit) wait(ctx context.Context, inLine bool) time.Duration {
-	deadline := time.After(maxWait)
-	for patient := true; ; {
-		probing, pause := p.try(time.Now(), patient)
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	for {
+		probing, pause := p.try(time.Now())
 		switch {
-		case probing == nil && pause == 0:
+		case pause == 0:
 			return 0
-		case probing != nil:
-			pause = maxProbe
-		case !inLine || pause > maxProbe:
+		case probing == nil && (!inLine || pause > maxProbe):
 			return pause
 		}
 		select {
 		case <-probing:
 		case <-time.After(pause):
-			patient = patient && probing == nil
-		case <-deadline:
-			return minCooldown
 		case <-ctx.Done():
 			return minCooldown
 		}
 	}
 }
 
-// try returns what to wait for, or for how long: nothing and 0 if the request may be made.
-// Who is not patient does not wait for who tries.
-func (p *permit) try(now time.Time, patient bool) (probing <-chan struct{}, wait time.Duration) {
+// try returns for how long to wait, 0 if the request may be made, and for whom who tries.
+func (p *permit) try(now time.Time) (probing <-chan struct{}, wait time.Duration) {
 	p.breakers.mu.Lock()
 	defer p.breakers.mu.Unlock()
 	b := p.breakers.byURL[p.url]
@@ -138,15 +162,14 @@ func (p *permit) try(now time.Time, patient bool) (probing <-chan struct{}, wait
 	}
 	l := &b.lanes[p.lane]
 	switch {
-	case l.probing != nil && p.lane == unfailed && !patient:
-	case l.probing != nil && p.lane == unfailed:
-		return l.probing, 0
-	case l.probing != nil:
+	case l.probing != nil && p.lane == failed:
 		return nil, minCooldown
+	case l.probing != nil && now.Sub(l.since) < maxProbe:
+		return l.probing, maxProbe - now.Sub(l.since)
 	case now.Before(l.until):
 		return nil, l.until.Sub(now)
 	}
-	l.probing = make(chan struct{})
+	l.probing, l.since = make(chan struct{}), now
 	p.probe = l.probing
 	return nil, 0
 }
@@ -154,18 +177,20 @@ func (p *permit) try(now time.Time, patient bool) (probing <-chan struct{}, wait
 // stillHolds reports whether the request may be made now, though the breaker may have
 // opened since the permit was given.
 func (p *permit) stillHolds(ctx context.Context) bool {
+	return !p.isKeptOut() || p.wait(ctx, false) == 0
+}
+
+// isKeptOut reports whether the breaker is open, and somebody else tries it.
+func (p *permit) isKeptOut() bool {
 	p.breakers.mu.Lock()
+	defer p.breakers.mu.Unlock()
 	b := p.breakers.byURL[p.url]
-	opened := b != nil && b.open && p.probe == nil
-	p.breakers.mu.Unlock()
-	if !opened {
-		return true
-	}
-	return p.wait(ctx, false) == 0
+	return b != nil && b.open && p.probe == nil
 }
 
 // cancel gives the permit back: no request was made.
 func (p *permit) cancel() {
+	p.leave()
 	p.breakers.mu.Lock()
 	defer p.breakers.mu.Unlock()
 	p.endProbe(p.breakers.byURL[p.url])
@@ -173,12 +198,8 @@ func (p *permit) cancel() {
 
 // endProbe lets go who waits for this one. The mutex is held; b may be nil.
 func (p *permit) endProbe(b *breaker) {
-	if p.probe == nil {
-		return
-	}
-	close(p.probe)
-	if b != nil && b.lanes[p.lane].probing == p.probe {
-		b.lanes[p.lane].probing = nil
+	if p.probe != nil && b != nil && b.lanes[p.lane].probing == p.probe {
+		b.lanes[p.lane].end()
 	}
 	p.probe = nil
 }
@@ -190,6 +211,7 @@ func (p *permit) report(wrong *tokenrequest.Error) {
 		p.cancel() // it was not sent, and that is not the endpoint's fault
 		return
 	}
+	p.leave()
 	all := p.breakers
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -250,6 +272,7 @@ func (b *breaker) close() {
 	b.open = false
 	for i := range b.lanes {
 		b.lanes[i].until, b.lanes[i].failed = time.Time{}, 0
+		b.lanes[i].end()
 	}
 	b.recent = slices.DeleteFunc(b.recent, func(a attempt) bool { return a.noAnswer })
 }

@@ -33,6 +33,7 @@ var (
 	errNoAnswerYet  = fmt.Errorf("%w: the token endpoint has not answered yet", ErrFailed)
 	errNoTokens     = fmt.Errorf("%w: the token endpoint's answer has no tokens where they were looked for", ErrFailed)
 	errDisabled     = fmt.Errorf("%w: refreshes of the credential are disabled", ErrFailed)
+	errBusy         = fmt.Errorf("%w: too many token requests are waiting for the token endpoint", ErrFailed)
 	errBreaker      = fmt.Errorf("%w: the token endpoint has not been answering", ErrFailed)
 	errDeleted      = fmt.Errorf("%w: the credential was deleted", ErrFailed)
 	errNoProvider   = fmt.Errorf("%w: its provider is not configured", ErrFailed)

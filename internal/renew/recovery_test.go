@@ -411,11 +411,13 @@ func TestManyListenersDoNotHoldUpAnAnswer(t *testing.T) {
 		document := []byte(`{"access_token":"canary-a1","refresh_token":"slow"}`)
 		var group sync.WaitGroup
 		for i := range others {
+			// A provider has no more than some at a time.
+			provider := renew.NewProvider(fmt.Sprint("slow-", i%(others/maxSending+1)), f.provider.Renewer, "1")
 			name := credential.Tenant(fmt.Sprint("slow-", i))
-			if _, err := f.store.Put(t.Context(), credential.Key{Provider: key.Provider, Tenant: name}, document, 0); err != nil {
+			if _, err := f.store.Put(t.Context(), credential.Key{Provider: provider.Name, Tenant: name}, document, 0); err != nil {
 				t.Fatal(err)
 			}
-			group.Go(func() { _, _ = p.Refresh(context.Background(), f.provider, name, rejected) })
+			group.Go(func() { _, _ = p.Refresh(context.Background(), provider, name, rejected) })
 		}
 		group.Wait()
 		if asked := f.asked.Load(); asked < others/2 {

@@ -26,9 +26,10 @@ func (r *renewal) spend(base version, how spendOptions) result {
 		return failure(r.fail(base.Credential, Event{Kind: Failed, Err: fmt.Errorf("%w: %w", ErrFailed, err)}))
 	}
 	r.waitFor(theEndpoint)
-	permit, wait := r.breakers.admit(r.closed, r.endpoint(request, config), r.key, r.hasFailed())
-	if wait > 0 {
-		return failure(r.pauseShortly(base.Credential, Event{Kind: NoAnswer, Err: errBreaker}, wait))
+	host := request.URL.Scheme + "://" + request.URL.Host + " of " + r.provider.Name
+	permit, wait, err := r.breakers.admit(r.closed, r.endpoint(request, config), host, r.key, r.hasFailed())
+	if err != nil {
+		return failure(r.pauseShortly(base.Credential, Event{Kind: NoAnswer, Err: err}, wait))
 	}
 	var connection tokenrequest.Conn
 	giveBack := sync.OnceFunc(func() {
