@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,9 @@ func init() {
 // store.
 const stopTimeout = 15 * time.Second
 
+// defaultJournalRoom is as many token requests as one provider has under way to one host.
+const defaultJournalRoom = 64
+
 // App holds where credentials are kept and the APIs that they are for. Sites use
 // a provider by its name, with the handler `upstream_auth`.
 type App struct {
@@ -43,6 +47,14 @@ type App struct {
 	// and to outlive a restart. The local store needs none. Default:
 	// `upstream-auth/journal` below Caddy's data directory.
 	Journal string `json:"journal,omitempty"`
+
+	// For how many refreshes at a time the journal keeps room on its disk, 64 KiB each,
+	// whatever else fills that. Recorded bodies leave so much of it free, and 32 MiB more.
+	// Default: 64.
+	JournalRoom int64 `json:"journal_room,omitempty"`
+
+	// What tenants may have in use at the same time.
+	Limits *Limits `json:"limits,omitempty"`
 
 	// The upstream APIs and how to authenticate to each, by name. A name matches
 	// `^[a-z0-9][a-z0-9_-]{0,62}$`.
@@ -83,6 +95,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth: store: %T is not a store", module)
 	}
 
+	if a.JournalRoom < 0 {
+		return errors.New("upstream_auth: journal_room cannot be below zero")
+	}
+	if err := a.Limits.check(); err != nil {
+		return fmt.Errorf("upstream_auth: %w", err)
+	}
 	a.providers = make(map[string]*upstream.Provider, len(a.Providers))
 	for name, conf := range a.Providers {
 		p, err := conf.provision(ctx, name)
@@ -110,6 +128,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Lifecycle: a.backend.lifecycle, Coordinator: a.backend.coordinator, Links: rest.Links{Registry: links.New(a.backend.store)},
 	}
 	a.use = newUse(a.backend.release)
+	lookups := a.Limits.lookups(defaultLookups)
+	for name, p := range a.providers {
+		p.Budget = a.backend.usage.Provider(name, budgets(a.Limits, a.Providers[name].Limits, lookups))
+	}
 	return nil
 }
 
@@ -152,6 +174,9 @@ func (a *App) journalDir() (string, error) {
 	}
 	return filepath.Abs(dir)
 }
+
+// journalRoom is for how many claims the journal keeps room.
+func (a *App) journalRoom() int64 { return cmp.Or(a.JournalRoom, defaultJournalRoom) }
 
 // refreshes reports whether any provider's credentials are refreshed.
 func (a *App) refreshes() bool {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/refreshlog"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
@@ -36,8 +38,10 @@ type backend struct {
 	coordinator *renew.Coordinator
 	lifecycle   *lifecycle.Service
 	log         *refreshlog.Log
+	usage       budget.Usage
 	settings    string
-	journals    string // their directory; empty: the store needs none
+	journals    string       // their directory; empty: the store needs none
+	journalRoom atomic.Int64 // for how many claims a journal keeps room
 
 	mu   sync.Mutex
 	apps []*App // that run, the newest last
@@ -65,7 +69,14 @@ func acquireBackend(module stores.Store, journalDir string, logger *slog.Logger)
 		}
 		if !module.Exclusive() {
 			b.journals = journalDir
-			coordination.Journals = func(key []byte) (journal.Directory, error) { return journal.NewDisk(journalDir, key) }
+			coordination.Journals = func(key []byte) (journal.Directory, error) {
+				disk, err := journal.NewDisk(journalDir, key)
+				if err != nil {
+					return nil, err
+				}
+				disk.Room = &b.journalRoom
+				return disk, nil
+			}
 		}
 		b.coordinator = renew.New(b.cache, coordination)
 		b.lifecycle = lifecycle.New(b.cache)
@@ -80,6 +91,19 @@ func acquireBackend(module stores.Store, journalDir string, logger *slog.Logger)
 		return nil, errSettings
 	}
 	return b, nil
+}
+
+// roomBesides is what recordings leave free besides what a journal keeps room for: it is
+// made for the first claim, and grows.
+const roomBesides = 32 << 20
+
+// room returns what recordings in dir leave free of the disk that the journal is on, nil if
+// there is no journal or no such directory. a is the configuration that they come with.
+func (b *backend) room(a *App, dir string) *body.Room {
+	if b.journals == "" || dir == "" {
+		return nil
+	}
+	return body.NewRoom(dir, b.journals, a.journalRoom()*journal.Reserve+roomBesides)
 }
 
 // processName says who refreshed a credential, to those who ask for it later.
@@ -103,6 +127,7 @@ func (b *backend) add(a *App) {
 	defer b.mu.Unlock()
 	b.apps = append(b.apps, a)
 	b.setLogger(a.logger)
+	b.journalRoom.Store(a.journalRoom())
 }
 
 // remove takes back a configuration that stops: one that was replaced, or one that

@@ -40,11 +40,18 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	    store vault { … }        # see [stores.Vault]
 //	    store local <file> { … } # see [stores.Local]
 //	    journal <directory>
+//	    journal_room <claims>
+//	    limits {
+//	        requests|refreshes|api_calls     <of one tenant>|off [<in total>|off]
+//	        recorded_memory|recorded_disk    <of one tenant>|off [<in total>|off]
+//	        lookups                          <in total>|off
+//	    }
 //	    provider <name> {
 //	        schema        <file>|<JSON>
 //	        allowed_hosts <patterns...>
 //	        insecure_http
 //	        expose        <paths...>
+//	        limits { … }  # as above
 //	        header    <name> <value>
 //	        query     <name> <value>
 //	        cookie    <name> <value>
@@ -107,6 +114,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		case "journal":
 			if err := config.OneArg(d, &a.Journal); err != nil {
+				return err
+			}
+		case "journal_room":
+			if err := unmarshalCount(d, &a.JournalRoom); err != nil {
+				return err
+			}
+		case "limits":
+			if err := unmarshalLimits(d, &a.Limits); err != nil {
 				return err
 			}
 		case "provider":

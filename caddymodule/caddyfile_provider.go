@@ -38,6 +38,8 @@ func (conf *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
 			if err = config.ManyArgs(d, &conf.Expose); err == nil {
 				err = config.WrapErr(d, "", checkExpose(conf.Expose))
 			}
+		case "limits":
+			err = unmarshalLimits(d, &conf.Limits)
 		case "test":
 			err = unmarshalRequest(d, &conf.Test)
 		case "revoke":

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
 
@@ -18,6 +19,7 @@ var statuses = map[proxy.Code]int{
 	proxy.CodeTenantInvalid:     http.StatusBadRequest,
 	proxy.CodeTenantUnknown:     http.StatusForbidden,
 	proxy.CodeCredentialInvalid: http.StatusBadGateway,
+	proxy.CodeTooManyRequests:   http.StatusServiceUnavailable,
 	proxy.CodeStoreUnavailable:  http.StatusServiceUnavailable,
 	proxy.CodeMethodNotAllowed:  http.StatusMethodNotAllowed,
 }
@@ -27,10 +29,13 @@ var statuses = map[proxy.Code]int{
 // err holds neither a secret nor a tenant's name.
 func fail(w http.ResponseWriter, r *http.Request, code proxy.Code, err error) error {
 	header, status := w.Header(), statuses[code]
+	if spent, ok := errors.AsType[*budget.Error](err); ok && !spent.Total {
+		status = http.StatusTooManyRequests
+	}
 	header.Set(proxy.HeaderError, string(code))
 	header.Set("Cache-Control", "no-store")
 	switch code {
-	case proxy.CodeStoreUnavailable:
+	case proxy.CodeStoreUnavailable, proxy.CodeTooManyRequests:
 		header.Set("Retry-After", proxy.RetryAfter)
 	case proxy.CodeMethodNotAllowed:
 		header.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
@@ -81,6 +86,8 @@ func failOpening(w http.ResponseWriter, r *http.Request, err error) error {
 		return fail(w, r, proxy.CodeTenantInvalid, err)
 	case errors.Is(err, context.Canceled):
 		return caddyhttp.Error(proxy.StatusClientClosedRequest, err)
+	case errors.As(err, new(*budget.Error)):
+		return fail(w, r, proxy.CodeTooManyRequests, err)
 	case errors.Is(err, credential.ErrNotFound):
 		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound) // all alike
 	case errors.Is(err, credential.ErrInvalid):

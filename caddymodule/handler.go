@@ -17,6 +17,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/authorize"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
@@ -142,6 +143,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
 	limits, err := h.parseLimits()
+	limits.Room = h.app.backend.room(h.app, limits.Dir)
 	if err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
@@ -214,11 +216,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
 		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound)
 	}
+	account, err := h.provider.Budget.Take(string(tenant), budget.Requests)
+	if err != nil {
+		return fail(w, r, proxy.CodeTooManyRequests, err)
+	}
+	defer account.Give(budget.Requests, 1)
 	opened, err := h.settings.Credentials.Open(r.Context(), h.provider, tenant)
 	if err != nil {
 		return failOpening(w, r, err)
 	}
-	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Answer: w.Header(), Opened: opened}}
+	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Account: account, Answer: w.Header(), Opened: opened}}
 	s.answer.ResponseWriter, s.answer.exchange = w, &s.Exchange
 	if len(opened.Exposed) > 0 {
 		repl := replacerOf(r)

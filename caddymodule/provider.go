@@ -66,6 +66,10 @@ type Provider struct {
 	// The application's own endpoint for credentials. Default: it is not asked.
 	FetchCredentials *FetchCredentials `json:"fetch_credentials,omitempty"`
 
+	// What its tenants may have in use at the same time. Limits for one tenant count instead
+	// of the app's, those for all tenants besides them. Default: as the app's.
+	Limits *Limits `json:"limits,omitempty"`
+
 	schemes []scheme.Scheme // loaded, or read from a Caddyfile
 }
 
@@ -148,6 +152,9 @@ func (conf *Provider) provision(ctx caddy.Context, name string) (*upstream.Provi
 		return nil, err
 	}
 	if err := conf.load(ctx); err != nil {
+		return nil, err
+	}
+	if err := conf.Limits.check(); err != nil {
 		return nil, err
 	}
 	resolve := config.NewResolver()

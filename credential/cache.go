@@ -95,11 +95,23 @@ func NewCache(store Store, o CacheOptions) *Cache {
 // Store is the store that c reads.
 func (c *Cache) Store() Store { return c.store }
 
+// Gate bounds how many do something at the same time.
+type Gate interface {
+	// Enter waits, bounded. Who gets in calls leave, once.
+	Enter(ctx context.Context) (leave func(), err error)
+}
+
 // Get returns the credential under key, from memory if that is recent enough.
 // Errors: [ErrNotFound], [ErrInvalid] if the stored document is not a JSON
 // object, [ErrUnavailable] if the store does not answer and nothing cached may
 // be served, or that of ctx.
 func (c *Cache) Get(ctx context.Context, key Key) (*Credential, error) {
+	return c.GetThrough(ctx, nil, key)
+}
+
+// GetThrough is Get with a gate through which the store is read as long as no credential
+// is known under key. Its error is the gate's, too.
+func (c *Cache) GetThrough(ctx context.Context, gate Gate, key Key) (*Credential, error) {
 	known, ok := c.entries.GetIfPresent(key)
 	if ok && c.fresh(known, time.Now()) {
 		return known.credential, known.err
@@ -107,7 +119,15 @@ func (c *Cache) Get(ctx context.Context, key Key) (*Credential, error) {
 	read := c.reads.DoChan(key.Provider+"/"+string(key.Tenant), func() (any, error) {
 		// Detached: others wait for the same answer, and the next request wants
 		// it in the cache.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
+		ctx := context.WithoutCancel(ctx)
+		if gate != nil && (!ok || known.credential == nil) {
+			leave, err := gate.Enter(ctx)
+			if err != nil {
+				return &entry{err: err}, nil
+			}
+			defer leave()
+		}
+		ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 		defer cancel()
 		return c.read(ctx, key), nil
 	})

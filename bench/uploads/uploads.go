@@ -27,7 +27,10 @@ const (
 	replayMemory = 64 << 10 // the default
 
 	document = `{"access_token":"access","refresh_token":"refresh"}`
-	options  = `provider crm {
+	options  = `limits {
+			recorded_disk off off
+		}
+		provider crm {
 			oauth2 {
 				token_url https://login.example.com/token
 				client_id app

@@ -15,6 +15,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
 )
 
@@ -115,6 +116,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return a.answerError(w, r, err)
 	}
+	account, err := a.collection.Provider.Budget.Take(string(call.name), budget.Calls)
+	if err != nil {
+		return a.answerError(w, r, err)
+	}
+	defer account.Give(budget.Calls, 1)
 	return a.answer(w, r, call)
 }
 

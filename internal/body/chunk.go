@@ -1,6 +1,10 @@
 package body
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
+)
 
 // Two sizes of chunks: most bodies fit the small one; the large one takes as much in one
 // read as a busy connection has.
@@ -18,6 +22,8 @@ type chunk struct {
 	n      int   // how many bytes of buf are the body's
 	buf    []byte
 	shared *SharedMemory // where it is counted, if anywhere
+
+	account budget.Account // the same
 }
 
 var (
@@ -50,6 +56,8 @@ func (c *chunk) free() {
 		c.shared = nil
 	}
 	c.buf = c.buf[:cap(c.buf)]
+	c.account.Give(budget.Memory, int64(len(c.buf)))
+	c.account = budget.Account{}
 	if TestHook != nil {
 		TestHook(c.buf, -1)
 	}

@@ -1,6 +1,10 @@
 package body
 
-import "os"
+import (
+	"os"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
+)
 
 // Defaults of [Limits].
 const (
@@ -25,6 +29,13 @@ type Limits struct {
 	// Dir is the directory of those files, made when one is needed. With
 	// "" there are none, and up to MaxBody bytes are held in memory.
 	Dir string
+
+	// Room is what is left free of Dir's file system; nil: nothing has to be.
+	Room *Room
+
+	// Account is whose recording it is. What is over its budget for memory goes to the
+	// file, and what is over that for files is not recorded.
+	Account budget.Account
 }
 
 // DefaultLimits returns the limits of a configuration that sets none: 10 MiB,

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"sync"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 )
 
 // Recording is the body of one client's request, as far as it has come in: an
@@ -201,6 +203,7 @@ func (r *Recording) trim() {
 	r.memory = r.freeBefore(r.memory, needed)
 	if r.file != nil && r.fileEnd <= needed {
 		closeSpill(r.file)
+		r.limits.Account.Give(budget.Disk, r.fileEnd-r.memoryEnd)
 		r.file = nil
 	}
 	r.newest = r.freeBefore(r.newest, needed)
@@ -281,6 +284,11 @@ func (r *Recording) lastChunk() *chunk {
 	} else {
 		return nil
 	}
+	if !r.limits.Account.Take(budget.Memory, int64(cap(c.buf))) {
+		c.free()
+		return nil
+	}
+	c.account = r.limits.Account
 	r.memory = append(r.memory, c)
 	return c
 }
@@ -318,6 +326,16 @@ func (r *Recording) spill(b []byte) {
 		r.lose(TooLarge)
 		return
 	}
+	size, account := int64(len(b)), r.limits.Account
+	if r.limits.Dir == "" || !account.Take(budget.Disk, size) {
+		r.lose(OverBudget)
+		return
+	}
+	if !r.limits.Room.take(size) {
+		account.Give(budget.Disk, size)
+		r.lose(OverBudget)
+		return
+	}
 	file := r.file
 	r.mu.Unlock()
 	var err error
@@ -338,6 +356,7 @@ func (r *Recording) spill(b []byte) {
 	case r.file == nil && file != nil:
 		closeSpill(file)
 	}
+	account.Give(budget.Disk, size)
 	r.lose(Failed)
 }
 

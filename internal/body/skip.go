@@ -7,5 +7,6 @@ type SkipReason string
 const (
 	TooLarge    SkipReason = "body-too-large"    // longer than Limits.MaxBody
 	Failed      SkipReason = "recording-failed"  // the file in Limits.Dir could not be written
+	OverBudget  SkipReason = "recording-limit"   // too much is recorded already, or the disk is nearly full
 	NotRecorded SkipReason = "body-not-recorded" // a CONNECT or Upgrade, or the answer to it was passed on already
 )

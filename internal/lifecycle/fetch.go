@@ -49,6 +49,11 @@ func (e *Service) Fetch(ctx context.Context, p *upstream.Provider, tenant creden
 var ErrSame = errors.New("the application has the same credential")
 
 func (e *Service) fetch(ctx context.Context, p *upstream.Provider, tenant credential.Tenant, rejected *credential.Credential, logger *slog.Logger) (*credential.Credential, error) {
+	leave, err := p.Budget.Enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	key := p.Key(tenant)
 	began := time.Now()
 	present, version, err := e.read(ctx, key)

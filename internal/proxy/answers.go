@@ -24,6 +24,10 @@ func (x *Exchange) notAuthenticated(req *http.Request, err error) (*http.Respons
 	switch {
 	case errors.Is(err, scheme.ErrBodyTooLarge):
 		return madeUp(req, http.StatusRequestEntityTooLarge, CodeBodyTooLarge), nil
+	case errors.Is(err, errOverBudget):
+		res := madeUp(req, http.StatusServiceUnavailable, CodeTooManyRequests)
+		res.Header.Set("Retry-After", RetryAfter)
+		return res, nil
 	case x.bodyErr != nil:
 		return nil, x.bodyErr
 	}

@@ -1,6 +1,6 @@
 package proxy
 
-// RetryAfter is what a client is asked to wait for the store, in seconds.
+// RetryAfter is what a client is asked to wait for the store, or for others, in seconds.
 const RetryAfter = "2"
 
 // StatusClientClosedRequest is what Caddy logs for a client that went away.
@@ -13,7 +13,7 @@ const (
 	HeaderError = "Upstream-Auth-Error"
 
 	// HeaderReplay says why a request was not sent again after a refresh:
-	// "skipped; reason=" and one of body-too-large, recording-failed,
+	// "skipped; reason=" and one of body-too-large, recording-failed, recording-limit,
 	// body-not-recorded.
 	HeaderReplay = "Upstream-Auth-Replay"
 )
@@ -31,6 +31,7 @@ const (
 	CodeHostNotAllowed          Code = "host_not_allowed"         // 502
 	CodeBodyTooLarge            Code = "body_too_large"           // 413: it is to be signed, and is longer than replay_max_body
 	CodeStoreUnavailable        Code = "store_unavailable"        // 503, with Retry-After
+	CodeTooManyRequests         Code = "too_many_requests"        // 429 or, if it is not the tenant's own budget, 503, with Retry-After; or the upstream's own answer
 	CodeRefreshFailed           Code = "refresh_failed"           // the upstream's own answer
 	CodeReauthorizationRequired Code = "reauthorization_required" // the upstream's own answer
 )

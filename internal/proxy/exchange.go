@@ -11,6 +11,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -76,6 +77,10 @@ type Exchange struct {
 
 	Tenant credential.Tenant
 
+	// Account is the tenant's, for the recording of the body. The exchange is closed before
+	// what is in use of it is given back.
+	Account budget.Account
+
 	// Answer is the header of the client's answer, to which that of the upstream's is added;
 	// nil: what there is to be added goes there.
 	Answer http.Header
@@ -133,7 +138,9 @@ func (x *Exchange) begin(req *http.Request) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	x.filled = req.Trailer
-	x.body = body.New(req.Body, &x.filled, req.ContentLength, isMessage(req), x.Limits, logger)
+	limits := x.Limits
+	limits.Account = x.Account
+	x.body = body.New(req.Body, &x.filled, req.ContentLength, isMessage(req), limits, logger)
 }
 
 // isMessage reports whether the body of req is a message with an end, and not the

@@ -17,6 +17,7 @@ var messages = map[Code]string{
 	CodeCredentialInvalid: "the tenant's stored credential cannot be used",
 	CodeHostNotAllowed:    "the upstream is not among the hosts that the credential may be sent to",
 	CodeBodyTooLarge:      "the request is signed with its body, which is too large for that",
+	CodeTooManyRequests:   "too much is under way at the same time: try again later",
 	CodeStoreUnavailable:  "the credential cannot be read now: try again later",
 }
 

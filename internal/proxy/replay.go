@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 )
 
@@ -68,6 +69,8 @@ func codeOf(err error) Code {
 		return ""
 	case errors.Is(err, renew.ErrReauthorizationRequired):
 		return CodeReauthorizationRequired
+	case errors.As(err, new(*budget.Error)):
+		return CodeTooManyRequests
 	default:
 		return CodeRefreshFailed
 	}

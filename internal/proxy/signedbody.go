@@ -12,6 +12,9 @@ import (
 // it could not be written, or it is no message.
 var errNotRecorded = errors.New("upstream_auth: the request body cannot be recorded")
 
+// errOverBudget says that a body that has to be signed cannot be recorded now.
+var errOverBudget = errors.New("upstream_auth: too much is recorded already")
+
 // signedBody is the body of an exchange for schemes that sign it.
 type signedBody Exchange
 
@@ -27,6 +30,8 @@ func (b *signedBody) Hash(h hash.Hash) error {
 		return err
 	case lost == body.TooLarge:
 		return scheme.ErrBodyTooLarge
+	case lost == body.OverBudget:
+		return errOverBudget
 	case lost != "":
 		return errNotRecorded
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/bearer"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
@@ -89,6 +90,7 @@ func asError(err error) *Error {
 	answer := func(status int, code string) *Error { return &Error{status, code, err.Error()} }
 	test, isTest := errors.AsType[*upstream.TestError](err)
 	quota, isQuota := errors.AsType[*links.QuotaError](err)
+	spent, isSpent := errors.AsType[*budget.Error](err)
 	forbidden, isForbidden := errors.AsType[*credential.PermissionError](err)
 	switch {
 	case errors.Is(err, bearer.ErrMissing):
@@ -99,6 +101,10 @@ func asError(err error) *Error {
 		return answer(http.StatusUnauthorized, "token_invalid")
 	case errors.Is(err, bearer.ErrUnavailable):
 		return &Error{http.StatusServiceUnavailable, "token_keys_unavailable", "the keys that tokens are verified by cannot be had"}
+	case isSpent && !spent.Total:
+		return answer(http.StatusTooManyRequests, "too_many_requests")
+	case isSpent:
+		return answer(http.StatusServiceUnavailable, "too_many_requests")
 	case isTest && test.Rejected():
 		return answer(http.StatusUnprocessableEntity, "credential_rejected")
 	case isTest:
@@ -147,7 +153,7 @@ func (e *Error) RetryAfter(err error) string {
 	if quota, ok := errors.AsType[*links.QuotaError](err); ok {
 		return quota.Seconds()
 	}
-	if e.Status == http.StatusServiceUnavailable {
+	if e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests {
 		return proxy.RetryAfter
 	}
 	return ""

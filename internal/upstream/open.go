@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 )
 
@@ -50,7 +51,7 @@ type Opened struct {
 // time; without a fresh one the upstream has the last word on the old one.
 //
 // Errors: [credential.ErrNotFound], [credential.ErrInvalid], [credential.ErrUnavailable],
-// that of ctx.
+// a [budget.Error], that of ctx.
 func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
 	cred, err := c.Find(ctx, p, tenant)
 	if err != nil {
@@ -73,7 +74,7 @@ func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.T
 
 // Find finds the credential of a tenant, as it is. Errors are those of [Credentials.Open].
 func (c *Credentials) Find(ctx context.Context, p *Provider, tenant credential.Tenant) (*credential.Credential, error) {
-	cred, err := c.Cache.Get(ctx, p.Key(tenant))
+	cred, err := c.Cache.GetThrough(ctx, p.Budget, p.Key(tenant))
 	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {
 		return c.Fetch(ctx, p, tenant, nil)
 	}
@@ -81,7 +82,8 @@ func (c *Credentials) Find(ctx context.Context, p *Provider, tenant credential.T
 }
 
 // Renew returns another credential than the one that an upstream rejected, ready for a
-// request. Errors are those of [renew.Coordinator.Refresh], and [credential.ErrInvalid].
+// request. Errors are those of [renew.Coordinator.Refresh], with a [budget.Error] in it if
+// too many wait, and [credential.ErrInvalid].
 func (c *Credentials) Renew(ctx context.Context, p *Provider, tenant credential.Tenant, rejected *credential.Credential) (Opened, error) {
 	fresh, err := c.renew(ctx, p, tenant, rejected)
 	if err != nil {
@@ -91,8 +93,16 @@ func (c *Credentials) Renew(ctx context.Context, p *Provider, tenant credential.
 	return Opened{ready, fresh, true}, err
 }
 
-// renew asks the application for a credential that is beyond refreshing.
+// renew asks the application for a credential that is beyond refreshing. Over the budget
+// for requests that wait nothing is waited for, and the credential refreshed all the same.
 func (c *Credentials) renew(ctx context.Context, p *Provider, tenant credential.Tenant, rejected *credential.Credential) (*credential.Credential, error) {
+	account, spent := p.Budget.Take(string(tenant), budget.Refreshes)
+	if spent != nil {
+		ended, end := context.WithCancelCause(ctx)
+		end(spent)
+		return c.Refresh(ended, p.Provider, tenant, rejected)
+	}
+	defer account.Give(budget.Refreshes, 1)
 	cred, err := c.Refresh(ctx, p.Provider, tenant, rejected)
 	if p.Fetch == nil || !errors.Is(err, renew.ErrReauthorizationRequired) && !errors.Is(err, renew.ErrUnchanged) {
 		return cred, err

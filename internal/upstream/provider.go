@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
@@ -42,6 +43,9 @@ type Provider struct {
 	// Fetch gets a credential from the application when there is none. Default: it
 	// is not asked.
 	Fetch *Fetch
+
+	// Budget is what its tenants may have in use at the same time. Nil: any amount.
+	Budget *budget.Provider
 
 	names      scheme.Names
 	changesURL bool

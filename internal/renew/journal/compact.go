@@ -58,7 +58,11 @@ func (f *file) write(records [][]byte) (renamed bool, err error) {
 		return false, err
 	}
 	unnamed := file.Name()
-	if _, err = file.WriteAt(content, 0); err == nil {
+	if _, err = file.WriteAt(content, 0); err == nil && f.file != nil {
+		// The old one's room must not be lost to others.
+		err = reserveRoom(file, int64(len(content))+max(f.disk.keeps(), reserve*(f.pending.unanswered()+1)))
+	}
+	if err == nil {
 		err = file.Sync()
 	}
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 )
 
 // A file has its name, with journalSuffix, once it is complete and locked. One
@@ -20,9 +21,16 @@ const (
 
 // Disk is the [Directory] on a disk.
 type Disk struct {
+	// Room, if not nil, is for how many claims a file keeps room on the disk at least, as far as
+	// there is any: for those that are under way, and to go on while others fill the disk.
+	Room *atomic.Int64
+
 	dir string
 	key []byte
 }
+
+// Reserve is what is kept free on the disk for one claim, in bytes.
+const Reserve = reserve
 
 var _ Directory = (*Disk)(nil)
 

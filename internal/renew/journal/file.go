@@ -80,8 +80,7 @@ func (f *file) appendClaim(note ClaimRecord) (written uint64, err error) {
 		return 0, f.fail(errRemoved)
 	}
 	record := claimRecord(note)
-	room := f.size + int64(len(record)) + reserve*(f.pending.unanswered()+1)
-	if err := reserveRoom(f.file, room); err != nil {
+	if err := f.keepRoom(int64(len(record)) + reserve*(f.pending.unanswered()+1)); err != nil {
 		return 0, fmt.Errorf("journal: reserving room: %w", err)
 	}
 	if err := f.append(record); err != nil {
@@ -151,13 +150,30 @@ func (f *file) append(record []byte) error {
 		if err := f.out.Truncate(f.size); err != nil {
 			return f.fail(err)
 		}
-		_ = reserveRoom(f.file, f.size+reserve*f.pending.unanswered()) // Which went with it.
+		_ = f.keepRoom(reserve * f.pending.unanswered()) // Which went with it.
 		return fmt.Errorf("journal: appending: %w", err)
 	}
 	f.seq++
 	f.size += int64(len(framed))
 	f.written++
 	return nil
+}
+
+// keepRoom makes sure that the file can take as many bytes more as are needed, and as many
+// as its disk is to keep room for, if they are to be had. The caller holds mu.
+func (f *file) keepRoom(needed int64) error {
+	if kept := f.disk.keeps(); kept > needed && reserveRoom(f.file, f.size+kept) == nil {
+		return nil
+	}
+	return reserveRoom(f.file, f.size+needed)
+}
+
+// keeps is how much room a file keeps at least, in bytes.
+func (d *Disk) keeps() int64 {
+	if d.Room == nil {
+		return 0
+	}
+	return reserve * d.Room.Load()
 }
 
 // flush returns when the first written records are on the disk. Callers that come

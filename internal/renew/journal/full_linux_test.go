@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
 
 func init() {
 	children["full"] = fillADisk
+	children["room"] = fillADiskBesidesItsRoom
 	children["limit"] = fillUpToALimit
 }
 
@@ -75,8 +77,49 @@ func takeTheRest(dir string) error {
 	return nil
 }
 
-func TestFullDiskRefusesClaimsAndHasRoomForAnswers(t *testing.T) {
-	c := start(t, "full", t.TempDir(), func(command *exec.Cmd) {
+// fillADiskBesidesItsRoom has others take all that is left of a small file system after the
+// first claim.
+func fillADiskBesidesItsRoom(dir string) {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		say("skip", err)
+		return
+	}
+	d, err := NewDisk(filepath.Join(dir, "journal"), testKey)
+	check(err)
+	d.Room = new(atomic.Int64)
+	d.Room.Store(8)
+	j, err := d.Open()
+	check(err)
+	check(j.Claim(note(0)))
+	check(takeTheRest(dir))
+	for i := range 7 {
+		check(j.Claim(note(1 + i)))
+	}
+	for i := range 7 {
+		check(j.Answer(nonce(i), large(i, 1000)))
+		check(j.Settle(nonce(i)))
+	}
+	// And on, as long as answers are as small as they are.
+	for i := range 100 {
+		check(j.Claim(note(100 + i)))
+		check(j.Answer(nonce(100+i), large(i, 1000)))
+		check(j.Settle(nonce(100 + i)))
+	}
+	// More room than there is costs nothing that there was before.
+	d.Room.Store(1000)
+	check(j.Claim(note(1000)))
+	check(j.Answer(nonce(1000), large(1, 1000)))
+	say("done")
+}
+
+func TestRoomForClaimsIsKeptFromOthers(t *testing.T) { onSmallDisk(t, "room") }
+
+func TestFullDiskRefusesClaimsAndHasRoomForAnswers(t *testing.T) { onSmallDisk(t, "full") }
+
+// onSmallDisk runs a child that may mount a file system of its own.
+func onSmallDisk(t *testing.T, child string) {
+	t.Helper()
+	c := start(t, child, t.TempDir(), func(command *exec.Cmd) {
 		command.SysProcAttr = &syscall.SysProcAttr{
 			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
