@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/e2e/upstream"
+	"github.com/upstreamauth/caddy-upstream-auth/e2e/world"
+)
+
+// One tenant holds more uploads than it may have recorded, names others that do not exist,
+// and has its tokens rejected, all at once. It costs nobody else a refresh or a replay: what
+// it has on disk stays within its own limit.
+func TestTenantAtFullForceCostsOthersNoRefresh(t *testing.T) {
+	w := world.New(t)
+	recordings := t.TempDir()
+	const (
+		uploads = 149
+		size    = world.MiB
+		others  = 10
+		limit   = 28 * world.MiB // of one tenant, a quarter of what all may have
+	)
+	w.Start(world.Configuration{
+		Provider: "limits {\nrecorded_disk 28MiB 113MiB\n}",
+		Sites:    []world.Site{{Handler: "replay_memory 64KiB\nreplay_dir " + recordings}},
+	})
+	w.Seed("greedy")
+	ctx, cancel := context.WithTimeout(w.Ctx, 2*time.Minute)
+	defer cancel()
+
+	held := world.NewGate()
+	var all sync.WaitGroup
+	body := world.RandomBytes(size)
+	for i := range uploads {
+		r := world.Request{Tenant: "greedy", ID: fmt.Sprint("upload ", i), Body: body}
+		all.Go(func() {
+			reader, writer := io.Pipe()
+			go func() {
+				_, err := writer.Write(body[:size-1])
+				if err == nil {
+					held.Pass()
+					_, err = writer.Write(body[size-1:])
+				}
+				_ = writer.CloseWithError(err)
+			}()
+			req, err := r.Build(ctx)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Body = reader
+			res, err := w.Clients["HTTP/1.1"].Transport.RoundTrip(req)
+			if err != nil {
+				t.Errorf("%s: %v", r.ID, err)
+				return
+			}
+			defer res.Body.Close()
+			content, err := io.ReadAll(res.Body)
+			if err == nil {
+				err = w.Delivered(r, world.Response{Response: res, Content: content})
+			}
+			if err != nil {
+				t.Errorf("%s: %v", r.ID, err)
+			}
+		})
+	}
+	defer all.Wait()
+	defer held.Open()
+	for i := range uploads {
+		w.Check(w.API.Await(ctx, fmt.Sprint("upload ", i), func(a []upstream.Attempt) bool {
+			return len(a) > 0 && a[0].Length >= size-1
+		}))
+	}
+
+	noise, quiet := context.WithCancel(ctx)
+	defer quiet()
+	for worker := range 4 {
+		all.Go(func() {
+			for i := 0; noise.Err() == nil; i++ {
+				_, _ = w.Send(noise, world.Request{Tenant: fmt.Sprint("nobody-", worker, "-", i), ID: "unknown"})
+				_, _ = w.Send(noise, world.Request{Tenant: "greedy", ID: fmt.Sprint("rejected ", worker, " ", i), Path: "/always-401"})
+			}
+		})
+	}
+	for i := range others {
+		tenant := fmt.Sprint("other-", i)
+		w.SeedExpired(tenant)
+		r := world.Request{Tenant: tenant, ID: tenant, Body: body}
+		w.Check(w.Delivered(r, w.Must(r)))
+		if got := w.Auth.Of(tenant); len(got) != 1 {
+			t.Errorf("%s: %d refreshes", tenant, len(got))
+		}
+	}
+	if onDisk := recorded(w, recordings); onDisk > limit || onDisk < limit/2 {
+		t.Errorf("%d MiB are recorded on disk of one tenant that may have %d", onDisk/world.MiB, limit/world.MiB)
+	}
+	quiet()
+	held.Open()
+	all.Wait()
+	if onDisk := recorded(w, recordings); onDisk > 0 {
+		t.Errorf("%d bytes are left", onDisk)
+	}
+}
+
+// recorded is how much is in the files without a name that the sidecar has open below dir.
+func recorded(w *world.World, dir string) (bytes int64) {
+	w.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", w.Caddy.Pid()))
+	w.Check(err)
+	for _, file := range files {
+		if name, err := os.Readlink(file); err != nil || !strings.HasPrefix(name, dir) {
+			continue
+		}
+		if info, err := os.Stat(file); err == nil {
+			bytes += info.Size()
+		}
+	}
+	return bytes
+}
