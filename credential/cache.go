@@ -29,8 +29,8 @@ type CacheOptions struct {
 	// Timeout bounds one read of the store. Default: 2 seconds.
 	Timeout time.Duration
 
-	// MaxBytes bounds the memory that cached documents take. What is used least
-	// goes first. Default: 256 MiB.
+	// MaxBytes bounds the process's memory that cached documents take, with what the
+	// collector leaves uncollected. What is used least goes first. Default: 256 MiB.
 	MaxBytes uint64
 }
 
@@ -242,6 +242,7 @@ func (e *entry) weight() uint32 {
 	if e.credential == nil {
 		return entryOverhead
 	}
-	// Half as much again for the values of templates: it is mostly one of two tokens.
-	return uint32(len(e.credential.stored)*3/2) + entryOverhead //nolint:gosec // at most 2 MiB
+	// Half as much again for the values of templates: it is mostly one of two tokens. And
+	// all of it twice: the collector lets the heap grow to that before it is collected.
+	return uint32(len(e.credential.stored)*3) + entryOverhead //nolint:gosec // at most 4 MiB
 }
