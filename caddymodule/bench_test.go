@@ -66,6 +66,7 @@ func BenchmarkProxy(b *testing.B) {
 	const upstream = "http://api.example.com:8080 {\n transport canned\n }\n"
 	s.start(b, `provider billing {
 			allowed_hosts api.example.com 127.0.0.1
+			insecure_http
 			oauth2 {
 				token_url https://login.example.com/token
 				client_id app
