@@ -89,8 +89,10 @@ func isNear(host string) bool {
 			return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
 		}
 	}
-	if _, err := strconv.ParseUint(name, 0, 64); err == nil {
-		return false // an address to some resolvers, and nobody's name
+	if name != "" && '0' <= name[0] && name[0] <= '9' {
+		if _, err := strconv.ParseUint(name, 0, 64); err == nil {
+			return false // an address to some resolvers, and nobody's name
+		}
 	}
 	name = strings.TrimSuffix(name, ".")
 	if !strings.Contains(name, ".") || strings.Contains(name, "/") { // a socket
