@@ -14,16 +14,16 @@ import (
 // the others need. What is over one tenant's own limit is answered with 429, what is over a
 // limit for all with 503, and both with `Retry-After` and the code `too_many_requests`.
 type Limits struct {
-	// Requests under way, WebSockets and other streams among them. Default: 2,000 of one
+	// Requests under way, WebSockets and other streams among them. Default: 10,000 of one
 	// tenant, 20,000 in total.
 	Requests Limit `json:"requests,omitzero"`
 
 	// Requests that wait for a refresh. Those beyond do not wait: they get the upstream's own
-	// answer, and the refresh is made all the same. Default: 1,000 of one tenant, 10,000 in
+	// answer, and the refresh is made all the same. Default: 5,000 of one tenant, 10,000 in
 	// total.
 	Refreshes Limit `json:"refreshes,omitzero"`
 
-	// Calls of the credentials API under way. Default: 8 of one tenant, 128 in total.
+	// Calls of the credentials API under way. Default: 32 of one tenant, 128 in total.
 	APICalls Limit `json:"api_calls,omitzero"`
 
 	// Bytes of request bodies that are recorded in memory. What is beyond goes to files.
@@ -31,7 +31,7 @@ type Limits struct {
 	RecordedMemory Limit `json:"recorded_memory,omitzero"`
 
 	// Bytes of request bodies that are recorded in files. What is beyond is sent on without
-	// being recorded, and not sent again. Default: 256 MiB of one tenant, 1 GiB in total.
+	// being recorded, and not sent again. Default: 1 GiB of one tenant, 4 GiB in total.
 	RecordedDisk Limit `json:"recorded_disk,omitzero"`
 
 	// Reads of the store, at a time, for tenants of which no credential is known, in total. Others
@@ -55,11 +55,11 @@ var limitSettings = []struct {
 	tenant, total int64 // the defaults
 	parse         func(string) (int64, error)
 }{
-	budget.Requests:  {"requests", func(l *Limits) *Limit { return &l.Requests }, 2000, 20_000, parseCount},
-	budget.Refreshes: {"refreshes", func(l *Limits) *Limit { return &l.Refreshes }, 1000, 10_000, parseCount},
-	budget.Calls:     {"api_calls", func(l *Limits) *Limit { return &l.APICalls }, 8, 128, parseCount},
+	budget.Requests:  {"requests", func(l *Limits) *Limit { return &l.Requests }, 10_000, 20_000, parseCount},
+	budget.Refreshes: {"refreshes", func(l *Limits) *Limit { return &l.Refreshes }, 5000, 10_000, parseCount},
+	budget.Calls:     {"api_calls", func(l *Limits) *Limit { return &l.APICalls }, 32, 128, parseCount},
 	budget.Memory:    {"recorded_memory", func(l *Limits) *Limit { return &l.RecordedMemory }, 64 << 20, 256 << 20, parseSize},
-	budget.Disk:      {"recorded_disk", func(l *Limits) *Limit { return &l.RecordedDisk }, 256 << 20, 1 << 30, parseSize},
+	budget.Disk:      {"recorded_disk", func(l *Limits) *Limit { return &l.RecordedDisk }, 1 << 30, 4 << 30, parseSize},
 }
 
 // check checks the limits, which may be nil.

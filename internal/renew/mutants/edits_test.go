@@ -111,10 +111,10 @@ var mutants = []mutant{
 `},
 	{"breaker.go", "requests count, and not credentials", `b.recent = slices.DeleteFunc(b.recent, func(known attempt) bool { return known.key == a.key })`, ``},
 	{"breaker.go", "three silences open it whatever else is answered", `n >= minNoAnswers && 2*n >= len(b.recent)`, `n >= minNoAnswers`},
-	{"breaker.go", "any number tries at a time", `	l.probing = make(chan struct{})
+	{"breaker.go", "any number tries at a time", `	l.probing, l.since = make(chan struct{}), now
 `, ``},
 	{"breaker.go", "an endpoint without connections is left alone for long", `return 5 * time.Second // to connect costs nothing`, `return maxCooldown`},
-	{"breaker.go", "good credentials do not wait for the one that tries", `case l.probing != nil && p.lane == unfailed:`, `case false:`},
+	{"breaker.go", "good credentials do not wait for the one that tries", `case l.probing != nil && now.Sub(l.since) < maxProbe:`, `case false:`},
 
 	{"recovery.go", "all is settled at once", `if running < maxRecoveries && ofProvider[key.Provider] < maxOfProvider {`, `if true {`},
 	{"renewal.go", "a cooldown does not hold recovery back", `next.do == spend && r.coolsDown()`, `false && r.coolsDown()`},
