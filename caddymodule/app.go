@@ -192,6 +192,7 @@ func (a *App) refreshes() bool {
 // Vault that cannot be reached is no error: requests are answered with 503 until
 // it can be.
 func (a *App) Start() error {
+	a.lookAtSites()
 	a.backend.add(a)
 	if err := a.backend.store.Open(); err != nil {
 		a.backend.remove(a) // Caddy does not stop what did not start
@@ -200,7 +201,6 @@ func (a *App) Start() error {
 	if a.refreshes() {
 		a.backend.coordinator.Start()
 	}
-	a.lookAtSites()
 	a.warn()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -23,7 +24,12 @@ type destinations struct {
 	Upstreams []struct {
 		Dial string `json:"dial"`
 	} `json:"upstreams"`
-	Dynamic   json.RawMessage `json:"dynamic_upstreams"`
+	Dynamic json.RawMessage `json:"dynamic_upstreams"`
+	Headers struct {
+		Request struct {
+			Set http.Header `json:"set"`
+		} `json:"request"`
+	} `json:"headers"`
 	Transport struct {
 		TLS *reverseproxy.TLSConfig `json:"tls"`
 	} `json:"transport"`
@@ -53,7 +59,7 @@ func (h *Handler) checkUpstreams(conf *Provider, resolve *config.Resolver) (upst
 	if len(to.Dynamic) > 0 && allowed == nil {
 		return nil, cmp.Or(namedByRequest(string(to.Dynamic)), errors.New("dynamic upstreams need allowed_hosts in the provider"))
 	}
-	own := make([]string, 0, len(to.Upstreams))
+	own, hostless := make([]string, 0, len(to.Upstreams)), 0
 	for _, u := range to.Upstreams {
 		if err := namedByRequest(u.Dial); err != nil {
 			if allowed == nil {
@@ -74,11 +80,23 @@ func (h *Handler) checkUpstreams(conf *Provider, resolve *config.Resolver) (upst
 			return nil, &upstreamError{u.Dial, fmt.Errorf("upstream %s is not among allowed_hosts of provider %s", hosts[0], h.Provider)}
 		}
 		own = append(own, hosts...)
+		if slices.Contains(hosts, "localhost") {
+			hostless++
+		}
 	}
 	if allowed != nil {
 		return allowed, nil
 	}
+	if hostless > 0 && hostless < len(to.Upstreams) {
+		return nil, errors.New("upstreams with and without a host need allowed_hosts in the provider")
+	}
 	hosts, err := upstream.ParseHosts(own)
+	for _, named := range to.Headers.Request.Set["Host"] {
+		names := func(dialed string) bool { return hosts.AllowsBoth(dialed, named) }
+		if !strings.Contains(named, "{") && len(own) > 0 && !slices.ContainsFunc(own, names) {
+			return nil, fmt.Errorf("header_up Host %s, which is not an upstream's, needs allowed_hosts in the provider", named)
+		}
+	}
 	if hosts == nil {
 		hosts = upstream.HostList{} // not: any
 	}

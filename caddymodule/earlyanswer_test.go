@@ -219,3 +219,37 @@ func request(ctx context.Context, t *testing.T, url string, header http.Header) 
 	}
 	_ = res.Body.Close()
 }
+
+// A client that has said all it has to say in a tunnel still hears the rest.
+func TestTunnelIsClosedOneSideAtATime(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
+		said, _ := io.ReadAll(rw)
+		fmt.Fprintf(conn, "you said %s", said)
+	}))
+	defer upstream.Close()
+	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"canary-key"}`})
+	s.start(t, apiKey, "upstream_auth billing "+upstream.URL)
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: "+s.address+"\r\nX-Tenant-Id: acme\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
+	answer := bufio.NewReader(conn)
+	if res, err := http.ReadResponse(answer, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(res, err)
+	}
+	fmt.Fprint(conn, "bye")
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(answer); err != nil || string(text) != "you said bye" {
+		t.Errorf("%q %v", text, err)
+	}
+}

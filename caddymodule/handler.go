@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/api"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/authorize"
@@ -204,7 +205,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer release()
 
-	closeAfterUpload(w, r)
+	api.CloseAfterUpload(w, r)
 	if err := checkMethod(r); err != nil {
 		return fail(w, r, proxy.CodeMethodNotAllowed, err)
 	}
@@ -274,19 +275,6 @@ func (h *Handler) parseLimits() (body.Limits, error) {
 // sharedMemory spares most bodies the temporary file, whose making takes about as long
 // as proxying a body of 1 MiB.
 var sharedMemory = body.NewSharedMemory(16 << 20)
-
-// closeAfterUpload has the connection closed after a request with a body where Caddy serves
-// in full duplex (`enable_full_duplex`). If we answer before all of the body is read, the
-// rest is taken for the next request then: net/http sees that a body was not read to its
-// end only if it is its own, and Caddy wraps it, for its idle timeout.
-func closeAfterUpload(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 || r.ProtoMajor != 1 {
-		return
-	}
-	if server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server.EnableFullDuplex {
-		w.Header().Set("Connection", "close")
-	}
-}
 
 // errMethod refuses methods that are not for an API.
 var errMethod = errors.New("TRACE and CONNECT are not sent on")

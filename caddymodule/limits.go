@@ -101,7 +101,7 @@ func budgets(app, provider *Limits, lookups *budget.Line) budget.Limits {
 	if provider == nil {
 		provider = new(Limits)
 	}
-	limits := budget.Limits{Lookups: []*budget.Line{provider.lookups(0), lookups}}
+	limits := budget.Limits{Lookups: []*budget.Line{provider.lookups(defaultLookups * 3 / 4), lookups}}
 	for kind, setting := range limitSettings {
 		general, own := setting.of(app), setting.of(provider)
 		limits.Tenant[kind] = firstGiven(setting.tenant, own.Tenant, general.Tenant)

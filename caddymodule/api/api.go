@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -47,10 +46,6 @@ type API struct {
 	// differ.
 	bearer.Config
 
-	// The longest that a token may be good for, from when it was issued (`iat`; without
-	// that, from now) to its expiry. Default: 24h.
-	MaxTokenLifetime caddy.Duration `json:"max_token_lifetime,omitempty"`
-
 	// The origins of web pages that may use the API. Default: none.
 	CORSOrigins []string `json:"cors_origins,omitempty"`
 
@@ -80,7 +75,6 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.app, a.collection = app, rest.Collection{Service: app.Service(), Provider: provider, By: "api", Logger: a.logger}
-	a.MaxLifetime = time.Duration(a.MaxTokenLifetime)
 	if a.Config, err = config.ResolveBearer(a.Config, config.NewResolver()); err != nil {
 		return fmt.Errorf("upstream_auth_api: %w", err)
 	}
@@ -100,6 +94,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if !ours {
 		return next.ServeHTTP(w, r)
 	}
+	CloseAfterUpload(w, r)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")

@@ -39,8 +39,6 @@ func (a *API) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				_, originsErr := parseOrigins(a.CORSOrigins)
 				err = config.WrapErr(d, "", originsErr)
 			}
-		case "max_token_lifetime":
-			err = config.DurationArg(d, &a.MaxTokenLifetime)
 		default:
 			err = config.BearerArg(d, &a.Config, "upstream_auth_api")
 		}

@@ -155,7 +155,9 @@ func (c *Connect) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		original = r.Clone(r.Context())
 		original.URL = o.URL
 	}
+	CloseAfterUpload(w, r)
 	if !c.flow.ServeHTTP(w, original) {
+		w.Header().Del("Connection")
 		return next.ServeHTTP(w, r)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
@@ -23,6 +24,8 @@ func BearerArg(d *caddyfile.Dispenser, c *bearer.Config, directive string) error
 		return OneArg(d, &c.Audience)
 	case "tenant_claim":
 		return OneArg(d, &c.TenantClaim)
+	case "max_token_lifetime":
+		return DurationArg(d, (*caddy.Duration)(&c.MaxLifetime))
 	case "operators":
 		return operatorsArg(d, &c.Operators)
 	default:

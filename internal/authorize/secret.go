@@ -23,7 +23,7 @@ func (a *Authorizer) checkSecret(r *http.Request, tenant credential.Tenant) erro
 	}
 	secrets, err := a.secrets(r, tenant)
 	switch {
-	case errors.Is(err, credential.ErrNotFound), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, credential.ErrNotFound), errors.Is(err, credential.ErrInvalid), errors.Is(err, os.ErrNotExist):
 		return a.refuse("secret", errors.New("the tenant has none"))
 	case err != nil:
 		return err

@@ -44,7 +44,7 @@ func (v *Verifier) check(payload []byte) error {
 	if at := claims.IssuedAt.Time(); claims.IssuedAt != nil && at.Before(issued) {
 		issued = at
 	}
-	if claims.Expiry.Time().Sub(issued)-leeway > v.config.MaxLifetime {
+	if claims.Expiry.Time().Sub(issued)-leeway > time.Duration(v.config.MaxLifetime) {
 		return errLifetime
 	}
 	return nil

@@ -86,7 +86,7 @@ func TestTokenThatIsGoodForTooLong(t *testing.T) {
 		const year9999 = 253_402_300_799
 		now := time.Now().Unix()
 		for name, c := range map[string]struct {
-			longest time.Duration
+			longest Lifetime
 			times   string
 			want    error // nil: accepted
 		}{
@@ -96,8 +96,8 @@ func TestTokenThatIsGoodForTooLong(t *testing.T) {
 			"beyond all years":                {DefaultMaxLifetime, `"exp":1e17`, errLifetime},
 			"a year that is nearly over":      {DefaultMaxLifetime, fmt.Sprintf(`"iat":%d,"exp":%d`, now-364*24*3600, now+24*3600), errLifetime},
 			"a day, issued by a fast clock":   {DefaultMaxLifetime, fmt.Sprintf(`"iat":%d,"exp":%d`, now+29, now+24*3600+29), nil},
-			"an hour":                         {time.Minute, fmt.Sprintf(`"exp":%d`, now+3600), errLifetime},
-			"a year, where that is what goes": {366 * 24 * time.Hour, fmt.Sprintf(`"iat":%d,"exp":%d`, now, now+365*24*3600), nil},
+			"an hour":                         {Lifetime(time.Minute), fmt.Sprintf(`"exp":%d`, now+3600), errLifetime},
+			"a year, where that is what goes": {366 * 24 * Lifetime(time.Hour), fmt.Sprintf(`"iat":%d,"exp":%d`, now, now+365*24*3600), nil},
 		} {
 			v := newVerifier(t, Config{Token: Token{SecretFile: writeFile(t, secret)}, MaxLifetime: c.longest})
 			token := sign(`{"alg":"HS256"}`, fmt.Sprintf(`{"id":%q,%s}`, tenant, c.times), secret)

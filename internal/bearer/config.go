@@ -1,6 +1,7 @@
 package bearer
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,7 +17,24 @@ import (
 const DefaultTenantClaim = "id"
 
 // DefaultMaxLifetime is the longest that a token is good for.
-const DefaultMaxLifetime = 24 * time.Hour
+const DefaultMaxLifetime = Lifetime(24 * time.Hour)
+
+// Lifetime is a duration, in JSON a text such as "24h" or a number of nanoseconds.
+type Lifetime time.Duration
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (l *Lifetime) UnmarshalJSON(text []byte) error {
+	if json.Unmarshal(text, (*int64)(l)) == nil {
+		return nil
+	}
+	var words string
+	if err := json.Unmarshal(text, &words); err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(words)
+	*l = Lifetime(d)
+	return err
+}
 
 // The algorithms (RFC 7518 section 3.1, RFC 8037 section 3.1) that each kind of
 // source can be used with. They have none in common: a public key that somebody
@@ -50,9 +68,9 @@ type Config struct {
 	// What makes a caller an operator. Default: nobody is one.
 	Operators Operators `json:"operators,omitzero"`
 
-	// MaxLifetime is how long after it was issued (`iat`; without that, after now) a token
-	// may expire. Default: [DefaultMaxLifetime].
-	MaxLifetime time.Duration `json:"-"`
+	// The longest that a token may be good for, from when it was issued (`iat`; without
+	// that, from now) to its expiry. Default: 24h.
+	MaxLifetime Lifetime `json:"max_token_lifetime,omitempty"`
 
 	// Transport fetches a key set. Default: one that follows the proxy settings of
 	// the environment and keeps no connection open.

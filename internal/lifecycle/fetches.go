@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -47,10 +48,11 @@ func (f *fetches) known(p *upstream.Provider, tenant credential.Tenant, rejected
 	return last.err
 }
 
-// note remembers what became of a fetch. What the store did not do says nothing of
-// the application.
+// note remembers what became of a fetch. What the store did not do, or there was no room
+// for, says nothing of the application.
 func (f *fetches) note(p *upstream.Provider, tenant credential.Tenant, err error) {
-	if _, asked := errors.AsType[*upstream.FetchError](err); !asked && errors.Is(err, credential.ErrUnavailable) {
+	_, busy := errors.AsType[*budget.Error](err)
+	if _, asked := errors.AsType[*upstream.FetchError](err); busy || !asked && errors.Is(err, credential.ErrUnavailable) {
 		return
 	}
 	f.outcomes.Set(p.Key(tenant), outcome{err: err, until: time.Now().Add(p.Fetch.NegativeTTL)})

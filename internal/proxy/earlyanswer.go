@@ -48,6 +48,14 @@ func (c *earlyAnswers) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// CloseWrite ends the client's side of a tunnel.
+func (c *earlyAnswers) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // Close lets a write go that waits.
 func (c *earlyAnswers) Close() error {
 	c.once.Do(c.end)

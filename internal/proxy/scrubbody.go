@@ -66,7 +66,7 @@ func (b *scrubbedBody) fill() {
 		b.ready -= b.unfinished()
 	}
 	secrets := append(b.find(), stretch{0, b.covered})
-	b.covered = 0
+	b.covered = max(0, b.covered-b.ready)
 	for _, s := range secrets {
 		for i := s.from; i < min(s.to, b.ready); i++ {
 			b.buffer[i] = '*'

@@ -77,6 +77,18 @@ func TestSecretsAcrossTheBordersOfPieces(t *testing.T) {
 	}
 }
 
+// What is kept back is all of a piece, and begins in a secret that was whole before it.
+func TestSecretWhoseEndBeginsAnother(t *testing.T) {
+	pieces := []string{"x key-12345-key-", "1", "zzz"}
+	var readers []io.Reader
+	for _, piece := range pieces {
+		readers = append(readers, strings.NewReader(piece))
+	}
+	if got := scrubbedText(t, io.MultiReader(readers...), []string{"key-12345-key-"}); got != "x **************1zzz" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A stream whose end is no beginning of a secret is passed on at once.
 func TestStreamIsNotKeptBack(t *testing.T) {
 	read, write := io.Pipe()

@@ -54,6 +54,9 @@ type Opened struct {
 // a [budget.Error], that of ctx.
 func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
 	cred, err := c.Find(ctx, p, tenant)
+	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {
+		cred, err = c.Fetch(ctx, p, tenant, nil)
+	}
 	if err != nil {
 		return Opened{}, err
 	}
@@ -72,13 +75,10 @@ func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.T
 	return Opened{ready, cred, false}, err
 }
 
-// Find finds the credential of a tenant, as it is. Errors are those of [Credentials.Open].
+// Find finds the credential of a tenant in the store, as it is. Errors are those of
+// [Credentials.Open].
 func (c *Credentials) Find(ctx context.Context, p *Provider, tenant credential.Tenant) (*credential.Credential, error) {
-	cred, err := c.Cache.GetThrough(ctx, p.Budget, p.Key(tenant))
-	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {
-		return c.Fetch(ctx, p, tenant, nil)
-	}
-	return cred, err
+	return c.Cache.GetThrough(ctx, p.Budget, p.Key(tenant))
 }
 
 // Renew returns another credential than the one that an upstream rejected, ready for a
