@@ -35,7 +35,7 @@ type Limits struct {
 	RecordedDisk Limit `json:"recorded_disk,omitzero"`
 
 	// Reads of the store, at a time, for tenants of which no credential is known, in total. Others
-	// wait for up to 2 s. 0: any number. Default: 64.
+	// wait for up to 2 s. 0: any number. Default: 512.
 	Lookups *int64 `json:"lookups,omitempty"`
 }
 
@@ -45,7 +45,7 @@ type Limit struct {
 	Total  *int64 `json:"total,omitempty"`
 }
 
-const defaultLookups = 64
+const defaultLookups = 512
 
 // limitSettings are the limits that have a part for each tenant, in the order of
 // [budget.Kind].
