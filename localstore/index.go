@@ -29,6 +29,9 @@ const indexBottom = len(indexDigits) - 1
 // tagSize is the size of a tag, in bytes: those of AES-GCM and those of nodes.
 const tagSize = 16
 
+// maxNode is the size of the longest node, with its key.
+const maxNode = 1 + 2*tagSize + 2*tagSize
+
 // What tags are for.
 const (
 	tagOfPlace = iota
@@ -70,6 +73,9 @@ func (x index) below(level int, digest string) []byte {
 	var text []byte
 	cursor := x.nodes.Cursor()
 	for key, tag := cursor.Seek(children); bytes.HasPrefix(key, children); key, tag = cursor.Next() {
+		if len(key)+len(tag) > maxNode {
+			return nil // of a damaged page: it fits to nothing above it
+		}
 		// With their sizes, so that no node can be made to look like two.
 		text = binary.BigEndian.AppendUint32(text, uint32(len(key)))
 		text = binary.BigEndian.AppendUint32(text, uint32(len(tag)))

@@ -9,6 +9,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 // A sealed entry is
@@ -105,6 +107,10 @@ func (s *sealer) seal(place []byte, e entry) ([]byte, error) {
 	return aead.Seal(header, nil, e.data, header), nil
 }
 
+// maxSealed is more than any entry has. Damaged pages tell of entries of gigabytes, and memory
+// for them would be taken before they are found to be none.
+const maxSealed = 4 * credential.MaxSize
+
 // open returns the entry that was sealed for place. The bytes may be anything.
 func (s *sealer) open(place, sealed []byte) (entry, error) {
 	switch {
@@ -112,7 +118,7 @@ func (s *sealer) open(place, sealed []byte) (entry, error) {
 		return entry{}, errSealed
 	case sealed[0] != entryFormat && sealed[0] != formatNoIndex:
 		return entry{}, errFormat
-	case len(sealed) < headerSize:
+	case len(sealed) < headerSize, len(sealed) > maxSealed:
 		return entry{}, errSealed
 	}
 	aead, err := s.aead(place)

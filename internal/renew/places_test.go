@@ -74,7 +74,7 @@ func TestSlowEndpointServesAllTenantsInTheEnd(t *testing.T) {
 }
 
 // Tokens that hang alone keep their places for no longer than requests wait.
-func TestTenantsThatHangDelayOthersForAMinuteAtMost(t *testing.T) {
+func TestTenantsThatHangDelayOthersForTwoMinutesAtMost(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {
 		f.answers(hanging("bad", 9*time.Minute))
 		p := f.start(nil)
@@ -84,12 +84,12 @@ func TestTenantsThatHangDelayOthersForAMinuteAtMost(t *testing.T) {
 		time.Sleep(time.Second)
 		start := time.Now()
 		f.crowd(p, "good", 20).storm(time.Hour)
-		if took := time.Since(start); took > time.Minute {
+		if took := time.Since(start); took > 2*time.Minute {
 			t.Errorf("the others were served after %v", took)
 		}
 		start = time.Now()
 		f.crowd(p, "later", 20).storm(time.Hour)
-		if took := time.Since(start); took > time.Minute {
+		if took := time.Since(start); took > 2*time.Minute {
 			t.Errorf("those that came later were served after %v", took)
 		}
 		all.Wait()
