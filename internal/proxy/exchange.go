@@ -64,6 +64,9 @@ type Settings struct {
 	// lastAllowed is where the last request went. As a rule the next one goes there, too.
 	lastAllowed atomic.Pointer[destination]
 
+	// lastNear is whether the last request's host was near.
+	lastNear atomic.Pointer[nearness]
+
 	// lastSecret is what the last answer was looked through for.
 	lastSecret atomic.Pointer[secretForms]
 }

@@ -29,7 +29,7 @@ func (s *Settings) guardRequest(out *http.Request) {
 	for _, name := range s.NamedBy.Cookies {
 		removeCookie(out.Header, name)
 	}
-	if !s.PassForwarded && !isNear(out.URL.Host) {
+	if !s.PassForwarded && !s.isNear(out.URL.Host) {
 		for name := range out.Header {
 			if isForwarding(name) {
 				delete(out.Header, name)
@@ -75,6 +75,22 @@ func removeCookie(header http.Header, name string) {
 // nearSuffixes are those of names that are not of the public internet: RFC 6761, RFC
 // 6762, RFC 8375, ICANN's private-use domain, and Kubernetes' default.
 var nearSuffixes = []string{".localhost", ".local", ".internal", ".home.arpa", ".svc", ".lan"}
+
+// nearness says whether a host is near.
+type nearness struct {
+	host string
+	near bool
+}
+
+// isNear is the function of that name. As a rule the next request goes to the same host.
+func (s *Settings) isNear(host string) bool {
+	last := s.lastNear.Load()
+	if last == nil || last.host != host {
+		last = &nearness{host, isNear(host)}
+		s.lastNear.Store(last)
+	}
+	return last.near
+}
 
 // isNear reports whether a host is this machine, or one of a private network.
 func isNear(host string) bool {
