@@ -91,16 +91,16 @@ func (h *Handler) checkUpstreams(conf *Provider, resolve *config.Resolver) (upst
 		return nil, errors.New("upstreams with and without a host need allowed_hosts in the provider")
 	}
 	hosts, err := upstream.ParseHosts(own)
+	if hosts == nil || err != nil {
+		return upstream.HostList{}, err // not nil: any
+	}
 	for _, named := range to.Headers.Request.Set["Host"] {
 		names := func(dialed string) bool { return hosts.AllowsBoth(dialed, named) }
-		if !strings.Contains(named, "{") && len(own) > 0 && !slices.ContainsFunc(own, names) {
+		if !strings.Contains(named, "{") && !slices.ContainsFunc(own, names) {
 			return nil, fmt.Errorf("header_up Host %s, which is not an upstream's, needs allowed_hosts in the provider", named)
 		}
 	}
-	if hosts == nil {
-		hosts = upstream.HostList{} // not: any
-	}
-	return hosts, err
+	return hosts, nil
 }
 
 // namedByRequest is the error of an upstream that is not known before a request is there.

@@ -35,7 +35,7 @@ type Limits struct {
 	RecordedDisk Limit `json:"recorded_disk,omitzero"`
 
 	// Reads of the store, at a time, for tenants of which no credential is known, in total. Others
-	// wait for up to 2 s. 0: any number. Default: 512.
+	// wait for up to 2 s. 0: any number. Default: 512, of one provider 384.
 	Lookups *int64 `json:"lookups,omitempty"`
 }
 

@@ -155,11 +155,11 @@ func (c *Connect) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		original = r.Clone(r.Context())
 		original.URL = o.URL
 	}
-	CloseAfterUpload(w, r)
-	if !c.flow.ServeHTTP(w, original) {
-		w.Header().Del("Connection")
+	if !c.flow.Serves(original) {
 		return next.ServeHTTP(w, r)
 	}
+	CloseAfterUpload(w, r)
+	c.flow.ServeHTTP(w, original)
 	return nil
 }
 

@@ -75,6 +75,12 @@ func New(c Config) (*Flow, error) {
 	return f, nil
 }
 
+// Serves reports whether r asks for a start page or a redirect URI, as for ServeHTTP.
+func (f *Flow) Serves(r *http.Request) bool {
+	_, step := f.find(r)
+	return step != foreign
+}
+
 // ServeHTTP answers a request for a start page or a redirect URI and returns true,
 // or false if r asks for something else. It goes by r.URL's path as it was sent,
 // and by r.Host; r is the browser's request before any rewriting.
