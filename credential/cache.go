@@ -106,14 +106,14 @@ type Gate interface {
 // object, [ErrUnavailable] if the store does not answer and nothing cached may
 // be served, or that of ctx.
 func (c *Cache) Get(ctx context.Context, key Key) (*Credential, error) {
-	return c.GetThrough(ctx, nil, key)
+	return c.GetThrough(ctx, time.Now(), nil, key)
 }
 
-// GetThrough is Get with a gate through which the store is read as long as no credential
-// is known under key. Its error is the gate's, too.
-func (c *Cache) GetThrough(ctx context.Context, gate Gate, key Key) (*Credential, error) {
+// GetThrough is Get, now, with a gate through which the store is read as long as no
+// credential is known under key. Its error is the gate's, too.
+func (c *Cache) GetThrough(ctx context.Context, now time.Time, gate Gate, key Key) (*Credential, error) {
 	known, ok := c.entries.GetIfPresent(key)
-	if ok && c.fresh(known, time.Now()) {
+	if ok && c.fresh(known, now) {
 		return known.credential, known.err
 	}
 	read := c.reads.DoChan(key.Provider+"/"+string(key.Tenant), func() (any, error) {

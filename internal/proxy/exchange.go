@@ -99,6 +99,7 @@ type Exchange struct {
 	filled  http.Header     // the map that the client's body fills when it ends
 
 	secrets [2]string // room for what most schemes set
+	added   [2]string // room for what most answers are told to say
 	forms   []string  // what is not passed on of the attempt's answer
 
 	challenged  bool // schemes were asked whether they can answer a challenge
@@ -159,16 +160,12 @@ var errElsewhere = errors.New("a scheme sends the request to another host")
 func (x *Exchange) request(req *http.Request) (*http.Request, error) {
 	out, names := new(http.Request), x.Provider.Names()
 	*out = *req
-	out.Header = withoutHeaders(req.Header, names.Header)
+	out.Header = x.sentHeader(req)
 	query := withoutParameters(withoutParameters(req.URL.RawQuery, names.Query), x.NamedBy.Parameters)
 	if x.Provider.ChangesURL() || query != req.URL.RawQuery {
 		out.URL = new(url.URL)
 		*out.URL = *req.URL
 		out.URL.RawQuery = query
-	}
-	x.guardRequest(out)
-	if x.ScrubBodies {
-		out.Header["Accept-Encoding"] = []string{"identity"} // In a compressed body nothing is found.
 	}
 	out.Trailer = x.trailer.Clone()
 	x.cleanTrailer(out.Trailer)

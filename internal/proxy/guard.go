@@ -21,23 +21,6 @@ type TenantNames struct {
 	Fixed bool
 }
 
-// guardRequest takes out of a request what is not for its upstream.
-func (s *Settings) guardRequest(out *http.Request) {
-	if !s.cookiesPass() {
-		delete(out.Header, "Cookie")
-	}
-	for _, name := range s.NamedBy.Cookies {
-		removeCookie(out.Header, name)
-	}
-	if !s.PassForwarded && !s.isNear(out.URL.Host) {
-		for name := range out.Header {
-			if isForwarding(name) {
-				delete(out.Header, name)
-			}
-		}
-	}
-}
-
 // cookiesPass reports whether cookies pass between the app and the upstream.
 func (s *Settings) cookiesPass() bool { return s.NamedBy.Fixed || s.PassCookies }
 
@@ -133,12 +116,12 @@ func (x *Exchange) guardAnswer(res *http.Response) {
 		added = res.Header
 	}
 	for _, name := range x.NamedBy.Headers {
-		vary(res.Header, added, name)
+		x.vary(res.Header, added, name)
 	}
 	if len(x.NamedBy.Cookies) > 0 {
-		vary(res.Header, added, "Cookie")
+		x.vary(res.Header, added, "Cookie")
 	}
-	makePrivate(res, added)
+	x.makePrivate(res, added)
 }
 
 // isForSomeCaches reports whether a field comes before Cache-Control for some caches (RFC
@@ -149,11 +132,16 @@ func isForSomeCaches(name string) bool {
 
 // vary says in added that an answer depends on a field of the request, if it does not say so
 // itself.
-func vary(header, added http.Header, name string) {
-	if !varies(header["Vary"], name) && !varies(added["Vary"], name) {
-		known := added["Vary"]
-		added["Vary"] = append(known[:len(known):len(known)], name)
+func (x *Exchange) vary(header, added http.Header, name string) {
+	if varies(header["Vary"], name) || varies(added["Vary"], name) {
+		return
 	}
+	if known := added["Vary"]; len(known) > 0 {
+		added["Vary"] = append(known[:len(known):len(known)], name)
+		return
+	}
+	x.added[0] = name
+	added["Vary"] = x.added[:1:1]
 }
 
 // varies reports whether an answer is known to depend on a field of the request.
@@ -163,12 +151,13 @@ func varies(vary []string, name string) bool {
 
 // makePrivate keeps shared caches from storing an answer, if they might (RFC 9111 sections
 // 3 and 5.2.2.7). What the answer does not say itself goes to added.
-func makePrivate(res *http.Response, added http.Header) {
+func (x *Exchange) makePrivate(res *http.Response, added http.Header) {
 	lines := res.Header["Cache-Control"]
 	explicit := len(res.Header["Expires"]) > 0
 	if len(lines) == 0 { // as good as always
 		if explicit || isHeuristicallyCacheable(res) {
-			added["Cache-Control"] = []string{"private"}
+			x.added[1] = "private"
+			added["Cache-Control"] = x.added[1:]
 		}
 		return
 	}

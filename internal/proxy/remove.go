@@ -1,25 +1,30 @@
 package proxy
 
 import (
-	"maps"
 	"net/http"
 	"strings"
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
-// withoutHeaders returns a new map with the fields of from but those of one of names, in
-// every spelling that some server may take for it: case-insensitively and with any
-// separator ('_' for '-').
-func withoutHeaders(from http.Header, names []string) http.Header {
-	header := maps.Clone(from)
-	if header == nil {
-		header = make(http.Header, len(names))
-	}
-	for key := range from {
-		if equalsAny(key, names) {
-			delete(header, key)
+// sentHeader returns what of a request's header is sent, in a new map: not the fields that
+// schemes set, in every spelling that some server may take for one (case-insensitively and
+// with any separator, '_' for '-'), nor what is not for the upstream.
+func (s *Settings) sentHeader(req *http.Request) http.Header {
+	names := s.Provider.Names().Header
+	header := make(http.Header, len(req.Header)+len(names))
+	cookies, forwards := s.cookiesPass(), s.PassForwarded || s.isNear(req.URL.Host)
+	for key, values := range req.Header {
+		if equalsAny(key, names) || !cookies && key == "Cookie" || !forwards && isForwarding(key) {
+			continue
 		}
+		header[key] = values
+	}
+	for _, name := range s.NamedBy.Cookies {
+		removeCookie(header, name)
+	}
+	if s.ScrubBodies {
+		header["Accept-Encoding"] = []string{"identity"} // In a compressed body nothing is found.
 	}
 	return header
 }

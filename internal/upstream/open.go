@@ -53,16 +53,18 @@ type Opened struct {
 // Errors: [credential.ErrNotFound], [credential.ErrInvalid], [credential.ErrUnavailable],
 // a [budget.Error], that of ctx.
 func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
-	cred, err := c.Find(ctx, p, tenant)
+	now := time.Now()
+	cred, err := c.find(ctx, now, p, tenant)
 	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {
 		cred, err = c.Fetch(ctx, p, tenant, nil)
+		now = time.Now() // the application takes its time
 	}
 	if err != nil {
 		return Opened{}, err
 	}
 	ready, err := p.Ready(cred)
 	if ready.expires {
-		switch now := time.Now(); {
+		switch {
 		case !now.Before(ready.expiresAt):
 			if fresh, renewErr := c.renew(ctx, p, tenant, cred); renewErr == nil {
 				ready, err = p.Ready(fresh)
@@ -78,7 +80,11 @@ func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.T
 // Find finds the credential of a tenant in the store, as it is. Errors are those of
 // [Credentials.Open].
 func (c *Credentials) Find(ctx context.Context, p *Provider, tenant credential.Tenant) (*credential.Credential, error) {
-	return c.Cache.GetThrough(ctx, p.Budget, p.Key(tenant))
+	return c.find(ctx, time.Now(), p, tenant)
+}
+
+func (c *Credentials) find(ctx context.Context, now time.Time, p *Provider, tenant credential.Tenant) (*credential.Credential, error) {
+	return c.Cache.GetThrough(ctx, now, p.Budget, p.Key(tenant))
 }
 
 // Renew returns another credential than the one that an upstream rejected, ready for a
