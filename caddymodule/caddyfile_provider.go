@@ -29,7 +29,7 @@ func (conf *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
 			err = conf.unmarshalSchema(d)
 		case "allowed_hosts":
 			if err = config.ManyArgs(d, &conf.AllowedHosts); err == nil {
-				_, hostsErr := conf.hosts()
+				_, hostsErr := conf.allowedHosts()
 				err = config.WrapErr(d, "", hostsErr)
 			}
 		case "insecure_http":

@@ -16,7 +16,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 )
 
 // destinations are what a reverse proxy's configuration says of where requests go.
@@ -47,12 +47,12 @@ func (e *upstreamError) Error() string { return e.err.Error() }
 // known: who can write a request or a credential must not be able to have the credential
 // sent anywhere, and nobody on the way is to read it. It returns what stands for
 // allowed_hosts where there are none: the hosts of the upstreams.
-func (h *Handler) checkUpstreams(conf *Provider, resolve *config.Resolver) (upstream.HostList, error) {
+func (h *Handler) checkUpstreams(conf *Provider, resolve *config.Resolver) (hosts.List, error) {
 	var to destinations
 	if err := json.Unmarshal(h.ProxyRaw, &to); err != nil && len(h.ProxyRaw) > 0 {
 		return nil, err
 	}
-	allowed, err := conf.hosts()
+	allowed, err := conf.allowedHosts()
 	if err != nil {
 		return nil, err
 	}
@@ -90,17 +90,17 @@ func (h *Handler) checkUpstreams(conf *Provider, resolve *config.Resolver) (upst
 	if hostless > 0 && hostless < len(to.Upstreams) {
 		return nil, errors.New("upstreams with and without a host need allowed_hosts in the provider")
 	}
-	hosts, err := upstream.ParseHosts(own)
-	if hosts == nil || err != nil {
-		return upstream.HostList{}, err // not nil: any
+	allowed, err = hosts.Parse(own)
+	if allowed == nil || err != nil {
+		return hosts.List{}, err // not nil: any
 	}
 	for _, named := range to.Headers.Request.Set["Host"] {
-		names := func(dialed string) bool { return hosts.AllowsBoth(dialed, named) }
+		names := func(dialed string) bool { return allowed.AllowsBoth(dialed, named) }
 		if !strings.Contains(named, "{") && !slices.ContainsFunc(own, names) {
 			return nil, fmt.Errorf("header_up Host %s, which is not an upstream's, needs allowed_hosts in the provider", named)
 		}
 	}
-	return hosts, nil
+	return allowed, nil
 }
 
 // namedByRequest is the error of an upstream that is not known before a request is there.

@@ -16,6 +16,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
@@ -159,7 +160,7 @@ func (conf *Provider) provision(ctx caddy.Context, name string) (*upstream.Provi
 	}
 	resolve := config.NewResolver()
 	p := upstream.Provider{Schemes: conf.schemes, Expose: conf.Expose}
-	if p.Hosts, err = conf.hosts(); err != nil {
+	if p.Hosts, err = conf.allowedHosts(); err != nil {
 		return nil, err
 	}
 	if p.Schemas, err = conf.schemas(resolve); err != nil {
@@ -233,16 +234,16 @@ func (conf *Provider) revocation(resolve *config.Resolver) (*upstream.Revocation
 	return &upstream.Revocation{URL: address}, nil
 }
 
-// hosts parses allowed_hosts. None is a nil list, which allows all.
-func (conf *Provider) hosts() (upstream.HostList, error) {
+// allowedHosts parses allowed_hosts. None is a nil list, which allows all.
+func (conf *Provider) allowedHosts() (hosts.List, error) {
 	if len(conf.AllowedHosts) == 0 {
 		return nil, nil
 	}
-	hosts, err := upstream.ParseHosts(conf.AllowedHosts)
+	allowed, err := hosts.Parse(conf.AllowedHosts)
 	if err != nil {
 		return nil, fmt.Errorf("allowed_hosts: %w", err)
 	}
-	return hosts, nil
+	return allowed, nil
 }
 
 // checkExpose reports whether every path can name a placeholder, and may be shown.

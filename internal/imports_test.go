@@ -19,7 +19,7 @@ const module = "github.com/upstreamauth/caddy-upstream-auth/"
 // layers are the packages of the product, the lowest first. One imports those of the
 // layers below its own, and none beside it.
 var layers = [][]string{
-	{"internal/budget"},
+	{"internal/budget", "internal/hosts"},
 	{"credential", "internal/renew/journal", "internal/tlsfiles", "internal/body"},
 	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore", "internal/links"},
 	{"internal/tokenrequest", "internal/authorize"},

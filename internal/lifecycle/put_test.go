@@ -9,6 +9,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
@@ -355,7 +356,7 @@ func TestNewCredentialIsTestedWhereItMayGo(t *testing.T) {
 	s := newSetup(t)
 	api := newServer(t, answer(200, ""))
 	var err error
-	s.provider.Hosts, err = upstream.ParseHosts([]string{"api.example.com:443"})
+	s.provider.Hosts, err = hosts.Parse([]string{"api.example.com:443"})
 	s.check(err)
 	for name, c := range map[string]struct{ url, document string }{
 		"another host":        {api.URL, `{"api_key":"key-of-acme"}`},

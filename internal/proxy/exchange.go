@@ -12,6 +12,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -21,7 +22,7 @@ type Settings struct {
 	Credentials *upstream.Credentials
 
 	// Hosts are where the credential may be sent if the provider does not say so.
-	Hosts upstream.HostList
+	Hosts hosts.List
 
 	// TLSOnly keeps the credential from other machines that are spoken to in the clear.
 	TLSOnly bool

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 )
 
 func TestBothHostsMustBeAllowed(t *testing.T) {
@@ -29,7 +29,7 @@ func TestBothHostsMustBeAllowed(t *testing.T) {
 	} {
 		x, _ := newExchange(t)
 		var err error
-		if x.Provider.Hosts, err = upstream.ParseHosts([]string{"api.example.com", "port.example:8443"}); err != nil {
+		if x.Provider.Hosts, err = hosts.Parse([]string{"api.example.com", "port.example:8443"}); err != nil {
 			t.Fatal(err)
 		}
 		base := &script{answers: []any{200}}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
@@ -31,7 +32,7 @@ type Provider struct {
 	Expose []string
 
 	// Hosts are where the credential may be sent. Nil: anywhere.
-	Hosts HostList
+	Hosts hosts.List
 
 	// Test is a request that has to succeed with a new credential before that is
 	// accepted. Default: none.

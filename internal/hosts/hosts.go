@@ -1,4 +1,5 @@
-package upstream
+// Package hosts says which hosts something may be sent to.
+package hosts
 
 import (
 	"fmt"
@@ -8,8 +9,8 @@ import (
 	"strings"
 )
 
-// HostList says to which hosts a credential may be sent. The nil list allows any.
-type HostList []hostPattern
+// List says to which hosts a credential may be sent. The nil list allows any.
+type List []hostPattern
 
 // hostPattern is one entry of a list.
 type hostPattern struct {
@@ -19,7 +20,7 @@ type hostPattern struct {
 }
 
 // Patterns returns the list as it is written, nil for the nil list.
-func (l HostList) Patterns() []string {
+func (l List) Patterns() []string {
 	var patterns []string
 	for _, p := range l {
 		text := p.name
@@ -34,18 +35,18 @@ func (l HostList) Patterns() []string {
 	return patterns
 }
 
-// ParseHosts reads the entries of allowed_hosts: a host name, "*.example.com" for
+// Parse reads the entries of allowed_hosts: a host name, "*.example.com" for
 // the hosts exactly one label below, or an IP address, each with an optional port
 // without which any port will do, or "unix//" and the path of a socket. Names are compared without regard to case and to
 // a trailing dot; those beyond ASCII are written in their ASCII form (xn--…).
 // No entries make the nil list.
-func ParseHosts(patterns []string) (HostList, error) {
-	var list HostList
+func Parse(patterns []string) (List, error) {
+	var list List
 	for _, pattern := range patterns {
 		rest, wildcard := strings.CutPrefix(pattern, "*.")
 		name, port, ok := splitHost(rest)
 		if _, err := netip.ParseAddr(name); !ok || wildcard && err == nil {
-			return nil, fmt.Errorf("allowed host %q is not a host name, *.host name or IP address with an optional port", pattern)
+			return nil, fmt.Errorf("%q is not a host name, *.host name or IP address with an optional port", pattern)
 		}
 		list = append(list, hostPattern{name: name, wildcard: wildcard, port: port})
 	}
@@ -54,7 +55,7 @@ func ParseHosts(patterns []string) (HostList, error) {
 
 // Allows reports whether host, a name or address with an optional port, is on the
 // list. An entry with a port only matches a host with that port.
-func (l HostList) Allows(host string) bool {
+func (l List) Allows(host string) bool {
 	if l == nil {
 		return true
 	}
@@ -62,7 +63,7 @@ func (l HostList) Allows(host string) bool {
 	return ok && l.allows(name, port)
 }
 
-func (l HostList) allows(name string, port uint16) bool {
+func (l List) allows(name string, port uint16) bool {
 	for _, p := range l {
 		if (p.port == 0 || p.port == port) && p.matches(name) {
 			return true
@@ -73,7 +74,7 @@ func (l HostList) allows(name string, port uint16) bool {
 
 // AllowsBoth reports whether the host that is dialled and the one that the request
 // names are on the list.
-func (l HostList) AllowsBoth(dialed, named string) bool {
+func (l List) AllowsBoth(dialed, named string) bool {
 	if l == nil {
 		return true
 	}

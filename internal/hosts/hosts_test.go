@@ -1,4 +1,4 @@
-package upstream
+package hosts
 
 import (
 	"strings"
@@ -22,7 +22,7 @@ func TestAllowedHosts(t *testing.T) {
 		{"[2001:db8::1]:443", "[2001:db8::1]:443", "[2001:db8::1]:80 2001:db8::1"},
 		{"localhost", "localhost localhost:8080", "localhost.localdomain"},
 	} {
-		list, err := ParseHosts([]string{"other.example", test.pattern})
+		list, err := Parse([]string{"other.example", test.pattern})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestAllowedHosts(t *testing.T) {
 			}
 		}
 	}
-	if list, err := ParseHosts(nil); err != nil || list != nil || !list.Allows("anything at all") {
+	if list, err := Parse(nil); err != nil || list != nil || !list.Allows("anything at all") {
 		t.Error("no list does not allow any host")
 	}
 }
@@ -45,14 +45,14 @@ func TestAllowedHosts(t *testing.T) {
 func TestHostPatternsThatAreNone(t *testing.T) {
 	for _, pattern := range []string{"", "*", "*.", "*.*.example.com", "a.*.example.com", "*example.com", "https://example.com", "example.com/path",
 		"example.com:0", "example.com:http", "example..com", ".example.com", "ex ample.com", "exämple.com", "*.192.0.2.1", "*.[2001:db8::1]", "[192.0.2.1]", "{env.HOST}"} {
-		if list, err := ParseHosts([]string{pattern}); err == nil || !strings.Contains(err.Error(), "allowed host") {
+		if list, err := Parse([]string{pattern}); err == nil || !strings.Contains(err.Error(), "is not a host name") {
 			t.Errorf("%q: %v, %v", pattern, list, err)
 		}
 	}
 }
 
 func TestBothHostsHaveToBeOnTheList(t *testing.T) {
-	list, err := ParseHosts([]string{"api.example.com", "port.example:8443"})
+	list, err := Parse([]string{"api.example.com", "port.example:8443"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestBothHostsHaveToBeOnTheList(t *testing.T) {
 			t.Errorf("%+v", test)
 		}
 	}
-	if !HostList(nil).AllowsBoth("anything", "at all") {
+	if !List(nil).AllowsBoth("anything", "at all") {
 		t.Error("no list does not allow any host")
 	}
 }
@@ -86,7 +86,7 @@ func FuzzHosts(f *testing.F) {
 	for _, host := range []string{"api.example.com", "a.example.com:443", "[2001:db8::1]:443", "192.0.2.1", "*.example.com", "::1", "a.example.com.", "[::1%eth0]"} {
 		f.Add(host)
 	}
-	list, err := ParseHosts([]string{"api.example.com", "*.example.com:443"})
+	list, err := Parse([]string{"api.example.com", "*.example.com:443"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func FuzzHosts(f *testing.F) {
 			}
 		}
 		// A host that makes a pattern is allowed by it, and the pattern is stable.
-		if own, err := ParseHosts([]string{host}); err == nil && !strings.HasPrefix(host, "*.") && !own.Allows(host) {
+		if own, err := Parse([]string{host}); err == nil && !strings.HasPrefix(host, "*.") && !own.Allows(host) {
 			t.Errorf("%q does not allow itself", host)
 		}
 	})
