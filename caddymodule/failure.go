@@ -10,6 +10,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 )
 
 // statuses are the status codes of the errors that are known before the
@@ -22,6 +23,10 @@ var statuses = map[proxy.Code]int{
 	proxy.CodeTooManyRequests:   http.StatusServiceUnavailable,
 	proxy.CodeStoreUnavailable:  http.StatusServiceUnavailable,
 	proxy.CodeMethodNotAllowed:  http.StatusMethodNotAllowed,
+
+	// These without a token to ask the upstream with.
+	proxy.CodeRefreshFailed:           http.StatusServiceUnavailable,
+	proxy.CodeReauthorizationRequired: http.StatusUnauthorized,
 }
 
 // fail names the error in the response header and returns it with its status for
@@ -35,7 +40,7 @@ func fail(w http.ResponseWriter, r *http.Request, code proxy.Code, err error) er
 	header.Set(proxy.HeaderError, string(code))
 	header.Set("Cache-Control", "no-store")
 	switch code {
-	case proxy.CodeStoreUnavailable, proxy.CodeTooManyRequests:
+	case proxy.CodeStoreUnavailable, proxy.CodeTooManyRequests, proxy.CodeRefreshFailed:
 		header.Set("Retry-After", proxy.RetryAfter)
 	case proxy.CodeMethodNotAllowed:
 		header.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
@@ -92,6 +97,10 @@ func failOpening(w http.ResponseWriter, r *http.Request, err error) error {
 		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound) // all alike
 	case errors.Is(err, credential.ErrInvalid):
 		return fail(w, r, proxy.CodeCredentialInvalid, err)
+	case errors.Is(err, renew.ErrReauthorizationRequired):
+		return fail(w, r, proxy.CodeReauthorizationRequired, err)
+	case errors.Is(err, renew.ErrFailed) && !errors.Is(err, credential.ErrUnavailable):
+		return fail(w, r, proxy.CodeRefreshFailed, err)
 	default:
 		return fail(w, r, proxy.CodeStoreUnavailable, err)
 	}

@@ -72,7 +72,7 @@ func Describe(p *upstream.Provider, cred *credential.Credential) Description {
 			d.Credentials[path] = json.RawMessage(cred.Get(path).Raw)
 		}
 	}
-	if _, err := p.Ready(cred); err != nil {
+	if ready, err := p.Ready(cred); err != nil && !ready.Unobtained {
 		d.Status, d.Problem = StatusInvalid, err.Error()
 	}
 	return d

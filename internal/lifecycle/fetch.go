@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
@@ -65,15 +67,15 @@ func (e *Service) fetch(ctx context.Context, p *upstream.Provider, tenant creden
 		return nil, err // what is there is no credential, or nobody knows
 	}
 	document, err := p.Fetch.Ask(ctx, p, tenant)
+	if err == nil && present != nil && brings(present.JSON(), document) {
+		return nil, ErrSame
+	}
 	if err == nil {
-		err = accept(ctx, p, document)
+		document, err = accept(ctx, p, document)
 	}
 	if err != nil {
 		logger.Warn("no credential from the application", "provider", p.Name, "error", err)
 		return nil, err
-	}
-	if present != nil && sameJSON(document, present.JSON()) {
-		return nil, ErrSame
 	}
 	cred, err := e.write(ctx, key, Change{Document: document, By: "fetch"}, present, version)
 	if errors.Is(err, credential.ErrConflict) {
@@ -88,6 +90,17 @@ func (e *Service) fetch(ctx context.Context, p *upstream.Provider, tenant creden
 		logger.Info("credential fetched from the application", "provider", p.Name, "version", cred.Version())
 	}
 	return cred, err
+}
+
+// brings reports whether all that a document says is in the one that is there, to which
+// nothing but tokens that were obtained with it may have been added.
+func brings(present, document []byte) bool {
+	for key, value := range gjson.ParseBytes(document).Map() {
+		if held := gjson.ParseBytes(present).Map()[key]; !held.Exists() || !sameJSON([]byte(held.Raw), []byte(value.Raw)) {
+			return false
+		}
+	}
+	return true
 }
 
 // same reports whether a credential says the same as the one rejected, if there is one.

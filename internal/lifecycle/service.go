@@ -94,9 +94,11 @@ type Change struct {
 // which leaves open whether the write was made.
 func (e *Service) Put(ctx context.Context, p *upstream.Provider, tenant credential.Tenant, c Change) (*credential.Credential, error) {
 	if c.Document != nil {
-		if err := accept(ctx, p, c.Document); err != nil {
+		accepted, err := accept(ctx, p, c.Document)
+		if err != nil {
 			return nil, err
 		}
+		c.Document = accepted
 	}
 	key := p.Key(tenant)
 	for range rounds {
@@ -127,19 +129,24 @@ func (e *Service) Put(ctx context.Context, p *upstream.Provider, tenant credenti
 	return nil, fmt.Errorf("write the credential: %w", credential.ErrConflict)
 }
 
-// accept reports whether a new document can become a credential.
-func accept(ctx context.Context, p *upstream.Provider, document []byte) error {
+// accept returns a new document that can become a credential: with a token, if it came
+// without one and is tested.
+func accept(ctx context.Context, p *upstream.Provider, document []byte) ([]byte, error) {
 	if err := credential.CheckInput(document); err != nil {
-		return err
+		return nil, err
 	}
 	cred, err := credential.New(credential.Document{Data: document})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := p.Check(cred); err != nil {
-		return err
+		return nil, err
 	}
-	return p.Try(ctx, cred)
+	tested, err := p.Try(ctx, cred)
+	if err != nil {
+		return nil, err
+	}
+	return tested.Stored(), nil
 }
 
 // changesNothing reports whether c would write what is there.

@@ -32,6 +32,6 @@ const (
 	CodeBodyTooLarge            Code = "body_too_large"           // 413: it is to be signed, and is longer than replay_max_body
 	CodeStoreUnavailable        Code = "store_unavailable"        // 503, with Retry-After
 	CodeTooManyRequests         Code = "too_many_requests"        // 429 or, if it is not the tenant's own budget, 503, with Retry-After; or the upstream's own answer
-	CodeRefreshFailed           Code = "refresh_failed"           // the upstream's own answer
-	CodeReauthorizationRequired Code = "reauthorization_required" // the upstream's own answer
+	CodeRefreshFailed           Code = "refresh_failed"           // the upstream's own answer; 503, with Retry-After, if there was no token to ask it with
+	CodeReauthorizationRequired Code = "reauthorization_required" // the upstream's own answer; 401 if there was no token to ask it with
 )

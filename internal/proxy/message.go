@@ -10,15 +10,17 @@ import (
 // messages say in one line what a code means. They name neither a tenant nor anything of
 // a credential.
 var messages = map[Code]string{
-	CodeTenantMissing:     "the request names no tenant",
-	CodeTenantInvalid:     "the tenant is named more than once, or by a name that is not valid",
-	CodeTenantUnknown:     "there is no credential for the tenant, or it is not allowed here",
-	CodeMethodNotAllowed:  "TRACE and CONNECT are not sent on",
-	CodeCredentialInvalid: "the tenant's stored credential cannot be used",
-	CodeHostNotAllowed:    "the upstream is not among the hosts that the credential may be sent to",
-	CodeBodyTooLarge:      "the request is signed with its body, which is too large for that",
-	CodeTooManyRequests:   "too much is under way at the same time: try again later",
-	CodeStoreUnavailable:  "the credential cannot be read now: try again later",
+	CodeTenantMissing:           "the request names no tenant",
+	CodeTenantInvalid:           "the tenant is named more than once, or by a name that is not valid",
+	CodeTenantUnknown:           "there is no credential for the tenant, or it is not allowed here",
+	CodeMethodNotAllowed:        "TRACE and CONNECT are not sent on",
+	CodeCredentialInvalid:       "the tenant's stored credential cannot be used",
+	CodeHostNotAllowed:          "the upstream is not among the hosts that the credential may be sent to",
+	CodeBodyTooLarge:            "the request is signed with its body, which is too large for that",
+	CodeReauthorizationRequired: "the tenant's credential was refused: somebody has to give another one",
+	CodeTooManyRequests:         "too much is under way at the same time: try again later",
+	CodeRefreshFailed:           "no token could be obtained for the tenant: try again later",
+	CodeStoreUnavailable:        "the credential cannot be read now: try again later",
 }
 
 // problem is a problem details object (RFC 9457).

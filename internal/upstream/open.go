@@ -46,12 +46,12 @@ type Opened struct {
 	Fresh bool
 }
 
-// Open finds the credential of a tenant and makes it ready. One that has expired is
-// renewed first, by the same way as one that an upstream rejects, if that can be done in
-// time; without a fresh one the upstream has the last word on the old one.
+// Open finds the credential of a tenant and makes it ready. One that has expired, or has
+// no token yet, is renewed first, by the same way as one that an upstream rejects, if that
+// can be done in time; without a fresh one the upstream has the last word on an old one.
 //
 // Errors: [credential.ErrNotFound], [credential.ErrInvalid], [credential.ErrUnavailable],
-// a [budget.Error], that of ctx.
+// a [budget.Error], that of ctx; without a token those of [Credentials.Renew].
 func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
 	now := time.Now()
 	cred, err := c.find(ctx, now, p, tenant)
@@ -63,6 +63,9 @@ func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.T
 		return Opened{}, err
 	}
 	ready, err := p.Ready(cred)
+	if ready.Unobtained {
+		return c.Renew(ctx, p, tenant, cred)
+	}
 	if ready.expires {
 		switch {
 		case !now.Before(ready.expiresAt):
@@ -116,6 +119,9 @@ func (c *Credentials) renew(ctx context.Context, p *Provider, tenant credential.
 	fetched, fetchErr := c.Fetch(ctx, p, tenant, rejected)
 	if fetchErr != nil {
 		return nil, err
+	}
+	if ready, _ := p.Ready(fetched); ready.Unobtained {
+		return c.Refresh(ctx, p.Provider, tenant, fetched)
 	}
 	return fetched, nil
 }

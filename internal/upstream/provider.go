@@ -111,6 +111,10 @@ type Ready struct {
 	Authenticators []scheme.Authenticator
 	Exposed        []string // values of the provider's Expose, in its order
 
+	// Unobtained says that the credential has no token yet, and all that it takes to
+	// obtain one. There are no Authenticators then.
+	Unobtained bool
+
 	// Those of Authenticators that can do more.
 	challengers []scheme.Challenger
 	connection  []scheme.ConnectionAuthenticator
@@ -180,6 +184,10 @@ func (p *Provider) ready(cred *credential.Credential) (*Ready, error) {
 			return ready, err
 		}
 	}
+	if err := p.lacksToken(cred); err != nil {
+		ready.Unobtained = true
+		return ready, err
+	}
 	for _, s := range p.Schemes {
 		authenticator, err := s.Bind(cred)
 		if err != nil {
@@ -203,10 +211,29 @@ func (p *Provider) ready(cred *credential.Credential) (*Ready, error) {
 	return ready, nil
 }
 
-// Check reports whether a new credential can serve. The error is a
-// [credential.ErrInvalid].
+// lacksToken returns what is wrong with the token of a credential, if another one can be
+// obtained without one to spend.
+func (p *Provider) lacksToken(cred *credential.Credential) error {
+	if p.Renewer == nil {
+		return nil
+	}
+	_, err := p.Renewer.Token(cred)
+	if err == nil {
+		return nil
+	}
+	if spent, wrong := p.Renewer.Spends(cred); wrong != nil || spent != "" {
+		return nil // Bind says what is missing
+	}
+	return err
+}
+
+// Check reports whether a new credential can serve, if need be with a token that is
+// obtained first. The error is a [credential.ErrInvalid].
 func (p *Provider) Check(cred *credential.Credential) error {
-	_, err := p.Ready(cred)
+	ready, err := p.Ready(cred)
+	if ready.Unobtained {
+		err = nil
+	}
 	if own, ok := p.Renewer.(interface {
 		CheckNew(*credential.Credential) error
 	}); ok && err == nil {

@@ -143,16 +143,20 @@ func hostPort(u *url.URL) string {
 
 // TestError says that a new credential did not pass its provider's test.
 type TestError struct {
-	// Status is the upstream's answer, 0 if there was none.
+	// Status is the upstream's answer, 0 if there was none; with Err it is the token
+	// endpoint's.
 	Status int
 
-	// Err is the cause if there was no answer. It holds no secret.
+	// Err is the cause if it is not the upstream's answer. It holds no secret.
 	Err error
 }
 
 func (e *TestError) Error() string {
-	if e.Status == 0 {
+	switch {
+	case e.Status == 0:
 		return fmt.Sprintf("the credential could not be tested: %v", e.Err)
+	case e.Err != nil:
+		return fmt.Sprintf("the token endpoint answered %d: %v", e.Status, e.Err)
 	}
 	return fmt.Sprintf("the upstream answered %d to the test of the credential", e.Status)
 }
@@ -169,21 +173,28 @@ func (e *TestError) Rejected() bool {
 	return e.Status != 0 && e.Status != http.StatusTooManyRequests && e.Status < 500
 }
 
-// Try makes the provider's test with a new credential.
-func (p *Provider) Try(ctx context.Context, cred *credential.Credential) error {
+// Try makes the provider's test with a new credential, and returns that: with a token that
+// was obtained for the test, if it had none.
+func (p *Provider) Try(ctx context.Context, cred *credential.Credential) (*credential.Credential, error) {
 	if p.Test == nil {
-		return nil
+		return cred, nil
+	}
+	if ready, _ := p.Ready(cred); ready.Unobtained {
+		var err error
+		if cred, err = p.obtain(ctx, cred); err != nil {
+			return nil, err
+		}
 	}
 	status, err := p.Test.Send(ctx, p, cred)
 	switch {
 	case errors.Is(err, credential.ErrInvalid):
-		return err
+		return nil, err
 	case err != nil:
-		return &TestError{Err: err}
+		return nil, &TestError{Err: err}
 	case !p.Test.succeeded(status):
-		return &TestError{Status: status}
+		return nil, &TestError{Status: status}
 	}
-	return nil
+	return cred, nil
 }
 
 const userAgent = "upstream_auth"
