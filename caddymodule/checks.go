@@ -93,10 +93,14 @@ func secretFiles(store stores.Store) []explain.Check {
 func (conf *Provider) checks(p *upstream.Provider) []explain.Check {
 	var all []explain.Check
 	if o := p.OAuth2(); o != nil {
-		all = append(all, explain.Endpoint(explain.CheckTokenEndpoint, "the token endpoint of provider "+p.Name, o.TokenURL, o.TLS))
-		if file := o.ClientSecretFile; file != "" {
-			what := "client_secret_file of provider " + p.Name
-			all = append(all, explain.File(what, file), explain.Private(what, file))
+		if !o.TokenURL.UsesCredential() {
+			all = append(all, explain.Endpoint(explain.CheckTokenEndpoint, "the token endpoint of provider "+p.Name, o.Endpoint(), o.TLS))
+		}
+		for _, secret := range o.ClientSecrets {
+			if secret.File != "" {
+				what := "client_secret_file of provider " + p.Name
+				all = append(all, explain.File(what, secret.File), explain.Private(what, secret.File))
+			}
 		}
 		all = append(all, tlsChecks(conf.oauth2().Files, p.Name)...)
 	}

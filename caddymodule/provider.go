@@ -224,12 +224,9 @@ func (conf *Provider) revocation(resolve *config.Resolver) (*upstream.Revocation
 	if o == nil || o.RevocationURL == "" {
 		return nil, nil
 	}
-	address := resolve.Text("revocation_url", o.RevocationURL)
-	if err := resolve.Err(); err != nil {
-		return nil, err
-	}
-	if err := config.CheckEndpoint(address); err != nil {
-		return nil, fmt.Errorf("oauth2: revocation_url: %w", err)
+	address, err := o.Endpoint("revocation_url", o.RevocationURL, resolve)
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: %w", err)
 	}
 	return &upstream.Revocation{URL: address}, nil
 }

@@ -34,7 +34,8 @@ type Renewer interface {
 	// Request makes the request that renews a credential, and says how its server is
 	// trusted; nil: as the system does. The request has a GetBody if it has a body, and its
 	// URL is one for [credential.ParseEndpoint]. It is sent once, over HTTP/1.1, and no
-	// redirect is followed.
+	// redirect is followed. The context says with [IsRetry] that a server asked for another
+	// one right away.
 	Request(context.Context, *credential.Credential) (*http.Request, *tls.Config, error)
 
 	// Merge returns document, a stored JSON object, with what an answer brings. Everything
@@ -75,3 +76,12 @@ func (e *RefusedError) Error() string {
 	}
 	return fmt.Sprintf("refused with %s", e.Code)
 }
+
+type retryKey struct{}
+
+// WithRetry marks the context of a [Renewer]'s Request that is made anew after an answer with
+// Retry.
+func WithRetry(ctx context.Context) context.Context { return context.WithValue(ctx, retryKey{}, true) }
+
+// IsRetry reports whether a request is made anew after an answer with Retry.
+func IsRetry(ctx context.Context) bool { return ctx.Value(retryKey{}) != nil }

@@ -86,6 +86,9 @@ func (c *Connect) provision(ctx caddy.Context) error {
 		}
 		return err
 	}
+	settings.Stored = func(ctx context.Context, tenant credential.Tenant) (*credential.Credential, error) {
+		return app.Service().Lifecycle.Get(ctx, provider, tenant)
+	}
 	if provider.Revocation != nil {
 		settings.Revoke = func(ctx context.Context, document []byte) error {
 			cred, err := credential.New(credential.Document{Data: document})
@@ -115,19 +118,32 @@ func (c *Connect) config(o *schemes.OAuth2, resolve *config.Resolver) (*connect.
 		return nil, errors.New("the provider has no oauth2")
 	}
 	settings := &connect.Config{
-		OAuth2:           o.Renewer,
-		Provider:         c.Provider,
-		Issuer:           resolve.URL("issuer", o.Issuer),
-		AuthorizationURL: resolve.URL("authorization_url", o.AuthorizationURL),
-		UserinfoURL:      resolve.URL("userinfo_url", o.UserinfoURL),
-		Settings:         connect.Settings{Scopes: c.Scopes, Params: c.Params},
-		LinkTTL:          time.Duration(c.LinkTTL),
-		IDTokenFields:    schemes.FieldMappings(o.IDTokenFields),
-		UserinfoFields:   schemes.FieldMappings(o.UserinfoFields),
+		OAuth2:         o.Renewer,
+		Provider:       c.Provider,
+		Issuer:         resolve.URL("issuer", o.Issuer),
+		Application:    resolve.Text("application", c.Application),
+		Ask:            c.Ask,
+		LinkTTL:        time.Duration(c.LinkTTL),
+		IDTokenFields:  schemes.FieldMappings(o.IDTokenFields),
+		UserinfoFields: schemes.FieldMappings(o.UserinfoFields),
 	}
-	settings.Application = resolve.Text("application", c.Application)
-	if len(settings.Scopes) == 0 {
-		settings.Scopes = o.Scopes
+	var err error
+	if settings.AuthorizationURL, err = o.Endpoint("authorization_url", o.AuthorizationURL, resolve); err != nil {
+		return nil, err
+	}
+	if settings.UserinfoURL, err = o.Endpoint("userinfo_url", o.UserinfoURL, resolve); err != nil {
+		return nil, err
+	}
+	if settings.Scopes = o.Renewer.Scopes; len(c.Scopes) > 0 {
+		if settings.Scopes, err = schemes.ScopeTemplates(c.Scopes, resolve); err != nil {
+			return nil, err
+		}
+	}
+	if settings.Params, err = schemes.Templates("param", c.Params, resolve); err != nil {
+		return nil, err
+	}
+	if settings.TokenParams, err = schemes.Templates("token_param", c.TokenParams, resolve); err != nil {
+		return nil, err
 	}
 	for _, uri := range c.RedirectURIs {
 		settings.RedirectURIs = append(settings.RedirectURIs, resolve.URL("redirect_uris", uri))

@@ -15,6 +15,8 @@ import (
 //	    redirect_uris <urls...>
 //	    scopes        <scopes...>
 //	    param         <name> <value>
+//	    token_param   <name> <value>
+//	    ask           <credential path> [<label>] [secret]
 //	    return_to     <urls...>
 //	    link_ttl      <duration>
 //	}
@@ -38,6 +40,10 @@ func (c *Connect) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = config.ManyArgs(d, &c.Scopes)
 		case "param":
 			err = config.NamedArgs(d, &c.Params)
+		case "token_param":
+			err = config.NamedArgs(d, &c.TokenParams)
+		case "ask":
+			err = c.unmarshalAsk(d)
 		case "return_to":
 			err = config.ManyArgs(d, &c.ReturnTo)
 		case "link_ttl":
@@ -52,6 +58,21 @@ func (c *Connect) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(c.RedirectURIs) == 0 {
 		return d.Err("upstream_auth_connect needs redirect_uris")
 	}
+	return nil
+}
+
+// unmarshalAsk reads: ask <credential path> [<label>] [secret]
+func (c *Connect) unmarshalAsk(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 || len(args) > 3 || len(args) == 3 && args[2] != "secret" {
+		return d.ArgErr()
+	}
+	q := connect.Question{Path: args[0]}
+	if len(args) > 1 {
+		q.Label = args[1]
+	}
+	q.Secret = len(args) == 3
+	c.Ask = append(c.Ask, q)
 	return nil
 }
 

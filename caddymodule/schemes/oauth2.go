@@ -1,6 +1,7 @@
 package schemes
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,19 +11,34 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
-// OAuth2 refreshes a credential at a token endpoint with the refresh token grant
-// (RFC 6749, section 6): when the upstream rejects the access token, and ahead of
-// its expiry.
+// OAuth2 renews a credential at a token endpoint (RFC 6749): when the upstream rejects the
+// access token, ahead of its expiry, and when there is none yet.
 type OAuth2 struct {
+	// How tokens are obtained: `refresh_token` (RFC 6749, section 6), which spends the stored
+	// refresh token; `client_credentials` (section 4.4); `password` (section 4.3);
+	// `token_exchange` (RFC 8693). Default: `refresh_token`.
+	Grant string `json:"grant,omitempty"`
+
 	// The token endpoint. The scheme is https, unless the host is a loopback
-	// address.
+	// address. It may hold `{credential.<path>}`, what of it is filled in there stands for
+	// itself in a URL (RFC 3986, section 2.3), and if it is in the host then token_hosts is
+	// required.
 	TokenURL string `json:"token_url"`
+
+	// Where refresh tokens go, if elsewhere. Default: token_url.
+	RefreshURL string `json:"refresh_url,omitempty"`
+
+	// Where the client's secret and refresh tokens may be sent: patterns as those of a
+	// provider's allowed_hosts. Default: what the endpoints say.
+	TokenHosts []string `json:"token_hosts,omitempty"`
 
 	// The client's identifier at the authorization server. It may come from the
 	// credential.
@@ -35,10 +51,23 @@ type OAuth2 struct {
 	// A file that holds the client's secret, read again at each refresh.
 	ClientSecretFile string `json:"client_secret_file,omitempty"`
 
+	// Another secret, while the client's is changed for another: it is tried when the first
+	// one is refused (`invalid_client`), and the one that was not refused last is taken first.
+	NextClientSecret string `json:"next_client_secret,omitempty"`
+
+	// The same in a file.
+	NextClientSecretFile string `json:"next_client_secret_file,omitempty"`
+
 	// How the client authenticates (RFC 6749, section 2.3.1): `basic`, in the
-	// Authorization header; `post`, in the body; `none`, for a public client.
-	// Default: `basic`.
+	// Authorization header; `post`, among the parameters; `none`, for a public client;
+	// `private_key_jwt` (RFC 7523), by what is in client_assertion_file; `tls_client_auth`
+	// (RFC 8705), by tls_client_cert. Default: `basic`, or `private_key_jwt` with
+	// client_assertion_file.
 	ClientAuth string `json:"client_auth,omitempty"`
+
+	// A file with a JWT that authenticates the client, as Kubernetes and SPIFFE write them. It
+	// is read again at each refresh.
+	ClientAssertionFile string `json:"client_assertion_file,omitempty"`
 
 	// Those of connections to the authorization server.
 	tlsfiles.Files
@@ -46,15 +75,49 @@ type OAuth2 struct {
 	// The scope to ask for. Default: none is sent, which asks for what was granted.
 	Scopes []string `json:"scopes,omitempty"`
 
-	// Further parameters of the token request.
+	// What stands between two scopes. Default: a space.
+	ScopeSeparator string `json:"scope_separator,omitempty"`
+
+	// How parameters travel to the token endpoint: `form`; `json`, as an object of strings;
+	// `query`, in the URL, which ends in logs. Default: `form`.
+	RequestFormat string `json:"request,omitempty"`
+
+	// Further header fields of the token request: templates.
+	RequestHeader map[string]string `json:"request_header,omitempty"`
+
+	// Further parameters of the token request: templates. `grant_type` among them replaces
+	// the grant's own.
 	Params map[string]string `json:"params,omitempty"`
+
+	// The resource owner's, for grant `password`: templates. The password is one placeholder.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+
+	// The token that is exchanged, for grant `token_exchange`: one placeholder.
+	SubjectToken string `json:"subject_token,omitempty"`
+
+	// Its type. Default: `urn:ietf:params:oauth:token-type:access_token`.
+	SubjectTokenType string `json:"subject_token_type,omitempty"`
+
+	// What the token is for (RFC 8707, section 2; RFC 8693, section 2.1): templates.
+	Resources []string `json:"resources,omitempty"`
+	Audiences []string `json:"audiences,omitempty"`
+
+	// The unit of a lifetime in the token response, `seconds` or `milliseconds`. Default:
+	// `seconds`.
+	ExpiresInUnit string `json:"expires_in_unit,omitempty"`
+
+	// Whether connecting uses PKCE (RFC 7636): `S256`, or `off` for authorization servers that
+	// refuse it. Default: `S256`.
+	PKCE string `json:"pkce,omitempty"`
 
 	// Where in the credential the fields `access_token`, `refresh_token`,
 	// `token_type`, `expires_at` and `scope` lie, if not under these names.
 	CredentialFields map[string]string `json:"credential_fields,omitempty"`
 
 	// Where in the token response the fields `access_token`, `refresh_token`,
-	// `token_type`, `expires_in` and `scope` lie, if not under these names.
+	// `token_type`, `expires_in` and `scope` lie, if not under these names; and
+	// `expires_at`, if it says a point in time (RFC 3339, or a number since 1970).
 	ResponseFields map[string]string `json:"response_fields,omitempty"`
 
 	// The authorization server's issuer identifier, for `upstream_auth_connect`: what
@@ -66,7 +129,8 @@ type OAuth2 struct {
 	// The authorization endpoint, for `upstream_auth_connect`. Default: discovered.
 	AuthorizationURL string `json:"authorization_url,omitempty"`
 
-	// The userinfo endpoint, for userinfo_fields. Default: discovered.
+	// The userinfo endpoint, for userinfo_fields. Default: discovered. It and those before and
+	// after it may hold `{credential.<path>}`, as token_url.
 	UserinfoURL string `json:"userinfo_url,omitempty"`
 
 	// The revocation endpoint (RFC 7009), asked before a credential is deleted.
@@ -118,7 +182,7 @@ func (*OAuth2) CaddyModule() caddy.ModuleInfo {
 // Provision checks the settings.
 func (conf *OAuth2) Provision(caddy.Context) error {
 	resolve := config.NewResolver()
-	settings, err := conf.settings(resolve.Lookup)
+	settings, err := conf.settings(resolve)
 	if err == nil {
 		err = conf.complete(&settings, resolve)
 	}
@@ -127,6 +191,20 @@ func (conf *OAuth2) Provision(caddy.Context) error {
 	}
 	conf.Renewer, err = oauth2.New(settings)
 	return err
+}
+
+// Templates parses texts, by their names, that are templates over the credential.
+func Templates(kind string, texts map[string]string, resolve *config.Resolver) (map[string]*template.Template, error) {
+	t := newTemplates(resolve)
+	parsed := t.parseAll(kind, texts)
+	return parsed, t.err
+}
+
+// ScopeTemplates is [Templates] for scopes.
+func ScopeTemplates(texts []string, resolve *config.Resolver) ([]*template.Template, error) {
+	t := newTemplates(resolve)
+	parsed := t.parseList("scopes", texts)
+	return parsed, t.err
 }
 
 // OAuth2Of returns the one among schemes, nil if there is none.
@@ -145,33 +223,57 @@ func (conf *OAuth2) Sets() []Setting { return nil }
 
 // settings turns the settings into those of the renewer, which checks them. What only the
 // running process can know is left to complete.
-func (conf *OAuth2) settings(lookup func(string) (string, error)) (o oauth2.Config, err error) {
-	tokenURL := conf.TokenURL
-	if strings.Contains(tokenURL, "{") {
-		tokenURL = config.UnknownURL
-	}
+func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err error) {
 	o = oauth2.Config{
-		TokenURL:         tokenURL,
-		ClientSecretFile: conf.ClientSecretFile,
-		ClientAuth:       oauth2.ClientAuth(conf.ClientAuth),
-		Scopes:           conf.Scopes,
-		Params:           maps.Clone(conf.Params),
+		Grant:            oauth2.Grant(conf.Grant),
+		Client:           oauth2.Client{ClientAuth: oauth2.ClientAuth(conf.ClientAuth), ClientAssertionFile: conf.ClientAssertionFile},
+		Format:           tokenrequest.Format(conf.RequestFormat),
+		ScopeSeparator:   conf.ScopeSeparator,
+		SubjectTokenType: conf.SubjectTokenType,
 		Renewal:          conf.renewal(),
-	}
-	if o.ClientID, err = template.Parse(conf.ClientID, lookup); err != nil {
-		return o, fmt.Errorf("client_id: %w", err)
 	}
 	if err := tlsfiles.Check(conf.Files); err != nil {
 		return o, err
 	}
-	if conf.ClientSecret != "" {
-		if !config.IsOnePlaceholder(conf.ClientSecret) {
-			return o, fmt.Errorf("client_secret: %w", config.ErrInlineSecret)
-		}
-		if o.ClientSecret, err = template.Parse(conf.ClientSecret, lookup); err != nil {
-			return o, fmt.Errorf("client_secret: %w", err)
+	if o.TokenHosts, err = hosts.Parse(conf.TokenHosts); err != nil {
+		return o, fmt.Errorf("token_hosts: %w", err)
+	}
+	t := newTemplates(resolve)
+	o.TokenURL = t.url("token_url", conf.TokenURL, &o.TokenHosts)
+	o.RefreshURL = t.url("refresh_url", conf.RefreshURL, &o.TokenHosts)
+	o.ClientID = t.parse("client_id", conf.ClientID)
+	o.Username = t.parse("username", conf.Username)
+	o.Password = t.secret("password", conf.Password)
+	o.SubjectToken = t.secret("subject_token", conf.SubjectToken)
+	o.Params = t.parseAll("param", conf.Params)
+	o.RequestHeader = t.parseAll("request_header", conf.RequestHeader)
+	o.Scopes = t.parseList("scopes", conf.Scopes)
+	o.Resources = t.parseList("resource", conf.Resources)
+	o.Audiences = t.parseList("audience", conf.Audiences)
+	for _, secret := range []struct{ text, file string }{{conf.ClientSecret, conf.ClientSecretFile}, {conf.NextClientSecret, conf.NextClientSecretFile}} {
+		switch {
+		case secret.text != "" && secret.file != "":
+			return o, errors.New("client_secret and client_secret_file exclude each other")
+		case secret.text != "":
+			o.ClientSecrets = append(o.ClientSecrets, oauth2.Secret{Text: t.secret("client_secret", secret.text)})
+		case secret.file != "":
+			o.ClientSecrets = append(o.ClientSecrets, oauth2.Secret{File: secret.file})
 		}
 	}
+	if t.err != nil {
+		return o, t.err
+	}
+	switch conf.ExpiresInUnit {
+	case "", "seconds":
+	case "milliseconds":
+		o.ExpiresInUnit = time.Millisecond
+	default:
+		return o, fmt.Errorf("expires_in_unit: '%s' is none of seconds, milliseconds", conf.ExpiresInUnit)
+	}
+	if conf.PKCE != "" && conf.PKCE != "S256" && conf.PKCE != "off" {
+		return o, fmt.Errorf("pkce: '%s' is none of S256, off", conf.PKCE)
+	}
+	o.WithoutPKCE = conf.PKCE == "off"
 	if err := setFields(conf.CredentialFields, map[string]*string{
 		"access_token":  &o.Fields.AccessToken,
 		"refresh_token": &o.Fields.RefreshToken,
@@ -186,6 +288,7 @@ func (conf *OAuth2) settings(lookup func(string) (string, error)) (o oauth2.Conf
 		"refresh_token": &o.ResponseFields.RefreshToken,
 		"token_type":    &o.ResponseFields.TokenType,
 		"expires_in":    &o.ResponseFields.ExpiresIn,
+		"expires_at":    &o.ResponseFields.ExpiresAt,
 		"scope":         &o.ResponseFields.Scope,
 	}); err != nil {
 		return o, fmt.Errorf("response_field: %w", err)
@@ -204,25 +307,43 @@ func FieldMappings(fields map[string]string) []oauth2.FieldMapping {
 	return mappings
 }
 
-// complete fills in what needs the running process: placeholders outside
-// templates, and files.
+// complete fills in what needs the running process: files.
 func (conf *OAuth2) complete(o *oauth2.Config, resolve *config.Resolver) error {
-	o.TokenURL = resolve.Text("token_url", conf.TokenURL)
-	o.ClientSecretFile = resolve.Text("client_secret_file", conf.ClientSecretFile)
-	for name, value := range o.Params {
-		o.Params[name] = resolve.Text("param "+name, value)
+	files := map[string]*string{"client_assertion_file": &o.ClientAssertionFile}
+	for i := range o.ClientSecrets {
+		files[fmt.Sprintf("client_secret_file %d", i+1)] = &o.ClientSecrets[i].File
 	}
-	if resolve.Err() != nil {
-		return resolve.Err()
-	}
-	if o.ClientSecretFile != "" {
-		if err := config.CheckReadable(o.ClientSecretFile); err != nil {
-			return fmt.Errorf("client_secret_file: %w", err)
+	for name, file := range files {
+		if *file == "" {
+			continue
+		}
+		name, _, _ = strings.Cut(name, " ")
+		if *file = resolve.Text(name, *file); resolve.Err() != nil {
+			return resolve.Err()
+		}
+		if err := config.CheckReadable(*file); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	var err error
 	o.TLS, err = config.LoadTLS(conf.Files, resolve)
 	return err
+}
+
+// Endpoint returns the template of another endpoint of the authorization server than the
+// token endpoint, nil for none. Secrets may be sent there.
+func (conf *OAuth2) Endpoint(name, address string, resolve *config.Resolver) (*template.Template, error) {
+	t := newTemplates(resolve)
+	allowed := slices.Clone(conf.Renewer.TokenHosts)
+	parsed := t.url(name, address, &allowed)
+	if parsed == nil || t.err != nil {
+		return nil, t.err
+	}
+	check := oauth2.Config{TokenHosts: allowed}
+	if err := check.CheckURL(parsed); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return parsed, nil
 }
 
 // renewal is how tokens are spent.

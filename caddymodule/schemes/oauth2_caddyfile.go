@@ -14,16 +14,31 @@ import (
 // UnmarshalCaddyfile sets up the scheme. Syntax:
 //
 //	oauth2 {
+//	    grant              refresh_token|client_credentials|password|token_exchange
 //	    token_url          <url>
+//	    refresh_url        <url>
+//	    token_hosts        <patterns...>
 //	    client_id          <id>
 //	    client_secret      <placeholder>
 //	    client_secret_file <file>
-//	    client_auth        basic|post|none
+//	    client_auth        basic|post|none|private_key_jwt|tls_client_auth
+//	    client_assertion_file <file>
 //	    tls_ca             <file>
 //	    tls_client_cert    <file>
 //	    tls_client_key     <file>
 //	    scopes             <scopes...>
+//	    scope_separator    <text>
+//	    request            form|json|query
+//	    request_header     <name> <value>
 //	    param              <name> <value>
+//	    username           <name>
+//	    password           <placeholder>
+//	    subject_token      <placeholder>
+//	    subject_token_type <type>
+//	    resource           <uri>
+//	    audience           <name>
+//	    expires_in_unit    seconds|milliseconds
+//	    pkce               S256|off
 //	    credential_field   <name> <path>
 //	    response_field     <name> <path>
 //	    refresh_ahead      <duration>
@@ -38,6 +53,9 @@ import (
 //	    userinfo_field     <path> <userinfo path>
 //	    id_token_field     <path> <claim path>
 //	}
+//
+// A client_secret or client_secret_file that is given twice is a second secret, while the
+// client's is changed for another.
 func (conf *OAuth2) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if d.NextArg() {
@@ -53,7 +71,7 @@ func (conf *OAuth2) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Adapt checks the settings as far as adapting a Caddyfile can tell.
 func (conf *OAuth2) Adapt() error {
-	settings, err := conf.settings(config.LookupLater)
+	settings, err := conf.settings(config.AdaptingResolver())
 	if err != nil {
 		return fmt.Errorf("oauth2: %w", err)
 	}
@@ -63,20 +81,28 @@ func (conf *OAuth2) Adapt() error {
 
 func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 	switch name := d.Val(); name {
+	case "grant":
+		return config.OneArg(d, &conf.Grant)
 	case "token_url":
 		return config.EndpointArg(d, &conf.TokenURL)
+	case "refresh_url":
+		return config.EndpointArg(d, &conf.RefreshURL)
+	case "token_hosts":
+		return config.ManyArgs(d, &conf.TokenHosts)
 	case "client_id":
 		return config.OneArg(d, &conf.ClientID)
 	case "client_secret":
-		if err := config.OneArg(d, &conf.ClientSecret); err != nil {
-			return err
+		if conf.ClientSecret != "" || conf.ClientSecretFile != "" {
+			return secretArg(d, &conf.NextClientSecret)
 		}
-		if !config.IsOnePlaceholder(conf.ClientSecret) {
-			return d.Errf("client_secret: %w", config.ErrInlineSecret)
-		}
-		return nil
+		return secretArg(d, &conf.ClientSecret)
 	case "client_secret_file":
+		if conf.ClientSecret != "" || conf.ClientSecretFile != "" {
+			return config.FileArg(d, &conf.NextClientSecretFile)
+		}
 		return config.FileArg(d, &conf.ClientSecretFile)
+	case "client_assertion_file":
+		return config.FileArg(d, &conf.ClientAssertionFile)
 	case "client_auth":
 		return config.OneArg(d, &conf.ClientAuth)
 	case "tls_ca":
@@ -87,8 +113,30 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 		return config.FileArg(d, &conf.TLSClientKey)
 	case "scopes":
 		return config.ManyArgs(d, &conf.Scopes)
+	case "scope_separator":
+		return config.OneArg(d, &conf.ScopeSeparator)
+	case "request":
+		return config.OneArg(d, &conf.RequestFormat)
+	case "request_header":
+		return config.NamedArgs(d, &conf.RequestHeader)
 	case "param":
 		return config.NamedArgs(d, &conf.Params)
+	case "username":
+		return config.OneArg(d, &conf.Username)
+	case "password":
+		return secretArg(d, &conf.Password)
+	case "subject_token":
+		return secretArg(d, &conf.SubjectToken)
+	case "subject_token_type":
+		return config.OneArg(d, &conf.SubjectTokenType)
+	case "resource":
+		return config.ManyArgs(d, &conf.Resources)
+	case "audience":
+		return config.ManyArgs(d, &conf.Audiences)
+	case "expires_in_unit":
+		return config.OneArg(d, &conf.ExpiresInUnit)
+	case "pkce":
+		return config.OneArg(d, &conf.PKCE)
 	case "credential_field":
 		return config.NamedArgs(d, &conf.CredentialFields)
 	case "response_field":
@@ -124,6 +172,18 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 	default:
 		return d.Errf("unrecognized subdirective '%s' of oauth2", name)
 	}
+}
+
+// secretArg is [config.OneArg] for what must not be written into a configuration.
+func secretArg(d *caddyfile.Dispenser, target *string) error {
+	name := d.Val()
+	if err := config.OneArg(d, target); err != nil {
+		return err
+	}
+	if !config.IsOnePlaceholder(*target) {
+		return d.Errf("%s: %w", name, config.ErrInlineSecret)
+	}
+	return nil
 }
 
 // unmarshalRotation reads: rotation single_use|none|grace <duration>

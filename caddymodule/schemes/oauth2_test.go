@@ -111,11 +111,11 @@ func TestOAuth2SubdirectivesThatAreWrong(t *testing.T) {
 		public + "scopes \"a b\"\n":                             "is not a scope",
 		public + "param a\n":                                    "wrong argument count",
 		public + "param a b\nparam a c\n":                       "param a is given twice",
-		public + "param grant_type x\n":                         "has its own setting",
+		public + "param client_secret x\n":                      "has its own setting",
 		public + "credential_field token x\n":                   `"token" is not a field`,
 		public + "credential_field scope \"\"\n":                "the path of scope is empty",
 		public + "credential_field scope _upstream_auth.x\n":    "is reserved",
-		public + "response_field expires_at x\n":                `"expires_at" is not a field`,
+		public + "response_field expires x\n":                   `"expires" is not a field`,
 		public + "token_field access_token x\n":                 "overlap",
 		public + "refresh_field a x|@hots\n":                    "unknown modifier @hots",
 		public + "issuer http://as.example\n":                   "issuer: must be https",
@@ -132,6 +132,7 @@ func TestOAuth2SubdirectivesThatAreWrong(t *testing.T) {
 		public + "takeover never\ntakeover never\n":             "takeover is given twice",
 		public + "refresh_ahead -1s\n":                          "cannot be below zero",
 		public + "refresh_ahead 0s\nrefresh_ahead 1m\n":         "refresh_ahead is given twice",
+		public + "param a {http.request.host}\n":                "oauth2: param a: ",
 		public + "refresh_ahead soon\n":                         "'soon' is not a duration",
 	} {
 		_, err := unmarshal(t, "oauth2 {\n"+lines+"}")
@@ -200,15 +201,14 @@ func TestOAuth2RefusesAnEnvironmentThatCannotWork(t *testing.T) {
 	t.Setenv("HTTP", "http://as.example/token")
 	t.Setenv("DIR", t.TempDir())
 	for lines, want := range map[string]string{
-		"token_url {env.HTTP}\nclient_id app\nclient_auth none":                                       "oauth2: token_url: must be https",
-		"token_url {env.EMPTY}\nclient_id app\nclient_auth none":                                      "oauth2: token_url: ",
-		"token_url https://as.example/\nclient_id {env.EMPTY}\nclient_auth none":                      "oauth2: client_id: placeholder {env.EMPTY}",
-		"token_url https://as.example/\nclient_id app\nclient_secret {env.EMPTY}":                     "oauth2: client_secret: placeholder {env.EMPTY}",
-		"token_url https://as.example/\nclient_id app\nclient_secret_file {env.DIR}":                  "oauth2: client_secret_file: ",
-		"token_url https://as.example/\nclient_id app\nclient_secret_file {env.DIR}/absent":           "oauth2: client_secret_file: ",
-		"token_url https://as.example/\nclient_id app\nclient_auth none\nparam a {env.EMPTY}":         "oauth2: param a: ",
-		"token_url https://as.example/\nclient_id app\nclient_auth none\ntls_ca {env.DIR}/absent":     "oauth2: tls_ca: ",
-		"token_url https://as.example/\nclient_id app\nclient_auth none\nparam a {http.request.host}": "oauth2: param a: ",
+		"token_url {env.HTTP}\nclient_id app\nclient_auth none":                                   "oauth2: token_url: must be https",
+		"token_url {env.EMPTY}\nclient_id app\nclient_auth none":                                  "oauth2: token_url: ",
+		"token_url https://as.example/\nclient_id {env.EMPTY}\nclient_auth none":                  "oauth2: client_id: placeholder {env.EMPTY}",
+		"token_url https://as.example/\nclient_id app\nclient_secret {env.EMPTY}":                 "oauth2: client_secret: placeholder {env.EMPTY}",
+		"token_url https://as.example/\nclient_id app\nclient_secret_file {env.DIR}":              "oauth2: client_secret_file: ",
+		"token_url https://as.example/\nclient_id app\nclient_secret_file {env.DIR}/absent":       "oauth2: client_secret_file: ",
+		"token_url https://as.example/\nclient_id app\nclient_auth none\nparam a {env.EMPTY}":     "oauth2: param a: ",
+		"token_url https://as.example/\nclient_id app\nclient_auth none\ntls_ca {env.DIR}/absent": "oauth2: tls_ca: ",
 	} {
 		err := read(t, "oauth2 {\n"+lines+"\n}").Provision(caddy.Context{})
 		if err == nil || !strings.Contains(err.Error(), want) {

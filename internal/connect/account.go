@@ -19,7 +19,7 @@ func (f *Flow) checkAccount(want map[string]string) error {
 	if len(want) == 0 {
 		return nil
 	}
-	if f.config.Issuer == "" && f.config.UserinfoURL == "" || len(want) > maxClaims {
+	if f.config.Issuer == "" && f.config.UserinfoURL == nil || len(want) > maxClaims {
 		return ErrAccount
 	}
 	for name, value := range want {

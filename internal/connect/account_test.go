@@ -89,7 +89,7 @@ func TestAccountThatCannotBeRevoked(t *testing.T) {
 
 func TestAccountsThatCannotBeTold(t *testing.T) {
 	f := newFixture(t, nil)
-	withoutIssuer := f.newFlow(func(c *Config) { c.Issuer, c.AuthorizationURL = "", "https://as.example/authorize" })
+	withoutIssuer := f.newFlow(func(c *Config) { c.Issuer, c.AuthorizationURL = "", literal("https://as.example/authorize") })
 	if _, err := withoutIssuer.Link(t.Context(), tenant, LinkOptions{Account: map[string]string{"sub": "x"}}); !errors.Is(err, ErrAccount) {
 		t.Errorf("without an issuer: %v", err)
 	}

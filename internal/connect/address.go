@@ -56,6 +56,15 @@ func checkEndpoint(text string) error {
 	return nil
 }
 
+// isOwnTokenParameter is [isOwnParameter] for the request that spends the code.
+func isOwnTokenParameter(name string) bool {
+	switch name {
+	case "grant_type", "code", "redirect_uri", "client_id", "client_secret", "client_assertion", "client_assertion_type", "code_verifier":
+		return true
+	}
+	return false
+}
+
 // isOwnParameter reports whether name is a parameter of the authorization request
 // that the flow sets itself, or that would replace those or move the answer.
 func isOwnParameter(name string) bool {

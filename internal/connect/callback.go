@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 const (
@@ -42,14 +44,14 @@ func (f *Flow) comeBack(w http.ResponseWriter, r *http.Request, at *redirect) (r
 	// only once.
 	ctx := context.WithoutCancel(r.Context())
 	m, refused := f.judge(ctx, query)
-	registered, err := f.take(ctx, s, r, at, refused == nil)
+	registered, known, err := f.take(ctx, s, r, at, refused == nil)
 	if err != nil {
 		return "", err
 	}
 	if refused != nil {
 		return registered.ReturnTo, refused
 	}
-	if err := f.connect(ctx, m, s, registered.Account, query.Get("code")); err != nil {
+	if err := f.connect(ctx, m, s, known, registered.Account, query.Get("code")); err != nil {
 		// If this fails the link stays used: the person needs another one.
 		_ = f.config.Links.GiveBack(ctx, s.Link.key(), s.Link.ID)
 		return registered.ReturnTo, err
@@ -108,12 +110,12 @@ func authorizationError(code string) error {
 }
 
 // connect spends the code and hands on what it gets.
-func (f *Flow) connect(ctx context.Context, m *metadata, s *state, account map[string]string, code string) error {
-	g, err := f.exchange(ctx, s, code)
+func (f *Flow) connect(ctx context.Context, m *metadata, s *state, known *credential.Credential, account map[string]string, code string) error {
+	g, err := f.exchange(ctx, s, known, code)
 	if err != nil {
 		return err
 	}
-	document, err := f.document(ctx, m, s, account, g)
+	document, err := f.document(ctx, m, s, known, account, g)
 	if errors.Is(err, ErrOtherAccount) && f.config.Revoke != nil {
 		err = errors.Join(err, f.config.Revoke(ctx, document))
 	}

@@ -95,7 +95,7 @@ func TestIssuerOfTheAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, func(c *Config) {
 				if !test.issuer {
-					c.Issuer, c.AuthorizationURL = "", "https://as.example/authorize"
+					c.Issuer, c.AuthorizationURL = "", literal("https://as.example/authorize")
 				}
 			})
 			f.server.metadata[unsaid] = test.metadata

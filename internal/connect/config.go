@@ -15,6 +15,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -47,9 +48,17 @@ type Settings struct {
 	// server chooses.
 	Scopes []string `json:"scopes,omitempty"`
 
-	// Further parameters of the authorization request, such as `prompt`, `access_type` or
-	// `audience`.
+	// Further parameters of the authorization request, such as `prompt` or `access_type`:
+	// templates.
 	Params map[string]string `json:"params,omitempty"`
+
+	// Further parameters of the request that spends the code: templates.
+	TokenParams map[string]string `json:"token_params,omitempty"`
+
+	// What the person is asked for before anything else: what the endpoints, the client or
+	// parameters take from the credential, such as a shop's name. A link may have it
+	// already. It becomes part of the credential.
+	Ask []Question `json:"ask,omitempty"`
 
 	// Where the browser may be sent afterwards, with `status` in its query: addresses, each
 	// with any query, or beginnings of such that end in a slash. A link says which.
@@ -57,14 +66,27 @@ type Settings struct {
 	ReturnTo []string `json:"return_to,omitempty"`
 }
 
-// Config is how accounts of one provider are connected.
+// Question is a field of the credential that a person fills in.
+type Question struct {
+	// The field's path in the credential.
+	Path string `json:"path"`
+
+	// What the person is asked. Default: the path.
+	Label string `json:"label,omitempty"`
+
+	// Whether it is not shown while it is typed.
+	Secret bool `json:"secret,omitempty"`
+}
+
+// Config is how accounts of one provider are connected. Its templates are filled in with
+// what a link or the person says, and with what a stored credential of the tenant has of
+// it: where the account is, or which client asks for it.
 type Config struct {
 	// Provider is its name.
 	Provider string
 
-	// OAuth2 is how its credentials are refreshed. Its token endpoint, TLS, client, fields and FirstFields are used here, its
-	// scopes and parameters are not. The client must not come from the credential:
-	// there is none yet.
+	// OAuth2 is how its credentials are refreshed. Its token endpoint, TLS, client, fields and
+	// FirstFields are used here, its scopes and parameters are not.
 	OAuth2 *oauth2.Renewer
 
 	// Issuer identifies the authorization server: https, or http on a loopback host.
@@ -75,13 +97,23 @@ type Config struct {
 
 	// AuthorizationURL is the authorization endpoint. Its query is kept. Default: what
 	// the metadata say.
-	AuthorizationURL string
+	AuthorizationURL *template.Template
 
 	// UserinfoURL is the userinfo endpoint, asked only for UserinfoFields. Default:
 	// what the metadata say.
-	UserinfoURL string
+	UserinfoURL *template.Template
 
-	Settings
+	// What follows is as in [Settings].
+	Application         string
+	RedirectURIs        []string
+	ReturnTo            []string
+	Ask                 []Question
+	Scopes              []*template.Template
+	Params, TokenParams map[string]*template.Template
+
+	// Stored returns the tenant's present credential, or an error if there is none. Nil:
+	// nothing is taken from it.
+	Stored func(ctx context.Context, tenant credential.Tenant) (*credential.Credential, error)
 
 	// LinkTTL is how long a link can be opened. Default: [DefaultLinkTTL]; at most
 	// [MaxLinkTTL].
@@ -132,18 +164,16 @@ func (c *Config) Validate() error {
 func (c *Config) checkClient() error {
 	o := c.OAuth2
 	switch {
-	case o == nil, o.ClientID == nil, o.TokenURL == "":
+	case o == nil, o.ClientID == nil, o.TokenURL == nil:
 		return errors.New("provider has no oauth2")
-	case o.ClientID.UsesCredential():
-		return errors.New("client_id must not use the credential, which is not there yet")
-	case o.ClientSecret != nil && o.ClientSecret.UsesCredential():
-		return errors.New("client_secret must not use the credential, which is not there yet")
+	case o.Grant != oauth2.GrantRefreshToken:
+		return fmt.Errorf("oauth2 has grant %s, which needs nobody who connects an account", o.Grant)
 	}
 	return nil
 }
 
 func (c *Config) checkServer() error {
-	if c.Issuer == "" && c.AuthorizationURL == "" {
+	if c.Issuer == "" && c.AuthorizationURL == nil {
 		return errors.New("issuer or authorization_url is missing")
 	}
 	if c.Issuer != "" {
@@ -151,14 +181,17 @@ func (c *Config) checkServer() error {
 			return fmt.Errorf("issuer %w", err)
 		}
 	}
-	if c.AuthorizationURL != "" {
-		if err := checkEndpoint(c.AuthorizationURL); err != nil {
-			return fmt.Errorf("authorization_url %w", err)
+	for name, u := range map[string]*template.Template{"authorization_url": c.AuthorizationURL, "userinfo_url": c.UserinfoURL} {
+		if u == nil {
+			continue
 		}
-	}
-	if c.UserinfoURL != "" {
-		if _, err := parseAddress(c.UserinfoURL); err != nil {
-			return fmt.Errorf("userinfo_url %w", err)
+		if err := c.OAuth2.CheckURL(u); err != nil {
+			return fmt.Errorf("%s is no endpoint: %w", name, err)
+		}
+		if address, err := u.ExecuteURL(nil); !u.UsesCredential() && err == nil && name == "authorization_url" {
+			if err := checkEndpoint(address.String()); err != nil {
+				return fmt.Errorf("%s %w", name, err)
+			}
 		}
 	}
 	return nil
@@ -169,8 +202,13 @@ func (c *Config) checkRequest() error {
 		return fmt.Errorf("application: %w", err)
 	}
 	for _, s := range c.Scopes {
-		if !isScope(s) {
-			return fmt.Errorf("%q is not a scope", s)
+		if err := s.CheckLiterals(oauth2.ScopeText); err != nil {
+			return fmt.Errorf("scopes: %w", err)
+		}
+	}
+	for name := range c.TokenParams {
+		if name == "" || isOwnTokenParameter(name) {
+			return fmt.Errorf("token_param %q is set by the protocol", name)
 		}
 	}
 	for name := range c.Params {
@@ -195,24 +233,24 @@ func CheckApplication(name string) error {
 	return nil
 }
 
-// isScope follows RFC 6749 section 3.3.
-func isScope(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return s != ""
-}
-
 func (c *Config) checkFields() error {
 	if len(c.IDTokenFields) > 0 && c.Issuer == "" {
 		return errors.New("fields of the id token need an issuer to verify it by")
 	}
-	if len(c.UserinfoFields) > 0 && c.UserinfoURL == "" && c.Issuer == "" {
+	if len(c.UserinfoFields) > 0 && c.UserinfoURL == nil && c.Issuer == "" {
 		return errors.New("fields of the userinfo need a userinfo_url or an issuer")
 	}
-	return c.OAuth2.CheckMappings(c.IDTokenFields, c.UserinfoFields)
+	asked := make([]oauth2.FieldMapping, 0, len(c.Ask))
+	for _, q := range c.Ask {
+		if CheckApplication(q.Label) != nil {
+			return fmt.Errorf("ask %s: the label is not one line of at most %d characters", q.Path, maxApplication)
+		}
+		asked = append(asked, oauth2.FieldMapping{Field: q.Path, From: "@this"})
+	}
+	if err := c.OAuth2.CheckMappings(c.IDTokenFields, c.UserinfoFields, asked); err != nil {
+		return err
+	}
+	return nil
 }
 
 func (c *Config) checkOwnAddresses() error {

@@ -11,13 +11,14 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 )
 
 func newConfig(t testing.TB) Config {
 	t.Helper()
 	return Config{
 		Provider: "crm", OAuth2: newOAuth2(t, "https://as.example/token", nil),
-		Issuer: "https://as.example", Settings: Settings{RedirectURIs: []string{callbackURI}},
+		Issuer: "https://as.example", RedirectURIs: []string{callbackURI},
 		Links:  links.New(storetest.NewMemory()),
 		Accept: func(context.Context, credential.Tenant, []byte) error { return nil },
 	}
@@ -30,29 +31,27 @@ func TestConfigsThatCannotWork(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"provider name":                               func(c *Config) { c.Provider = "CRM" },
 		"has no oauth2":                               func(c *Config) { c.OAuth2 = nil },
-		"client_id must not use":                      func(c *Config) { c.OAuth2 = withClient(t, "{credential.id}", "x") },
-		"client_secret must not use":                  func(c *Config) { c.OAuth2 = withClient(t, "x", "{credential.secret}") },
 		"issuer or authorization_url":                 func(c *Config) { c.Issuer = "" },
 		"issuer is no endpoint: must be https":        func(c *Config) { c.Issuer = "http://as.example" },
 		"issuer must not have a query":                func(c *Config) { c.Issuer = "https://as.example?x" },
 		"issuer is no endpoint: a URL with user":      func(c *Config) { c.Issuer = "https://as.example#" },
 		"issuer is no endpoint: not an absolute":      func(c *Config) { c.Issuer = "as.example" },
 		"issuer is no endpoint: a URL with user info": func(c *Config) { c.Issuer = "https://canary@as.example" },
-		"authorization_url is no endpoint: must be":   func(c *Config) { c.AuthorizationURL = "ftp://as.example" },
-		"authorization_url has a param":               func(c *Config) { c.AuthorizationURL = "https://as.example/?client_id=x" },
-		"authorization_url has a query":               func(c *Config) { c.AuthorizationURL = "https://as.example/?x=%zz" },
-		"userinfo_url is no endpoint: must be https":  func(c *Config) { c.UserinfoURL = "http://as.example" },
-		"is not a scope":                              func(c *Config) { c.Scopes = []string{"a b"} },
-		"without a name":                              func(c *Config) { c.Params = map[string]string{"": "x"} },
-		"state is set by the protocol":                func(c *Config) { c.Params = map[string]string{"state": "x"} },
+		"authorization_url is no endpoint: must be":   func(c *Config) { c.AuthorizationURL = literal("ftp://as.example") },
+		"authorization_url has a param":               func(c *Config) { c.AuthorizationURL = literal("https://as.example/?client_id=x") },
+		"authorization_url has a query":               func(c *Config) { c.AuthorizationURL = literal("https://as.example/?x=%zz") },
+		"userinfo_url is no endpoint: must be https":  func(c *Config) { c.UserinfoURL = literal("http://as.example") },
+		"is not a scope":                              func(c *Config) { c.Scopes = []*template.Template{literal("a b")} },
+		"without a name":                              func(c *Config) { c.Params = map[string]*template.Template{"": literal("x")} },
+		"state is set by the protocol":                func(c *Config) { c.Params = map[string]*template.Template{"state": literal("x")} },
 		"link_ttl":                                    func(c *Config) { c.LinkTTL = 24*time.Hour + 1 },
 		"link_ttl must":                               func(c *Config) { c.LinkTTL = -1 },
 		"link_ttl must be":                            func(c *Config) { c.LinkTTL = time.Millisecond },
 		"id token need an issuer": func(c *Config) {
-			c.Issuer, c.AuthorizationURL, c.IDTokenFields = "", "https://as.example/a", field("a", "b")
+			c.Issuer, c.AuthorizationURL, c.IDTokenFields = "", literal("https://as.example/a"), field("a", "b")
 		},
 		"userinfo need a userinfo_url": func(c *Config) {
-			c.Issuer, c.AuthorizationURL, c.UserinfoFields = "", "https://as.example/a", field("a", "b")
+			c.Issuer, c.AuthorizationURL, c.UserinfoFields = "", literal("https://as.example/a"), field("a", "b")
 		},
 		"to take it from is missing": func(c *Config) { c.UserinfoFields = field("a", "") },
 		"cannot stand in the path":   func(c *Config) { c.UserinfoFields = field("a.#", "b") },
@@ -100,19 +99,13 @@ func TestConfigsThatCannotWork(t *testing.T) {
 	}
 }
 
-func withClient(t testing.TB, id, secret string) *oauth2.Renewer {
-	return newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
-		o.ClientID, o.ClientSecret = newTemplate(t, id), newTemplate(t, secret)
-	})
-}
-
 func TestTheProtocolsOwnParametersAreRefused(t *testing.T) {
 	for _, name := range []string{
 		"response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method",
 		"nonce", "response_mode", "request", "request_uri",
 	} {
 		c := newConfig(t)
-		c.Params = map[string]string{name: "x"}
+		c.Params = map[string]*template.Template{name: literal("x")}
 		if c.Validate() == nil {
 			t.Errorf("%s is taken", name)
 		}
@@ -121,9 +114,11 @@ func TestTheProtocolsOwnParametersAreRefused(t *testing.T) {
 
 func TestConfigsThatWork(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"the least":              func(*Config) {},
-		"on one machine":         func(c *Config) { c.Issuer, c.RedirectURIs = "http://[::1]:9000/x", []string{"http://localhost/cb"} },
-		"without an issuer":      func(c *Config) { c.Issuer, c.AuthorizationURL = "", "https://as.example/authorize?x=y" },
+		"the least":      func(*Config) {},
+		"on one machine": func(c *Config) { c.Issuer, c.RedirectURIs = "http://[::1]:9000/x", []string{"http://localhost/cb"} },
+		"without an issuer": func(c *Config) {
+			c.Issuer, c.AuthorizationURL = "", literal("https://as.example/authorize?x=y")
+		},
 		"the longest link":       func(c *Config) { c.LinkTTL = MaxLinkTTL },
 		"fields":                 func(c *Config) { c.IDTokenFields = []oauth2.FieldMapping{{Field: "a-1.b_c", From: "x.#(y).z"}} },
 		"a directory for a path": func(c *Config) { c.RedirectURIs = []string{"https://h/", "https://h/oauth/"} },
@@ -137,9 +132,9 @@ func TestConfigsThatWork(t *testing.T) {
 }
 
 func TestNewCopiesItsConfig(t *testing.T) {
-	params := map[string]string{"prompt": "consent"}
+	params := map[string]*template.Template{"prompt": literal("consent")}
 	f := newFixture(t, func(c *Config) { c.Params = params })
-	maps.Copy(params, map[string]string{"prompt": "none", "state": "forged"})
+	maps.Copy(params, map[string]*template.Template{"prompt": literal("none"), "state": literal("forged")})
 	address := f.start(f.link(""))
 	if parameter(t, address, "prompt") != "consent" || parameter(t, address, "state") == "forged" {
 		t.Errorf("sent to %s", address)

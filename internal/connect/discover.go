@@ -2,7 +2,8 @@ package connect
 
 import (
 	"context"
-	"crypto/tls"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
 // Endpoints are where an authorization server is asked for what, as its metadata say
@@ -17,11 +18,14 @@ type Endpoints struct {
 }
 
 // Discover reads the metadata of an issuer (OpenID Connect Discovery 1.0 section 4,
-// RFC 8414 section 3); a nil config means the system's certificate authorities. The error
-// is an [ErrServerUnavailable] that says what is wrong with them: that they name another
-// issuer, say.
-func Discover(ctx context.Context, issuer string, config *tls.Config) (*Endpoints, error) {
-	m, err := fetchMetadata(ctx, newClient(nil, config), issuer)
+// RFC 8414 section 3) of a provider's authorization server. The error is an
+// [ErrServerUnavailable] that says what is wrong with them: that they name another issuer,
+// say.
+func Discover(ctx context.Context, issuer string, o *oauth2.Renewer) (*Endpoints, error) {
+	m, err := fetchMetadata(ctx, newClient(nil, o.TLS), issuer)
+	if err == nil && !o.WithoutPKCE {
+		err = m.checkPKCE()
+	}
 	if err != nil {
 		return nil, err
 	}

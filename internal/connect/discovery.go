@@ -20,9 +20,10 @@ const (
 // discovery has the metadata of one issuer. They are asked for when they are
 // needed, by one request at a time.
 type discovery struct {
-	issuer string
-	client *http.Client
-	flight singleflight.Group
+	issuer      string
+	client      *http.Client
+	withoutPKCE bool
+	flight      singleflight.Group
 
 	mu    sync.Mutex
 	found *metadata
@@ -43,6 +44,9 @@ func (d *discovery) get(ctx context.Context) (*metadata, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
 		m, err := fetchMetadata(ctx, d.client, d.issuer)
+		if err == nil && !d.withoutPKCE {
+			err = m.checkPKCE()
+		}
 		d.note(m, err)
 		return m, err
 	})

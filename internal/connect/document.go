@@ -8,17 +8,17 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
-// document makes a credential of what was granted, the mapped fields of the id
-// token and of the userinfo included. With [ErrOtherAccount] it is that of an account
+// document makes a credential of what is known before and what was granted, the mapped
+// fields of the id token and of the userinfo included. With [ErrOtherAccount] it is that of an account
 // that is not the wanted one.
-func (f *Flow) document(ctx context.Context, m *metadata, s *state, account map[string]string, g *tokenResponse) ([]byte, error) {
+func (f *Flow) document(ctx context.Context, m *metadata, s *state, known *credential.Credential, account map[string]string, g *tokenResponse) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, identityDeadline)
 	defer cancel()
 	claims, err := f.identity(ctx, m, s, g)
 	if err != nil {
 		return nil, err
 	}
-	document, err := f.config.OAuth2.NewDocument(g.response, g.at)
+	document, err := f.config.OAuth2.NewDocument(known.JSON(), g.response, g.at)
 	if err != nil {
 		return nil, fmt.Errorf("%w: token endpoint: %w", ErrServerRefused, err)
 	}
@@ -46,5 +46,5 @@ func (f *Flow) userinfoOf(ctx context.Context, m *metadata, document, claims []b
 	if err != nil {
 		return nil, err
 	}
-	return f.userinfo(ctx, m, accessToken, claims)
+	return f.userinfo(ctx, m, c, accessToken, claims)
 }

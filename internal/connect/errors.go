@@ -35,6 +35,9 @@ var (
 	// ErrCrossSite is a form that another site sent.
 	ErrCrossSite = errors.New("form was sent by another site")
 
+	// ErrParameters says that what a link is to say is asked by nobody, or too long.
+	ErrParameters = errors.New("parameters are not what upstream_auth_connect asks for")
+
 	// ErrHandoff says that the code that the link wants is missing or wrong.
 	ErrHandoff = errors.New("handoff code is missing or wrong")
 

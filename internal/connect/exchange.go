@@ -2,8 +2,10 @@ package connect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
@@ -19,13 +21,32 @@ type tokenResponse struct {
 
 // exchange spends the code for tokens (RFC 6749 section 4.1.3). Errors:
 // [ErrServerUnavailable], [ErrServerRefused].
-func (f *Flow) exchange(ctx context.Context, s *state, code string) (*tokenResponse, error) {
-	p, err := f.config.OAuth2.Parameters(f.none)
+func (f *Flow) exchange(ctx context.Context, s *state, known *credential.Credential, code string) (*tokenResponse, error) {
+	g, err := f.spendCode(ctx, s, known, code)
+	if wrong, ok := errors.AsType[*tokenrequest.Error](err); ok && wrong.Code == "invalid_client" && f.config.OAuth2.TakeOtherSecret() {
+		return f.spendCode(ctx, s, known, code) // who asks is looked at before the code is
+	}
+	return g, err
+}
+
+// spendCode makes the request.
+func (f *Flow) spendCode(ctx context.Context, s *state, known *credential.Credential, code string) (*tokenResponse, error) {
+	p, err := f.config.OAuth2.Parameters(known)
 	if err != nil {
 		return nil, err
 	}
-	p.Scopes, p.Params = nil, nil // those are for refreshes
-	request, err := tokenrequest.CodeRequest(p, code, s.RedirectURI, s.Verifier)
+	p.Params = make(url.Values)
+	if err := f.config.OAuth2.AddTargets(p.Params, known); err != nil {
+		return nil, err
+	}
+	if err := f.fillIn(p.Params, f.config.TokenParams, known); err != nil {
+		return nil, err
+	}
+	verifier := s.Verifier
+	if f.config.OAuth2.WithoutPKCE {
+		verifier = ""
+	}
+	request, err := tokenrequest.CodeRequest(p, code, s.RedirectURI, verifier)
 	if err != nil {
 		return nil, err
 	}

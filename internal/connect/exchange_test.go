@@ -17,7 +17,9 @@ import (
 )
 
 // plain goes without an issuer, and so without an id token.
-func plain(c *Config) { c.Issuer, c.AuthorizationURL = "", "https://as.example/authorize" }
+func plain(c *Config) {
+	c.Issuer, c.AuthorizationURL = "", literal("https://as.example/authorize")
+}
 
 func TestTokenResponses(t *testing.T) {
 	const whole = `{"access_token":"canary-a1","refresh_token":"canary-r1","token_type":"Bearer","expires_at":"some"}`

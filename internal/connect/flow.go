@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
@@ -24,7 +23,7 @@ type Flow struct {
 	returnTo  []place
 	client    *http.Client
 	metadata  *discovery // nil without an issuer
-	none      *credential.Credential
+	paths     []string   // what templates take from a credential
 	logger    *slog.Logger
 }
 
@@ -39,7 +38,7 @@ func New(c Config) (*Flow, error) {
 	if c.LinkTTL == 0 {
 		c.LinkTTL = DefaultLinkTTL
 	}
-	c.Scopes, c.Params = slices.Clone(c.Scopes), maps.Clone(c.Params)
+	c.Scopes, c.Ask, c.Params = slices.Clone(c.Scopes), slices.Clone(c.Ask), maps.Clone(c.Params)
 	if c.Dialer == nil {
 		c.Dialer = new(tokenrequest.Client)
 	}
@@ -48,7 +47,7 @@ func New(c Config) (*Flow, error) {
 		f.logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Issuer != "" {
-		f.metadata = &discovery{issuer: c.Issuer, client: f.client}
+		f.metadata = &discovery{issuer: c.Issuer, client: f.client, withoutPKCE: c.OAuth2.WithoutPKCE}
 	}
 	for _, uri := range c.RedirectURIs {
 		at, err := newRedirect(uri)
@@ -67,11 +66,7 @@ func New(c Config) (*Flow, error) {
 		}
 		f.returnTo = append(f.returnTo, p)
 	}
-	none, err := credential.New(credential.Document{Data: []byte("{}")})
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	f.none = none
+	f.paths = f.takenFields()
 	return f, nil
 }
 

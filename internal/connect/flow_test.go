@@ -17,6 +17,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 )
 
 func wantDocument(t *testing.T, got, want string) {
@@ -124,8 +125,8 @@ func TestConnectWithARealBrowserAndServers(t *testing.T) {
 
 func TestAuthorizationRequest(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
-		c.AuthorizationURL = "https://as.example/authorize?prompt=none&x=a%2Fb"
-		c.Params = map[string]string{"access_type": "offline", "audience": "https://api.example/?a=b&c"}
+		c.AuthorizationURL = literal("https://as.example/authorize?prompt=none&x=a%2Fb")
+		c.Params = map[string]*template.Template{"access_type": literal("offline"), "audience": literal("https://api.example/?a=b&c")}
 	})
 	address := f.start(f.link(""))
 	if !strings.HasPrefix(address, "https://as.example/authorize?prompt=none&x=a%2Fb&") {
@@ -396,8 +397,8 @@ func TestClientAuthentication(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, func(c *Config) {
 				c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
-					o.Params = map[string]string{"for": "refreshes"}
-					o.Scopes = []string{"for-refreshes"}
+					o.Params = map[string]*template.Template{"for": literal("refreshes")}
+					o.Scopes = []*template.Template{literal("for-refreshes")}
 					if change != nil {
 						change(o)
 					}
@@ -413,7 +414,7 @@ func TestClientAuthentication(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		f := newFixture(t, func(c *Config) {
 			c.OAuth2 = newOAuth2(t, "https://as.example/token", func(o *oauth2.Config) {
-				o.ClientAuth, o.ClientSecret = oauth2.ClientAuthNone, nil
+				o.ClientAuth, o.ClientSecrets = oauth2.ClientAuthNone, nil
 			})
 		})
 		f.wantFailure(f.connect(""), ErrServerRefused) // this server wants a secret

@@ -25,7 +25,7 @@ const (
 func newFuzzed(f *testing.F) *Flow {
 	f.Helper()
 	c := newConfig(f)
-	c.Issuer, c.AuthorizationURL = "", "https://as.example/authorize"
+	c.Issuer, c.AuthorizationURL = "", literal("https://as.example/authorize")
 	c.Transport = roundTripper(nil) // nobody is to be asked
 	store := storetest.NewMemory()
 	if _, err := store.Put(f.Context(), credential.LinksKey(), []byte(goodKeys), 0); err != nil {

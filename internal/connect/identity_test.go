@@ -212,7 +212,7 @@ func TestUserinfoThatIsRefused(t *testing.T) {
 func TestUserinfoWithoutAnIssuer(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		plain(c)
-		c.UserinfoURL = "https://as.example/userinfo?fields=tenant"
+		c.UserinfoURL = literal("https://as.example/userinfo?fields=tenant")
 		c.UserinfoFields = []oauth2.FieldMapping{{Field: "org", From: "tenant"}}
 	})
 	f.wantConnected(f.connect(""))
@@ -223,7 +223,7 @@ func TestUserinfoWithoutAnIssuer(t *testing.T) {
 func TestMappedFieldsThatMakeTheDocumentTooLargeAreLeftOut(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		plain(c)
-		c.UserinfoURL = "https://as.example/userinfo"
+		c.UserinfoURL = literal("https://as.example/userinfo")
 		for _, field := range []string{"a", "b", "c", "d", "e"} {
 			c.UserinfoFields = append(c.UserinfoFields, oauth2.FieldMapping{Field: field, From: "@this"})
 		}

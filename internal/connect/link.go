@@ -44,6 +44,9 @@ type LinkOptions struct {
 	// Account has to be true of the account that is connected: values of claims by their
 	// names, of the id token or else of the userinfo.
 	Account map[string]string
+
+	// Parameters answer questions, by their paths, so that nobody asks the person.
+	Parameters map[string]string
 }
 
 // NewLink is a link that was made.
@@ -61,7 +64,7 @@ const codeLength = 10
 // or until it is done.
 //
 // Errors: [credential.ErrTenantMissing], [credential.ErrTenantInvalid], [ErrReturnTo],
-// [ErrAccount], a [links.QuotaError], or the store's.
+// [ErrAccount], [ErrParameters], a [links.QuotaError], or the store's.
 func (f *Flow) Link(ctx context.Context, tenant credential.Tenant, o LinkOptions) (*NewLink, error) {
 	if _, err := credential.ParseTenant(string(tenant)); err != nil {
 		return nil, err
@@ -72,9 +75,12 @@ func (f *Flow) Link(ctx context.Context, tenant credential.Tenant, o LinkOptions
 	if err := f.checkAccount(o.Account); err != nil {
 		return nil, err
 	}
+	if err := f.checkGiven(o.Parameters); err != nil {
+		return nil, err
+	}
 	made := &NewLink{Expires: time.Now().Add(f.config.LinkTTL).Truncate(time.Second).UTC()}
 	l := link{ID: rand.Text(), Provider: f.config.Provider, Tenant: tenant, Expires: made.Expires.Unix()}
-	registered := links.Link{Expires: made.Expires, ReturnTo: o.ReturnTo, Account: o.Account}
+	registered := links.Link{Expires: made.Expires, ReturnTo: o.ReturnTo, Account: o.Account, Parameters: o.Parameters}
 	if o.Handoff {
 		made.Handoff = rand.Text()[:codeLength]
 		registered.Handoff = links.Fingerprint(l.ID, made.Handoff)

@@ -64,19 +64,17 @@ func newFixture(t *testing.T, change func(*Config)) *fixture {
 func (f *fixture) newFlow(change func(*Config)) *Flow {
 	f.t.Helper()
 	c := Config{
-		Provider: "crm",
-		OAuth2:   newOAuth2(f.t, f.server.issuer+"/token", nil),
-		Issuer:   f.server.issuer,
-		Settings: Settings{
-			Scopes:       []string{"openid", "offline_access"},
-			RedirectURIs: []string{callbackURI},
-			ReturnTo:     []string{"https://app.example/done", "https://app.example/tenants/"},
-		},
-		Links:     links.New(f.store),
-		Accept:    f.acceptDocument,
-		Dialer:    dialer{f.server},
-		Transport: f.server,
-		Logger:    slog.New(f.log.handler()),
+		Provider:     "crm",
+		OAuth2:       newOAuth2(f.t, f.server.issuer+"/token", nil),
+		Issuer:       f.server.issuer,
+		Scopes:       []*template.Template{literal("openid"), literal("offline_access")},
+		RedirectURIs: []string{callbackURI},
+		ReturnTo:     []string{"https://app.example/done", "https://app.example/tenants/"},
+		Links:        links.New(f.store),
+		Accept:       f.acceptDocument,
+		Dialer:       dialer{f.server},
+		Transport:    f.server,
+		Logger:       slog.New(f.log.handler()),
 	}
 	if change != nil {
 		change(&c)
@@ -105,7 +103,7 @@ func (f *fixture) acceptDocument(ctx context.Context, of credential.Tenant, docu
 
 func newOAuth2(t testing.TB, tokenURL string, change func(*oauth2.Config)) *oauth2.Renewer {
 	t.Helper()
-	c := oauth2.Config{TokenURL: tokenURL, ClientID: newTemplate(t, "client"), ClientSecret: newTemplate(t, clientSecret)}
+	c := oauth2.Config{TokenURL: newTemplate(t, tokenURL), Client: oauth2.Client{ClientID: newTemplate(t, "client"), ClientSecrets: []oauth2.Secret{{Text: newTemplate(t, clientSecret)}}}}
 	if change != nil {
 		change(&c)
 	}
@@ -114,6 +112,14 @@ func newOAuth2(t testing.TB, tokenURL string, change func(*oauth2.Config)) *oaut
 		t.Fatal(err)
 	}
 	return renewer
+}
+
+func literal(text string) *template.Template {
+	parsed, err := template.Parse(text, nil)
+	if err != nil {
+		panic(err)
+	}
+	return parsed
 }
 
 func newTemplate(t testing.TB, text string) *template.Template {

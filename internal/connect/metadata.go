@@ -112,13 +112,19 @@ func readMetadata(client *http.Client, issuer string, body []byte) (*metadata, e
 	return m, nil
 }
 
+// checkPKCE reports whether the server can be used with PKCE. The error is an
+// [ErrServerUnavailable].
+func (m *metadata) checkPKCE() error {
+	if m.ChallengeMethods != nil && !slices.Contains(*m.ChallengeMethods, "S256") {
+		return unusable("they do not name the code challenge method S256")
+	}
+	return nil
+}
+
 // check reports what is wrong with m, without quoting it.
 func (m *metadata) check(issuer string) error {
 	if m.Issuer != issuer { // RFC 8414 section 3.3
 		return errors.New("they name another issuer")
-	}
-	if m.ChallengeMethods != nil && !slices.Contains(*m.ChallengeMethods, "S256") {
-		return errors.New("they do not name the code challenge method S256")
 	}
 	at, err := parseAddress(issuer)
 	if err != nil {

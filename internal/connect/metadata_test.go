@@ -193,7 +193,7 @@ func TestMetadataHaveADeadline(t *testing.T) {
 }
 
 func TestAuthorizationURLWinsOverMetadata(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.AuthorizationURL = "https://own.example/authorize" })
+	f := newFixture(t, func(c *Config) { c.AuthorizationURL = literal("https://own.example/authorize") })
 	if got := f.start(f.link("")); !strings.HasPrefix(got, "https://own.example/authorize?") {
 		t.Errorf("sent to %s", got)
 	}

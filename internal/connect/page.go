@@ -2,6 +2,7 @@ package connect
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"html/template"
 	"net/http"
@@ -75,7 +76,11 @@ type question struct {
 
 	Form      string // the token that the form has to have
 	WantsCode bool
+	Ask       []Question // without answers; there is no Host then
 }
+
+// Account is what would be connected.
+func (q question) Account() string { return cmp.Or(q.Host, q.Provider) }
 
 // Title has no name in it, which a browser's history would keep.
 func (question) Title() string { return "Connect an account?" }
@@ -104,7 +109,7 @@ button, input { font: inherit; padding: 0.5rem 1rem; max-width: 100%; box-sizing
 `))
 
 var questionPage = template.Must(template.Must(page.Clone()).Parse(`{{define "content" -}}
-<p><b>{{.Application}}</b> asks to use an account of yours at <b>{{.Host}}</b> ({{.Provider}}).</p>
+<p><b>{{.Application}}</b> asks to use an account of yours at <b>{{.Account}}</b>{{if .Host}} ({{.Provider}}){{end}}.</p>
 <p>It would be connected to <b>{{.Tenant}}</b>: whoever works for {{.Tenant}} in {{.Application}} could then act with your account.</p>
 <p>Go on only if this is what you want. If you did not expect this page, close it: nothing is connected then.</p>
 <form method="post">
@@ -112,7 +117,10 @@ var questionPage = template.Must(template.Must(page.Clone()).Parse(`{{define "co
 {{if .WantsCode}}<p><label for="handoff">The code that {{.Application}} shows you:</label><br>
 <input id="handoff" name="handoff" required autocomplete="off" autocapitalize="characters" spellcheck="false"></p>
 {{end -}}
-<p><button id="go-on">Go on to {{.Host}}</button></p>
+{{range .Ask}}<p><label for="ask.{{.Path}}">{{or .Label .Path}}:</label><br>
+<input id="ask.{{.Path}}" name="ask.{{.Path}}"{{if .Secret}} type="password"{{end}} required autocomplete="off" spellcheck="false"></p>
+{{end -}}
+<p><button id="go-on">Go on to {{.Account}}</button></p>
 </form>
 {{end}}`))
 

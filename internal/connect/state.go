@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 )
 
@@ -55,16 +56,18 @@ func (f *Flow) openState(ctx context.Context, sealed string) (*state, error) {
 
 // take ends the attempt that s is, if r brings it back in time, to the place and by the
 // browser that it was made for; and uses up its link if something is to be connected. It
-// returns what is registered of that.
-func (f *Flow) take(ctx context.Context, s *state, r *http.Request, at *redirect, connects bool) (*links.Link, error) {
+// returns what is registered of that, and what is known of the credential to be.
+func (f *Flow) take(ctx context.Context, s *state, r *http.Request, at *redirect, connects bool) (*links.Link, *credential.Credential, error) {
 	switch {
 	case s.RedirectURI != at.uri:
-		return nil, ErrOtherRedirect
+		return nil, nil, ErrOtherRedirect
 	case !time.Now().Before(s.expires()):
-		return nil, ErrExpired
+		return nil, nil, ErrExpired
 	}
-	return f.config.Links.Update(ctx, s.Link.key(), s.Link.ID, func(l *links.Link) error {
-		if err := l.End(s.ID); err != nil {
+	var attempt links.Attempt
+	registered, err := f.config.Links.Update(ctx, s.Link.key(), s.Link.ID, func(l *links.Link) error {
+		var err error
+		if attempt, err = l.End(s.ID); err != nil {
 			return err // rather than ErrOtherBrowser: the cookie may be gone by then
 		}
 		if !links.Matches(s.Browser, at.readCookie(r, &s.Link)) {
@@ -73,4 +76,12 @@ func (f *Flow) take(ctx context.Context, s *state, r *http.Request, at *redirect
 		l.Used = connects
 		return nil
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	known, err := credential.New(credential.Document{Data: attempt.Known})
+	if err != nil {
+		return nil, nil, ErrUsed // it began before this was noted
+	}
+	return registered, known, nil
 }

@@ -6,14 +6,21 @@ import (
 	"net/http"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
 // userinfo asks the userinfo endpoint (OpenID Connect Core section 5.3) about the
 // person whose access token it is. The claims are those of the id token, or nil.
 // The error is an [ErrUserinfo].
-func (f *Flow) userinfo(ctx context.Context, m *metadata, accessToken string, claims []byte) ([]byte, error) {
-	endpoint := f.config.UserinfoURL
-	if endpoint == "" && m != nil {
+func (f *Flow) userinfo(ctx context.Context, m *metadata, c *credential.Credential, accessToken string, claims []byte) ([]byte, error) {
+	var endpoint string
+	if f.config.UserinfoURL != nil {
+		var err error
+		if endpoint, err = f.config.OAuth2.AddressOf(f.config.UserinfoURL, c); err != nil {
+			return nil, fmt.Errorf("%w: userinfo_url: %w", ErrUserinfo, err)
+		}
+	} else if m != nil {
 		endpoint = m.UserinfoEndpoint
 	}
 	if endpoint == "" {

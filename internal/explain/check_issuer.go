@@ -19,6 +19,9 @@ var registeredMethods = map[oauth2.ClientAuth]string{
 	oauth2.ClientAuthBasic: "client_secret_basic",
 	oauth2.ClientAuthPost:  "client_secret_post",
 	oauth2.ClientAuthNone:  "none",
+
+	oauth2.ClientAuthPrivateKeyJWT: "private_key_jwt",
+	oauth2.ClientAuthTLS:           "tls_client_auth",
 }
 
 // Endpoints are those of an authorization server as they are configured, but for the
@@ -31,7 +34,7 @@ func Issuer(p *upstream.Provider, configured Endpoints) Check {
 		ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 		defer cancel()
 		o := p.OAuth2()
-		told, err := connect.Discover(ctx, configured.Issuer, o.TLS)
+		told, err := connect.Discover(ctx, configured.Issuer, o)
 		if err != nil {
 			return []credential.Finding{{
 				Check:  checkIssuer,
@@ -41,12 +44,12 @@ func Issuer(p *upstream.Provider, configured Endpoints) Check {
 		}
 		var findings []credential.Finding
 		for _, endpoint := range []struct{ name, configured, told string }{
-			{"token_url", o.TokenURL, told.Token},
+			{"token_url", o.Endpoint(), told.Token},
 			{"authorization_url", configured.Authorization, told.Authorization},
 			{"userinfo_url", configured.Userinfo, told.Userinfo},
 			{"revocation_url", configured.Revocation, told.Revocation},
 		} {
-			if endpoint.configured == "" || endpoint.told == "" || sameEndpoint(endpoint.configured, endpoint.told) {
+			if endpoint.configured == "" || strings.Contains(endpoint.configured, "{") || endpoint.told == "" || sameEndpoint(endpoint.configured, endpoint.told) {
 				continue
 			}
 			findings = append(findings, credential.Finding{

@@ -127,7 +127,7 @@ func Remedy(p *upstream.Provider, e *renew.Event) string {
 	if o == nil {
 		return "Check the settings of the scheme that renews them, and whether its server runs, answers, and can be reached from here."
 	}
-	host := hostOf(o.TokenURL)
+	host := hostOf(o.Endpoint())
 	switch {
 	case e.Code == "invalid_client", e.Status == http.StatusUnauthorized:
 		return fmt.Sprintf("Check client_id, the client secret and client_auth (%s now) against what is registered at the authorization server.", o.ClientAuth)
@@ -144,7 +144,7 @@ func Remedy(p *upstream.Provider, e *renew.Event) string {
 	case e.Status > 0:
 		return fmt.Sprintf("Check token_url, client_auth (%s now), scopes and param against what the endpoint's documentation wants.", o.ClientAuth)
 	}
-	return "See what caddy upstream-auth doctor says of the token endpoint at " + host + " and of the client secret: whether it runs and answers, and can be reached from here."
+	return "See what caddy upstream-auth doctor says of the token endpoint " + atHost(host) + "and of the client secret: whether it runs and answers, and can be reached from here."
 }
 
 // remedyOfClaim says what to do when a claim is waited for.
@@ -159,4 +159,12 @@ func remedyOfClaim(e *renew.Event) string {
 		text += "Otherwise it is taken over at " + UTC(e.TakeoverAt).Format(time.RFC3339) + "."
 	}
 	return text + " If an old credential was written back over a newer one, write the newest tokens."
+}
+
+// atHost names a host, if it is the same for all tenants.
+func atHost(host string) string {
+	if host == "" {
+		return ""
+	}
+	return "at " + host + " "
 }

@@ -85,7 +85,7 @@ func TestDeletionRevokesTokens(t *testing.T) {
 			s := newSetup(t)
 			s.provider = s.newOAuth2(auth)
 			server := newServer(t, answer(200, ""))
-			s.provider.Revocation = &upstream.Revocation{URL: server.URL + "/revoke"}
+			s.provider.Revocation = &upstream.Revocation{URL: s.template(server.URL + "/revoke")}
 			_, err := s.put(tokens)
 			s.check(err)
 			revoked, err := s.delete(false)
@@ -141,7 +141,7 @@ func TestDeletionThatCannotRevoke(t *testing.T) {
 			s := newSetup(t)
 			s.provider = s.newOAuth2(oauth2.ClientAuthBasic)
 			address := c.url(t)
-			s.provider.Revocation = &upstream.Revocation{URL: address}
+			s.provider.Revocation = &upstream.Revocation{URL: s.template(address)}
 			if c.request != "" {
 				s.provider.Revocation = &upstream.Revocation{Request: &upstream.Request{Method: http.MethodDelete, URL: s.template(address + c.request)}}
 			}
@@ -180,7 +180,7 @@ func revoking(t *testing.T, meanwhile func(s *setup)) (*setup, *server) {
 			meanwhile(s)
 		}
 	})
-	s.provider.Revocation = &upstream.Revocation{URL: server.URL}
+	s.provider.Revocation = &upstream.Revocation{URL: s.template(server.URL)}
 	_, err := s.put(tokens)
 	s.check(err)
 	return s, server
@@ -237,7 +237,7 @@ func TestRevocationAloneKeepsTheCredential(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	server := newServer(t, answer(200, ""))
-	s.provider.Revocation = &upstream.Revocation{URL: server.URL}
+	s.provider.Revocation = &upstream.Revocation{URL: s.template(server.URL)}
 	_, err := s.put(tokens)
 	s.check(err)
 	s.check(s.service.Revoke(t.Context(), s.provider, acme))

@@ -81,9 +81,9 @@ func (s *setup) newProvider(of scheme.Describer) *upstream.Provider {
 // newOAuth2 makes a provider of OAuth 2.0.
 func (s *setup) newOAuth2(auth oauth2.ClientAuth) *upstream.Provider {
 	s.Helper()
-	c := oauth2.Config{TokenURL: "https://login.example.com/token", ClientID: s.template("my client"), ClientAuth: auth}
+	c := oauth2.Config{TokenURL: s.template("https://login.example.com/token"), Client: oauth2.Client{ClientID: s.template("my client"), ClientAuth: auth}}
 	if auth != oauth2.ClientAuthNone {
-		c.ClientSecret = s.template("s3cret+&")
+		c.ClientSecrets = []oauth2.Secret{{Text: s.template("s3cret+&")}}
 	}
 	renewer, err := oauth2.New(c)
 	s.check(err)

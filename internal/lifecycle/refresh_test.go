@@ -33,7 +33,7 @@ func TestChangeInTheMiddleOfARefresh(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				_, _ = w.Write([]byte(`{"access_token":"refreshed","refresh_token":"refresh-2"}`))
 			})
-			renewer, err := oauth2.New(oauth2.Config{TokenURL: endpoint.URL, ClientID: s.template("app"), ClientAuth: oauth2.ClientAuthNone})
+			renewer, err := oauth2.New(oauth2.Config{TokenURL: s.template(endpoint.URL), Client: oauth2.Client{ClientID: s.template("app"), ClientAuth: oauth2.ClientAuthNone}})
 			s.check(err)
 			s.provider = s.newProvider(renewer)
 			old, err := s.put(tokens)

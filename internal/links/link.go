@@ -3,6 +3,7 @@ package links
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -23,6 +24,10 @@ type Link struct {
 	// Account is what has to be true of the account, by the names of claims.
 	Account map[string]string `json:"account,omitempty"`
 
+	// Parameters are what was said for the link: fields of the new credential, by their
+	// paths.
+	Parameters map[string]string `json:"parameters,omitempty"`
+
 	// Handoff is the [Fingerprint] of the link's id and of the code that it wants besides.
 	Handoff string `json:"handoff,omitempty"`
 
@@ -39,6 +44,9 @@ type Attempt struct {
 
 	// Ended says that it came back, or was never sent.
 	Ended bool `json:"ended,omitempty"`
+
+	// Known is what it was sent with of the credential that is to be, until it has ended.
+	Known json.RawMessage `json:"known,omitempty"`
 }
 
 // Begin notes an attempt, which may have ended at once. The error is a [QuotaError].
@@ -61,15 +69,14 @@ func (l *Link) Begin(id string, a Attempt) error {
 	return nil
 }
 
-// End ends an attempt, once. The error is [ErrUsed].
-func (l *Link) End(id string) error {
+// End ends an attempt, once, and returns what it was. The error is [ErrUsed].
+func (l *Link) End(id string) (Attempt, error) {
 	a, begun := l.Attempts[Fingerprint(id)]
 	if !begun || a.Ended {
-		return ErrUsed
+		return Attempt{}, ErrUsed
 	}
-	a.Ended = true
-	l.Attempts[Fingerprint(id)] = a
-	return nil
+	l.Attempts[Fingerprint(id)] = Attempt{Expires: a.Expires, Ended: true}
+	return a, nil
 }
 
 // isOver reports whether nothing can come of the link any more.

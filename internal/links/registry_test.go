@@ -163,11 +163,11 @@ func TestLinkHasSoManyAttempts(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		for id, want := range map[string]error{"1": nil, "0": ErrUsed, "more": ErrUsed} {
-			if err := l.End(id); !errors.Is(err, want) {
+			if _, err := l.End(id); !errors.Is(err, want) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
-		if err := l.End("1"); !errors.Is(err, ErrUsed) {
+		if _, err := l.End("1"); !errors.Is(err, ErrUsed) {
 			t.Errorf("again: %v", err)
 		}
 		time.Sleep(10 * time.Minute)

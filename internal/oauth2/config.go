@@ -1,58 +1,90 @@
 package oauth2
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
-// ClientAuth is how the client authenticates to the token endpoint (RFC 6749
-// section 2.3). It is never guessed: a guess that is wrong spends the refresh
-// token twice.
-type ClientAuth string
+// Grant is how tokens are obtained.
+type Grant string
 
 const (
-	// ClientAuthBasic sends id and secret, each form-encoded, by HTTP Basic.
-	ClientAuthBasic ClientAuth = "basic"
-	// ClientAuthPost sends client_id and client_secret in the body.
-	ClientAuthPost ClientAuth = "post"
-	// ClientAuthNone is for public clients: client_id in the body, no secret.
-	ClientAuthNone ClientAuth = "none"
+	// GrantRefreshToken spends a refresh token (RFC 6749 section 6).
+	GrantRefreshToken Grant = "refresh_token"
+	// GrantClientCredentials has the client's own authority (RFC 6749 section 4.4).
+	GrantClientCredentials Grant = "client_credentials"
+	// GrantPassword has a resource owner's user name and password (RFC 6749 section 4.3).
+	GrantPassword Grant = "password"
+	// GrantTokenExchange has another token (RFC 8693).
+	GrantTokenExchange Grant = "token_exchange"
 )
 
-// Config is how a credential is refreshed by the refresh token grant (RFC 6749
-// section 6).
+// Config is how a credential is renewed at a token endpoint.
 type Config struct {
-	// TokenURL is the token endpoint: https, or http on a loopback host.
-	TokenURL string
+	// Grant is how. Default: [GrantRefreshToken]. Each other one can be made again and
+	// again: what the answer says of a refresh token is not kept.
+	Grant Grant
 
-	// ClientID, and ClientSecret or the file that holds it. The file is read
-	// anew at each refresh; a newline at its end is cut off.
-	ClientID         *template.Template
-	ClientSecret     *template.Template
-	ClientSecretFile string
+	// TokenURL makes the token endpoint of a credential: https, or http on a loopback
+	// host. RefreshURL is where refresh tokens go, if elsewhere.
+	TokenURL, RefreshURL *template.Template
 
-	// ClientAuth is how the two are sent. Default: ClientAuthBasic.
-	ClientAuth ClientAuth
+	// TokenHosts are where what is secret may be sent. They have to be given where the
+	// credential has a say in the host. Nil: anywhere.
+	TokenHosts hosts.List
+
+	// Client is who asks.
+	Client
 
 	// TLS is for connections to the authorization server. Nil: the system's certificate
 	// authorities, and no client certificate.
 	TLS *tls.Config
 
-	// Scopes are asked for; none means those of the original grant.
-	Scopes []string
+	// Format is how parameters travel. Default: [tokenrequest.FormatForm].
+	Format tokenrequest.Format
 
-	// Params are further parameters of the token request.
-	Params map[string]string
+	// RequestHeader are further fields of the token request's header, and Params further
+	// parameters. The grant type may be among them.
+	RequestHeader, Params map[string]*template.Template
+
+	// Scopes are asked for, separated by ScopeSeparator. None means those of the original
+	// grant. Default: a space.
+	Scopes         []*template.Template
+	ScopeSeparator string
+
+	// Username and Password are for [GrantPassword].
+	Username, Password *template.Template
+
+	// SubjectToken is for [GrantTokenExchange]. Default of its type:
+	// urn:ietf:params:oauth:token-type:access_token.
+	SubjectToken     *template.Template
+	SubjectTokenType string
+
+	// Resources (RFC 8707 section 2) and Audiences (RFC 8693 section 2.1) are what the token
+	// is for.
+	Resources, Audiences []*template.Template
+
+	// ExpiresInUnit is that of a lifetime in the answer. Default: a second.
+	ExpiresInUnit time.Duration
+
+	// WithoutPKCE says that connecting does not use PKCE (RFC 7636).
+	WithoutPKCE bool
 
 	// Fields are where things lie in the document.
 	Fields Fields
@@ -86,7 +118,8 @@ type ResponseFields struct {
 	AccessToken  string // default: access_token
 	RefreshToken string // default: refresh_token
 	TokenType    string // default: token_type
-	ExpiresIn    string // seconds; default: expires_in
+	ExpiresIn    string // in the unit of the configuration; default: expires_in
+	ExpiresAt    string // as in [Fields], or seconds or milliseconds since 1970; default: the answer has none
 	Scope        string // default: scope
 }
 
@@ -94,10 +127,15 @@ type ResponseFields struct {
 func New(c Config) (*Renewer, error) {
 	c.TLS = c.TLS.Clone()
 	c.Scopes = slices.Clone(c.Scopes)
-	c.Params = maps.Clone(c.Params)
+	c.Params, c.RequestHeader = maps.Clone(c.Params), maps.Clone(c.RequestHeader)
 	c.FirstFields = slices.Clone(c.FirstFields)
 	c.RefreshFields = slices.Clone(c.RefreshFields)
-	setDefault(&c.ClientAuth, ClientAuthBasic)
+	setDefault(&c.Grant, GrantRefreshToken)
+	setDefault(&c.Format, tokenrequest.FormatForm)
+	setDefault(&c.ScopeSeparator, " ")
+	setDefault(&c.ExpiresInUnit, time.Second)
+	setDefault(&c.SubjectTokenType, "urn:ietf:params:oauth:token-type:access_token")
+	c.setClientDefaults()
 	c.SetDefaults()
 
 	setDefault(&c.Fields.AccessToken, "access_token")
@@ -112,12 +150,12 @@ func New(c Config) (*Renewer, error) {
 	setDefault(&c.ResponseFields.ExpiresIn, "expires_in")
 	setDefault(&c.ResponseFields.Scope, "scope")
 
-	for _, check := range []func() error{c.checkURL, c.checkClient, c.checkParams, c.Check, c.Fields.check, c.checkMappings} {
+	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkTLS, c.checkGrant, c.checkRequest, c.Check, c.Fields.check, c.checkMappings} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("oauth2: %w", err)
 		}
 	}
-	return &Renewer{c}, nil
+	return &Renewer{Config: c}, nil
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -127,60 +165,146 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-func (o *Config) checkURL() error {
-	if o.TokenURL == "" {
+func (o *Config) checkURLs() error {
+	if o.TokenURL.IsEmpty() {
 		return errors.New("token_url is missing")
 	}
-	if _, err := credential.ParseEndpoint(o.TokenURL); err != nil {
-		return fmt.Errorf("token_url: %w", err)
+	for name, u := range map[string]*template.Template{"token_url": o.TokenURL, "refresh_url": o.RefreshURL} {
+		if u == nil {
+			continue
+		}
+		if err := o.CheckURL(u); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return nil
 }
 
-func (o *Config) checkClient() error {
-	if o.ClientID.IsEmpty() {
-		return errors.New("client_id is missing")
+// CheckURL reports whether a template makes an address that secrets may be sent to.
+func (o *Config) CheckURL(u *template.Template) error {
+	hostByCredential, err := u.CheckURL()
+	switch {
+	case err != nil:
+		return err
+	case hostByCredential && o.TokenHosts == nil:
+		return errors.New("the credential has a say in the host: token_hosts has to say which hosts may be sent secrets")
+	case hostByCredential || u.UsesCredential():
+		return nil // looked at with each request
 	}
-	secrets := 0
-	for _, given := range []bool{o.ClientSecret != nil, o.ClientSecretFile != ""} {
-		if given {
-			secrets++
-		}
+	_, err = o.AddressOf(u, nil)
+	return err
+}
+
+// errTokenHost refuses to send secrets where they must not go.
+var errTokenHost = errors.New("the host is not among token_hosts")
+
+// AddressOf returns the address that a template makes of a credential, if secrets may be
+// sent there. The error holds nothing of the credential.
+func (o *Config) AddressOf(u *template.Template, c *credential.Credential) (string, error) {
+	address, err := u.ExecuteURL(c)
+	if err != nil {
+		return "", err
 	}
-	switch o.ClientAuth {
-	case ClientAuthBasic, ClientAuthPost:
-		if secrets != 1 {
-			return errors.New("client_auth basic and post need one of client_secret_file and client_secret")
+	port := address.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[address.Scheme]
+	}
+	if !o.TokenHosts.Allows(net.JoinHostPort(address.Hostname(), port)) {
+		return "", errTokenHost
+	}
+	return address.String(), nil
+}
+
+func (o *Config) checkTLS() error {
+	if o.ClientAuth == ClientAuthTLS && (o.TLS == nil || len(o.TLS.Certificates) == 0 && o.TLS.GetClientCertificate == nil) {
+		return errors.New("client_auth tls_client_auth needs tls_client_cert and tls_client_key")
+	}
+	return nil
+}
+
+func (o *Config) checkGrant() error {
+	needs := func(name string, t *template.Template, grant Grant) error {
+		switch given := !t.IsEmpty(); {
+		case given && o.Grant != grant:
+			return fmt.Errorf("%s goes with grant %s", name, grant)
+		case !given && o.Grant == grant:
+			return fmt.Errorf("grant %s needs %s", grant, name)
 		}
-	case ClientAuthNone:
-		if secrets != 0 {
-			return errors.New("client_auth none goes without a client secret")
-		}
+		return nil
+	}
+	switch o.Grant {
+	case GrantRefreshToken, GrantClientCredentials, GrantPassword, GrantTokenExchange:
 	default:
-		return fmt.Errorf("client_auth %q is none of basic, post, none", o.ClientAuth)
+		return fmt.Errorf("grant %q is none of refresh_token, client_credentials, password, token_exchange", o.Grant)
 	}
-	return nil
+	if o.RefreshURL != nil && o.Grant != GrantRefreshToken {
+		return errors.New("refresh_url goes with grant refresh_token")
+	}
+	return cmp.Or(needs("username", o.Username, GrantPassword), needs("password", o.Password, GrantPassword),
+		needs("subject_token", o.SubjectToken, GrantTokenExchange))
 }
 
-func (o *Config) checkParams() error {
+func (o *Config) checkRequest() error {
+	switch o.Format {
+	case tokenrequest.FormatForm, tokenrequest.FormatJSON, tokenrequest.FormatQuery:
+	default:
+		return fmt.Errorf("request %q is none of form, json, query", o.Format)
+	}
+	if o.ExpiresInUnit != time.Second && o.ExpiresInUnit != time.Millisecond {
+		return errors.New("expires_in_unit is seconds or milliseconds")
+	}
 	for _, s := range o.Scopes {
-		if !isVisible(s) || strings.ContainsAny(s, `"\`) { // RFC 6749 section 3.3
-			return fmt.Errorf("%q is not a scope", s)
+		if err := s.CheckLiterals(ScopeText); err != nil {
+			return fmt.Errorf("scopes: %w", err)
+		}
+	}
+	for name := range o.RequestHeader {
+		if err := checkHeader(name, o.ClientAuth); err != nil {
+			return fmt.Errorf("request_header %s %w", name, err)
 		}
 	}
 	for name := range o.Params {
-		switch name {
-		case "grant_type", "refresh_token", "client_id", "client_secret":
-			return fmt.Errorf("parameter %s has its own setting", name)
-		case "scope":
-			if len(o.Scopes) > 0 {
-				return errors.New("parameter scope and scopes exclude each other")
-			}
-		case "":
+		switch {
+		case name == "":
 			return errors.New("parameter without a name")
+		case name == "scope" && len(o.Scopes) > 0:
+			return errors.New("parameter scope and scopes exclude each other")
+		case name == "resource" && len(o.Resources) > 0, name == "audience" && len(o.Audiences) > 0:
+			return fmt.Errorf("parameter %s and %s exclude each other", name, name)
+		case name == "client_id" && o.ClientAuth == ClientAuthBasic:
+		case slices.Contains(ownParameters, name):
+			return fmt.Errorf("parameter %s has its own setting", name)
 		}
 	}
 	return nil
+}
+
+// ownParameters are those that have settings of their own.
+var ownParameters = []string{
+	"refresh_token", "client_id", "client_secret", "client_assertion", "client_assertion_type",
+	"username", "password", "subject_token", "subject_token_type",
+}
+
+// checkHeader reports whether a field may be set in a token request.
+func checkHeader(name string, auth ClientAuth) error {
+	switch canonical := http.CanonicalHeaderKey(name); {
+	case !httpguts.ValidHeaderFieldName(name):
+		return errors.New("is not a valid name")
+	case canonical == "Authorization" && auth == ClientAuthBasic:
+		return errors.New("is set by client_auth basic")
+	case slices.Contains([]string{"Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Connection", "Upgrade", "Trailer", "Te", "Expect"}, canonical):
+		return errors.New("cannot be set")
+	}
+	return nil
+}
+
+// ScopeText is the [template.Rule] for a scope (RFC 6749 section 3.3). Some servers
+// separate scopes by other characters than a space.
+func ScopeText(s string) string {
+	if !isVisible(s) || strings.ContainsAny(s, `"\`) {
+		return "is not a scope"
+	}
+	return ""
 }
 
 // isVisible reports whether s is one or more visible ASCII characters, which is
@@ -192,37 +316,4 @@ func isVisible(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// client returns the client's id and secret for a token request that refreshes c.
-// The secret is empty with [ClientAuthNone].
-func (o *Config) client(c *credential.Credential) (id, secret string, err error) {
-	if id, err = o.ClientID.Execute(c); err != nil {
-		return "", "", fmt.Errorf("client id: %w", err)
-	}
-	switch {
-	case o.ClientSecretFile != "":
-		content, err := os.ReadFile(o.ClientSecretFile)
-		if err != nil {
-			return "", "", fmt.Errorf("client secret: %w", err)
-		}
-		content = bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r"))
-		if len(content) == 0 {
-			return "", "", errors.New("client secret: file is empty")
-		}
-		secret = string(content)
-	case o.ClientSecret != nil:
-		if secret, err = o.ClientSecret.Execute(c); err != nil {
-			return "", "", fmt.Errorf("client secret: %w", err)
-		}
-	}
-	return id, secret, nil
-}
-
-// clientTemplates are those that client fills in.
-func (o *Config) clientTemplates() []*template.Template {
-	if o.ClientSecret == nil {
-		return []*template.Template{o.ClientID}
-	}
-	return []*template.Template{o.ClientID, o.ClientSecret}
 }

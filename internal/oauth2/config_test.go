@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -16,21 +17,24 @@ func TestNewRefuses(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"token_url http":          {func(o *Config) { o.TokenURL = "http://as.example/token" }, "must be https"},
-		"token_url loopback-like": {func(o *Config) { o.TokenURL = "http://127.0.0.1.example/token" }, "must be https"},
-		"token_url relative":      {func(o *Config) { o.TokenURL = "/token" }, "not an absolute URL"},
-		"token_url scheme":        {func(o *Config) { o.TokenURL = "ftp://localhost/token" }, "must be https"},
-		"token_url user":          {func(o *Config) { o.TokenURL = "https://u:p@as.example/token" }, "user information"},
-		"token_url fragment":      {func(o *Config) { o.TokenURL = "https://as.example/token#x" }, "fragment"},
+		"token_url http":          {func(o *Config) { o.TokenURL = text(t, "http://as.example/token") }, "must be https"},
+		"token_url loopback-like": {func(o *Config) { o.TokenURL = text(t, "http://127.0.0.1.example/token") }, "must be https"},
+		"token_url relative":      {func(o *Config) { o.TokenURL = text(t, "/token") }, "not an absolute URL"},
+		"token_url scheme":        {func(o *Config) { o.TokenURL = text(t, "ftp://localhost/token") }, "must be https"},
+		"token_url user":          {func(o *Config) { o.TokenURL = text(t, "https://u:p@as.example/token") }, "user information"},
+		"token_url fragment":      {func(o *Config) { o.TokenURL = text(t, "https://as.example/token#x") }, "fragment"},
 		"no client_id":            {func(o *Config) { o.ClientID = nil }, "client_id is missing"},
-		"no secret":               {func(o *Config) { o.ClientSecret = nil }, "need one of"},
-		"both secrets":            {func(o *Config) { o.ClientSecretFile = "f" }, "need one of"},
+		"no secret":               {func(o *Config) { o.ClientSecrets = nil }, "one of"},
+		"both secrets":            {func(o *Config) { o.ClientSecrets[0].File = "f" }, "needs one of"},
 		"public with secret":      {func(o *Config) { o.ClientAuth = ClientAuthNone }, "goes without a client secret"},
 		"client_auth":             {func(o *Config) { o.ClientAuth = "jwt" }, "is none of basic, post, none"},
-		"scope":                   {func(o *Config) { o.Scopes = []string{"a b"} }, "is not a scope"},
-		"param grant_type":        {func(o *Config) { o.Params = map[string]string{"grant_type": "x"} }, "has its own setting"},
-		"param refresh_token":     {func(o *Config) { o.Params = map[string]string{"refresh_token": "x"} }, "has its own setting"},
-		"param scope":             {func(o *Config) { o.Params = map[string]string{"scope": "x"}; o.Scopes = []string{"y"} }, "exclude each other"},
+		"scope":                   {func(o *Config) { o.Scopes = []*template.Template{text(t, "a b")} }, "is not a scope"},
+		"param client_secret":     {func(o *Config) { o.Params = map[string]*template.Template{"client_secret": text(t, "x")} }, "has its own setting"},
+		"param refresh_token":     {func(o *Config) { o.Params = map[string]*template.Template{"refresh_token": text(t, "x")} }, "has its own setting"},
+		"param scope": {func(o *Config) {
+			o.Params = map[string]*template.Template{"scope": text(t, "x")}
+			o.Scopes = []*template.Template{text(t, "y")}
+		}, "exclude each other"},
 		"field reserved":          {func(o *Config) { o.Fields.AccessToken = "_upstream_auth.x" }, "is reserved"},
 		"field query":             {func(o *Config) { o.Fields.AccessToken = "#(a==1).x" }, "cannot stand in the path"},
 		"field wildcard":          {func(o *Config) { o.Fields.Scope = "sc*" }, "cannot stand in the path"},
@@ -54,7 +58,7 @@ func TestNewRefuses(t *testing.T) {
 		"first field misspelled":     {func(o *Config) { o.FirstFields = []FieldMapping{{"a", "x.y|@hots"}} }, "unknown modifier @hots"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := Config{TokenURL: "https://as.example/token", ClientID: text(t, "id"), ClientSecret: text(t, "secret")}
+			c := Config{TokenURL: text(t, "https://as.example/token"), Client: Client{ClientID: text(t, "id"), ClientSecrets: []Secret{{Text: text(t, "secret")}}}}
 			test.change(&c)
 			r, err := New(c)
 			if r != nil || err == nil || !strings.Contains(err.Error(), test.want) {
@@ -66,7 +70,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestNewTakesHTTPOnLoopbackHosts(t *testing.T) {
 	for _, url := range []string{"http://127.0.0.1:9/t", "http://[::1]/t", "http://localhost:1/t", "http://LOCALHOST/t", "https://as.example/t?x=1"} {
-		if _, err := New(Config{TokenURL: url, ClientID: text(t, "id"), ClientAuth: ClientAuthNone}); err != nil {
+		if _, err := New(Config{TokenURL: text(t, url), Client: Client{ClientID: text(t, "id"), ClientAuth: ClientAuthNone}}); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
@@ -74,7 +78,7 @@ func TestNewTakesHTTPOnLoopbackHosts(t *testing.T) {
 
 func TestNewFillsInDefaults(t *testing.T) {
 	r, err := New(Config{
-		TokenURL: "https://as.example/t", ClientID: text(t, "id"), ClientAuth: ClientAuthNone,
+		TokenURL: text(t, "https://as.example/t"), Client: Client{ClientID: text(t, "id"), ClientAuth: ClientAuthNone},
 		Fields: Fields{AccessToken: "tokens.access"},
 	})
 	if err != nil {
@@ -95,27 +99,31 @@ func TestNewFillsInDefaults(t *testing.T) {
 func TestClientSecretFileIsReadAnew(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secret")
 	o := newRenewer(t, func(o *Config) {
-		o.ClientID, o.ClientSecret, o.ClientSecretFile = text(t, "{credential.client}"), nil, file
+		o.ClientID, o.ClientSecrets = text(t, "{credential.client}"), []Secret{{File: file}}
 	})
 	c := newCredential(t, `{"client":"acme"}`)
-	if _, _, err := o.client(c); !errors.Is(err, os.ErrNotExist) {
+	client := func(c *credential.Credential) (id, secret string, err error) {
+		p, err := o.Parameters(c)
+		return p.ClientID, p.ClientSecret, err
+	}
+	if _, _, err := client(c); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without the file: %v", err)
 	}
 	for content, want := range map[string]string{"one\n": "one", "two": "two", "three\r\n": "three", " four \n\n": " four \n"} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if id, secret, err := o.client(c); id != "acme" || secret != want || err != nil {
+		if id, secret, err := client(c); id != "acme" || secret != want || err != nil {
 			t.Errorf("%q: got %q, %q, %v", content, id, secret, err)
 		}
 	}
 	if err := os.WriteFile(file, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := o.client(c); err == nil {
+	if _, _, err := client(c); err == nil {
 		t.Error("an empty file is taken for a secret")
 	}
-	if _, _, err := o.client(newCredential(t, `{}`)); !errors.Is(err, credential.ErrInvalid) {
+	if _, _, err := client(newCredential(t, `{}`)); !errors.Is(err, credential.ErrInvalid) {
 		t.Errorf("without the client id: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ func text(t testing.TB, s string) *template.Template {
 
 func newRenewer(t testing.TB, change func(*Config)) *Renewer {
 	t.Helper()
-	c := Config{TokenURL: "https://as.example/token", ClientID: text(t, "id"), ClientSecret: text(t, "secret")}
+	c := Config{TokenURL: text(t, "https://as.example/token"), Client: Client{ClientID: text(t, "id"), ClientSecrets: []Secret{{Text: text(t, "secret")}}}}
 	if change != nil {
 		change(&c)
 	}

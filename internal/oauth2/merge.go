@@ -53,7 +53,7 @@ const (
 func (r *Renewer) Merge(document []byte, response scheme.Response) ([]byte, error) {
 	object, _, wrong := tokenrequest.ResponseOf(response).TokenResponse()
 	if object == nil {
-		return nil, refused(wrong)
+		return nil, r.refused(wrong)
 	}
 	if wrong == nil {
 		merged, err := r.mergeTokens(document, object, response.At)
@@ -63,14 +63,16 @@ func (r *Renewer) Merge(document []byte, response scheme.Response) ([]byte, erro
 		return MapFields(merged, object, r.RefreshFields), nil
 	}
 	if r.readTokens(object, response.At).refreshToken == "" {
-		return nil, refused(wrong)
+		return nil, r.refused(wrong)
 	}
 	merged, err := r.mergeTokens(document, object, response.At)
-	return merged, errors.Join(refused(wrong), err)
+	return merged, errors.Join(r.refused(wrong), err)
 }
 
-func refused(e *tokenrequest.Error) error {
-	return &scheme.RefusedError{Code: e.Code, Permanent: e.Permanent, Unspent: e.Unspent, RetryAfter: e.RetryAfter}
+func (r *Renewer) refused(e *tokenrequest.Error) error {
+	refused := &scheme.RefusedError{Code: e.Code, Permanent: e.Permanent, Unspent: e.Unspent, RetryAfter: e.RetryAfter}
+	refused.Retry = len(r.ClientSecrets) > 1 && e.Code == "invalid_client" // with the other secret
+	return refused
 }
 
 // mergeTokens is Merge without RefreshFields.
@@ -135,8 +137,11 @@ func (r *Renewer) readTokens(response []byte, now time.Time) tokens {
 	} else {
 		t.accessToken = quote(access.Str)
 	}
-	if lifetime, ok := readLifetime(at(r.ResponseFields.ExpiresIn)); ok {
-		t.expiresAt = quote(now.UTC().Add(lifetime).Format(time.RFC3339))
+	if r.Grant != GrantRefreshToken {
+		t.refreshToken = "" // nobody would spend it
+	}
+	if expires, ok := r.readExpiry(at, now); ok {
+		t.expiresAt = quote(expires.UTC().Format(time.RFC3339))
 	}
 	return t
 }
@@ -154,9 +159,20 @@ func accessTokenError(is gjson.Type, token string) string {
 	return ""
 }
 
-// readLifetime takes what token endpoints send for a number of seconds: integers,
+// readExpiry returns when a token expires that was asked for now.
+func (r *Renewer) readExpiry(at func(path string) gjson.Result, now time.Time) (time.Time, bool) {
+	if path := r.ResponseFields.ExpiresAt; path != "" {
+		if expires, ok := timeOf(at(path)); ok && expires.Sub(now) <= maxLifetime {
+			return expires, true
+		}
+	}
+	lifetime, ok := readLifetime(at(r.ResponseFields.ExpiresIn), r.ExpiresInUnit)
+	return now.Add(lifetime), ok
+}
+
+// readLifetime takes what token endpoints send for a number of units: integers,
 // fractions, and either as a string.
-func readLifetime(value gjson.Result) (time.Duration, bool) {
+func readLifetime(value gjson.Result, unit time.Duration) (time.Duration, bool) {
 	text := value.Raw
 	switch value.Type {
 	case gjson.Number:
@@ -165,7 +181,8 @@ func readLifetime(value gjson.Result) (time.Duration, bool) {
 	default:
 		return 0, false
 	}
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	units, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	seconds := units * unit.Seconds()
 	if err != nil || !(seconds >= 1 && seconds <= maxLifetime.Seconds()) {
 		return 0, false
 	}

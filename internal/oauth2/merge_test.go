@@ -280,7 +280,7 @@ func FuzzMerge(f *testing.F) {
 		response := granted(string(body))
 		object, _, wrong := tokenrequest.ResponseOf(response).TokenResponse()
 		for _, o := range []*Renewer{flat, deep, mapped, mappedDeep} {
-			if first, err := o.NewDocument(body, now); err != nil && (first != nil || !errors.Is(err, ErrResponse)) {
+			if first, err := o.NewDocument([]byte("{}"), body, now); err != nil && (first != nil || !errors.Is(err, ErrResponse)) {
 				t.Fatalf("first: got %s, %v", first, err)
 			} else if err == nil {
 				c, err := credential.New(credential.Document{Data: first})

@@ -25,12 +25,12 @@ type FieldMapping struct {
 // refreshes write down in it themselves.
 const recordRoom = 4 << 10
 
-// NewDocument returns a whole new document of the first token response (RFC 6749 section
-// 4.1.4), a JSON object that was received at now: the tokens, as in [Renewer.Merge], and
-// FirstFields. The error is an [ErrResponse] if the answer is of no use, and comes without
-// a document.
-func (r *Renewer) NewDocument(response []byte, now time.Time) ([]byte, error) {
-	document, err := r.mergeTokens([]byte("{}"), response, now)
+// NewDocument returns a new document of the first token response (RFC 6749 section
+// 4.1.4), a JSON object that was received at now: base, without tokens, with those, as in
+// [Renewer.Merge], and FirstFields. The error is an [ErrResponse] if the answer is of no
+// use, and comes without a document.
+func (r *Renewer) NewDocument(base, response []byte, now time.Time) ([]byte, error) {
+	document, err := r.mergeTokens(base, response, now)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ func TestNewDocumentIsAWholeOne(t *testing.T) {
 		}
 		o.RefreshFields = []FieldMapping{{"only_on_refresh", "id"}}
 	})
-	got, err := o.NewDocument([]byte(`{"access_token":"a1","refresh_token":"r1","token_type":"Bearer","expires_in":60,"scope":"s",
+	got, err := o.NewDocument([]byte("{}"), []byte(`{"access_token":"a1","refresh_token":"r1","token_type":"Bearer","expires_in":60,"scope":"s",
 		"instance_url":"https://na1.crm.example:8443/x","id":12345678901234567890,"user":{"admin":false,"none":null,"roles":["x","y"]},"_upstream_auth":{}}`), now)
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestNewDocumentIsAWholeOne(t *testing.T) {
 func TestNewDocumentWithoutUsableTokensIsNone(t *testing.T) {
 	o := newRenewer(t, func(o *Config) { o.FirstFields = []FieldMapping{{"id", "id"}} })
 	for _, response := range []string{``, `[]`, `{"id":1}`, `{"refresh_token":"r","id":1}`, `{"access_token":"hunter2 \n"}`, `{"access_token":`} {
-		got, err := o.NewDocument([]byte(response), now)
+		got, err := o.NewDocument([]byte("{}"), []byte(response), now)
 		if got != nil || !errors.Is(err, ErrResponse) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %s, %v", response, got, err)
 		}

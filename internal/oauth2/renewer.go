@@ -1,25 +1,28 @@
 package oauth2
 
 import (
-	"context"
-	"crypto/tls"
 	"encoding/json"
 	"math"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/gjson"
-	xoauth2 "golang.org/x/oauth2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
-// Renewer refreshes credentials at a token endpoint. It is never changed once made.
-type Renewer struct{ Config }
+// Renewer renews credentials at a token endpoint.
+type Renewer struct {
+	Config
+
+	// secret says, modulo how many there are, which of the client's secrets is taken first:
+	// the one that was not refused.
+	secret atomic.Uint32
+}
 
 // Names implements [scheme.Scheme]: it is others that put the token into requests.
 func (r *Renewer) Names() scheme.Names { return scheme.Names{} }
@@ -40,8 +43,12 @@ func (r *Renewer) Token(c *credential.Credential) (string, error) {
 	return template.Field(c, r.Fields.AccessToken, template.Header)
 }
 
-// Spends returns the refresh token of c. The error is a [credential.FieldError].
+// Spends returns the refresh token of c; "" with another grant. The error is a
+// [credential.FieldError].
 func (r *Renewer) Spends(c *credential.Credential) (string, error) {
+	if r.Grant != GrantRefreshToken {
+		return "", nil
+	}
 	return template.Field(c, r.Fields.RefreshToken, template.NotEmpty)
 }
 
@@ -59,12 +66,7 @@ func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
 		at, known := r.expiresIn(c)
 		return at, known, nil
 	}
-	if value.Type == gjson.String {
-		if at, err := time.Parse(time.RFC3339, value.Str); err == nil {
-			return at, true, nil
-		}
-	}
-	if at, ok := unixTime(value); ok {
+	if at, ok := timeOf(value); ok {
 		return at, true, nil
 	}
 	return time.Time{}, false, &credential.FieldError{Path: r.Fields.ExpiresAt, Reason: "is not a time as in RFC 3339, nor in seconds or milliseconds since 1970"}
@@ -74,10 +76,21 @@ func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
 // counts from when the document was written, as long as no refresh has begun.
 func (r *Renewer) expiresIn(c *credential.Credential) (time.Time, bool) {
 	lifetime, ok := numberOf(c.Get(r.ResponseFields.ExpiresIn))
+	lifetime *= r.ExpiresInUnit.Seconds()
 	if !ok || lifetime <= 0 || lifetime > maxLifetime.Seconds() || c.WrittenAt().IsZero() || gjson.GetBytes(c.Stored(), credential.ReservedField+".status").Exists() {
 		return time.Time{}, false
 	}
 	return c.WrittenAt().Add(time.Duration(lifetime * float64(time.Second))), true
+}
+
+// timeOf reads a time as in RFC 3339, or as unixTime does.
+func timeOf(value gjson.Result) (time.Time, bool) {
+	if value.Type == gjson.String {
+		if at, err := time.Parse(time.RFC3339, value.Str); err == nil {
+			return at, true
+		}
+	}
+	return unixTime(value)
 }
 
 // unixTime reads a number of seconds since 1970, or of milliseconds, as JavaScript has it.
@@ -112,43 +125,17 @@ func (r *Renewer) OAuth2() *Renewer { return r }
 // Renewal says how the tokens are spent, see [scheme.RenewalOf].
 func (r *Renewer) Renewal() scheme.Renewal { return r.Config.Renewal }
 
-// Request makes a request with the refresh token grant. The error holds no secret.
-func (r *Renewer) Request(_ context.Context, c *credential.Credential) (*http.Request, *tls.Config, error) {
-	token, err := r.Spends(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := r.Parameters(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	req, err := tokenrequest.RefreshRequest(p, token)
-	return req, r.TLS, err
-}
-
-// Parameters returns those of the token endpoint for a credential, which the client's id
-// and secret may come from. The error holds no secret.
-func (r *Renewer) Parameters(c *credential.Credential) (tokenrequest.Parameters, error) {
-	id, secret, err := r.client(c)
-	if err != nil {
-		return tokenrequest.Parameters{}, err
-	}
-	style := xoauth2.AuthStyleInHeader
-	if r.ClientAuth == ClientAuthPost || r.ClientAuth == ClientAuthNone {
-		style = xoauth2.AuthStyleInParams
-	}
-	return tokenrequest.Parameters{
-		URL: r.TokenURL, ClientID: id, ClientSecret: secret, AuthStyle: style,
-		Scopes: r.Scopes, Params: r.Params,
-	}, nil
-}
-
 // Schema implements [scheme.Describer]: the access token is required, and the refresh
-// token a string or null if it is there. Both are writeOnly.
+// token a string or null if it is there. With a grant that obtains tokens by itself what it
+// needs is required, and not the token. Both are writeOnly.
 func (r *Renewer) Schema() json.RawMessage {
 	b := new(template.SchemaBuilder)
-	b.Token(r.Fields.AccessToken, true)
-	b.Token(r.Fields.RefreshToken, false)
+	b.Token(r.Fields.AccessToken, r.Grant == GrantRefreshToken)
+	if r.Grant == GrantRefreshToken {
+		b.Token(r.Fields.RefreshToken, false)
+	} else {
+		b.Require(r.templates()...)
+	}
 	return b.Schema()
 }
 
@@ -157,13 +144,19 @@ func (r *Renewer) Schema() json.RawMessage {
 // strings where they are, and the time of expiry is one. A stored credential may be worse
 // and still be used. The error is a [credential.FieldError].
 func (r *Renewer) CheckNew(c *credential.Credential) error {
-	for _, t := range r.clientTemplates() {
+	for _, t := range r.templates() {
 		if _, err := t.Execute(c); err != nil {
 			return err
 		}
 	}
+	if _, err := r.AddressOf(r.TokenURL, c); err != nil {
+		return &credential.FieldError{Path: r.TokenURL.Paths()[0], Reason: "does not make a token_url: " + err.Error()}
+	}
 	token, err := r.Token(c)
-	if err != nil {
+	switch {
+	case err != nil && r.Grant != GrantRefreshToken && !c.Get(r.Fields.AccessToken).Exists():
+		return nil // it is obtained first
+	case err != nil:
 		return err
 	}
 	if wrong := accessTokenError(c.Get(r.Fields.AccessToken).Type, token); wrong != "" {

@@ -58,14 +58,14 @@ func TestParametersFollowTheConfiguration(t *testing.T) {
 		ClientAuthBasic: xoauth2.AuthStyleInHeader, ClientAuthPost: xoauth2.AuthStyleInParams, ClientAuthNone: xoauth2.AuthStyleInParams,
 	} {
 		o := newRenewer(t, func(o *Config) {
-			o.ClientID, o.ClientAuth, o.Scopes, o.Params = text(t, "{credential.client}"), auth, []string{"a"}, map[string]string{"b": "c"}
+			o.ClientID, o.ClientAuth = text(t, "{credential.client}"), auth
 			if auth == ClientAuthNone {
-				o.ClientSecret = nil
+				o.ClientSecrets = nil
 			}
 		})
 		p, err := o.Parameters(c)
-		if err != nil || p.URL != o.TokenURL || p.ClientID != "of acme" || (p.ClientSecret == "secret") != (auth != ClientAuthNone) ||
-			p.AuthStyle != style || len(p.Scopes) != 1 || p.Params["b"] != "c" {
+		if err != nil || p.URL != o.Endpoint() || p.ClientID != "of acme" || (p.ClientSecret == "secret") != (auth != ClientAuthNone) ||
+			p.AuthStyle != style {
 			t.Errorf("%s: got %+v, %v", auth, p, err)
 		}
 	}
@@ -88,7 +88,7 @@ func TestSchema(t *testing.T) {
 		},
 		"paths and a client of its own": {
 			func(o *Config) {
-				o.ClientID, o.ClientSecret = text(t, "{credential.client.id}"), text(t, "{credential.client.secret}")
+				o.ClientID, o.ClientSecrets = text(t, "{credential.client.id}"), []Secret{{Text: text(t, "{credential.client.secret}")}}
 				o.Fields = Fields{AccessToken: "tokens.access", RefreshToken: `a\.b`, TokenType: "list.0.type", ExpiresAt: "tokens.until", Scope: "meta.scope"}
 			},
 			`{` + draft + `"properties":{
@@ -212,7 +212,7 @@ func FuzzSchema(f *testing.F) {
 	f.Add("a.1.b", `{"a":[1,{"b":"x"}],"refresh_token":"r"}`)
 	f.Fuzz(func(t *testing.T, access, document string) {
 		o, err := New(Config{
-			TokenURL: "https://as.example/token", ClientID: text(t, "id"), ClientAuth: ClientAuthNone,
+			TokenURL: text(t, "https://as.example/token"), Client: Client{ClientID: text(t, "id"), ClientAuth: ClientAuthNone},
 			Fields: Fields{AccessToken: access},
 		})
 		if err != nil {

@@ -41,7 +41,7 @@ func TestManyTenantsTogether(t *testing.T) {
 	cache := credential.NewCache(store, credential.CacheOptions{})
 	coordinator := renew.New(cache, renew.Options{})
 	defer coordinator.Close()
-	renewer, err := oauth2.New(oauth2.Config{TokenURL: endpoint.URL, ClientID: mustTemplate(t, "client"), ClientSecret: mustTemplate(t, "secret")})
+	renewer, err := oauth2.New(oauth2.Config{TokenURL: mustTemplate(t, endpoint.URL), Client: oauth2.Client{ClientID: mustTemplate(t, "client"), ClientSecrets: []oauth2.Secret{{Text: mustTemplate(t, "secret")}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

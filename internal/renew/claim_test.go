@@ -335,7 +335,7 @@ func TestEndpointThatCannotBeReachedCostsNoClaim(t *testing.T) {
 
 func TestMissingClientSecretFileIsToldAndCoolsDown(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {
-		f.configure(func(o *oauth2.Config) { o.ClientSecret, o.ClientSecretFile = nil, "/nonexistent/secret" })
+		f.configure(func(o *oauth2.Config) { o.ClientSecrets = []oauth2.Secret{{File: "/nonexistent/secret"}} })
 		p := f.start(nil)
 		for range 10 {
 			fresh, err := p.refresh(f.stored())

@@ -69,7 +69,7 @@ func inFleet(t *testing.T, test func(t *testing.T, f *fleet)) {
 // configure makes another provider of the same name.
 func (f *fleet) configure(change func(*oauth2.Config)) {
 	f.t.Helper()
-	o := &oauth2.Config{TokenURL: "https://as.example/token", ClientID: text(f.t, "client"), ClientSecret: text(f.t, "canary-secret")}
+	o := &oauth2.Config{TokenURL: text(f.t, "https://as.example/token"), Client: oauth2.Client{ClientID: text(f.t, "client"), ClientSecrets: []oauth2.Secret{{Text: text(f.t, "canary-secret")}}}}
 	if change != nil {
 		change(o)
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
@@ -41,11 +40,7 @@ func TestRequestThatWaitedInVainTellsForWhat(t *testing.T) {
 		if _, err := store.Put(t.Context(), key, []byte(`{"access_token":"a","refresh_token":"r"}`), 0); err != nil {
 			t.Fatal(err)
 		}
-		id, err := template.Parse("app", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := oauth2.New(oauth2.Config{TokenURL: "https://as.example/token", ClientID: id, ClientAuth: oauth2.ClientAuthNone})
+		r, err := oauth2.New(oauth2.Config{TokenURL: text(t, "https://as.example/token"), Client: oauth2.Client{ClientID: text(t, "app"), ClientAuth: oauth2.ClientAuthNone}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
 // spend spends the refresh token of base once: first all that can fail, then the claim,
@@ -21,7 +22,11 @@ func (r *renewal) spend(base version, how spendOptions) result {
 	if err != nil {
 		return failure(err)
 	}
-	request, config, err := r.renewer.Request(r.closed, base.Credential)
+	ctx := r.closed
+	if r.retried {
+		ctx = scheme.WithRetry(ctx)
+	}
+	request, config, err := r.renewer.Request(ctx, base.Credential)
 	if err != nil {
 		return failure(r.fail(base.Credential, Event{Kind: Failed, Err: fmt.Errorf("%w: %w", ErrFailed, err)}))
 	}

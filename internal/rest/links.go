@@ -69,6 +69,9 @@ type LinkRequest struct {
 	ReturnTo string            `json:"return_to,omitempty"`
 	Handoff  bool              `json:"handoff,omitempty"`
 	Account  map[string]string `json:"account,omitempty"`
+
+	// Parameters answer what the site asks for, by paths in the credential.
+	Parameters map[string]string `json:"parameters,omitempty"`
 }
 
 var errNoConnect = &Error{http.StatusConflict, "connect_not_configured", "no site has upstream_auth_connect for the provider"}
@@ -85,6 +88,8 @@ func (l *Links) new(ctx context.Context, provider string, tenant credential.Tena
 		return nil, BadRequest("return_to is not an allowed address")
 	case errors.Is(err, connect.ErrAccount):
 		return nil, BadRequest("account is not 1 to 4 claims of an id token or the userinfo, which the provider needs an issuer or a userinfo_url for")
+	case errors.Is(err, connect.ErrParameters):
+		return nil, BadRequest("parameters are not what upstream_auth_connect asks for (ask), or too long")
 	case err != nil:
 		return nil, err
 	}

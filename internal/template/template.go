@@ -102,6 +102,20 @@ func (t *Template) appendText(text string) {
 	t.parts = append(t.parts, part{text: text})
 }
 
+// String returns the text of t, with the fields of the credential by name. It may have
+// secrets in its literal text.
+func (t *Template) String() string {
+	var b strings.Builder
+	for _, p := range t.parts {
+		if p.path != "" {
+			b.WriteString("{" + credentialPrefix + p.path + "}")
+		} else {
+			b.WriteString(p.text)
+		}
+	}
+	return b.String()
+}
+
 // UsesCredential reports whether t has a field of the credential in it.
 func (t *Template) UsesCredential() bool { return len(t.Paths()) > 0 }
 

@@ -3,11 +3,13 @@ package tokenrequest
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -132,8 +134,8 @@ func secretsOf(req *http.Request) (values []string, known bool) {
 		if err != nil {
 			return nil, false
 		}
-		form, err := url.ParseQuery(string(text))
-		if err != nil { // no form
+		form, known := parametersIn(req.Header.Get("Content-Type"), text)
+		if !known {
 			return nil, false
 		}
 		collect(form)
@@ -150,4 +152,41 @@ func secretsOf(req *http.Request) (values []string, known bool) {
 		}
 	}
 	return values, true
+}
+
+// parametersIn returns the parameters in a body as a form or a JSON object; false if it is
+// neither.
+func parametersIn(contentType string, body []byte) (url.Values, bool) {
+	if contentType != "application/json" {
+		form, err := url.ParseQuery(string(body))
+		return form, err == nil
+	}
+	var object map[string]any
+	if json.Unmarshal(body, &object) != nil {
+		return nil, false
+	}
+	form := make(url.Values)
+	for name, value := range object {
+		form[name] = textsIn(value)
+	}
+	return form, true
+}
+
+// textsIn returns the strings in a JSON value, and its numbers as text.
+func textsIn(value any) (texts []string) {
+	switch v := value.(type) {
+	case string:
+		texts = append(texts, v)
+	case float64:
+		texts = append(texts, strconv.FormatFloat(v, 'f', -1, 64))
+	case []any:
+		for _, element := range v {
+			texts = append(texts, textsIn(element)...)
+		}
+	case map[string]any:
+		for _, member := range v {
+			texts = append(texts, textsIn(member)...)
+		}
+	}
+	return texts
 }

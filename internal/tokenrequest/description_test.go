@@ -16,8 +16,8 @@ import (
 
 func TestDescriptionsHoldNoSecrets(t *testing.T) {
 	const secret = "p+w d/é?1"
-	p := tokenrequest.Parameters{URL: "https://as.example/t?key=querykey", ClientID: "client", ClientSecret: secret, AuthStyle: oauth2.AuthStyleInHeader, Params: map[string]string{"assertion": "claims"}}
-	req, err := tokenrequest.RefreshRequest(p, "rt 1")
+	p := tokenrequest.Parameters{URL: "https://as.example/t?key=querykey", ClientID: "client", ClientSecret: secret, AuthStyle: oauth2.AuthStyleInHeader, Params: url.Values{"assertion": {"claims"}}}
+	req, err := tokenrequest.GrantRequest(p, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"rt 1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,9 +49,9 @@ func refreshRequest(t testing.TB, endpoint string, size int) *http.Request {
 	t.Helper()
 	p := parameters(endpoint)
 	if size > 0 {
-		p.Params = map[string]string{"assertion": strings.Repeat("a", size)}
+		p.Params = url.Values{"assertion": {strings.Repeat("a", size)}}
 	}
-	req, err := tokenrequest.RefreshRequest(p, "canary-r1")
+	req, err := tokenrequest.GrantRequest(p, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"canary-r1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

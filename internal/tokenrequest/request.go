@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -24,26 +25,30 @@ type Parameters struct {
 	// guess that is wrong spends the token twice.
 	AuthStyle oauth2.AuthStyle
 
-	// Scopes are asked for; none means those of the original grant.
-	Scopes []string
+	// Assertion authenticates the client instead of a secret (RFC 7521 section 4.2): a
+	// JWT (RFC 7523 section 2.2). AuthStyle is [oauth2.AuthStyleInParams] then.
+	Assertion string
 
 	// Params are further parameters.
-	Params map[string]string
+	Params url.Values
+
+	// Format is how parameters travel. Default: [FormatForm].
+	Format Format
+
+	// Header has further fields of the request's header.
+	Header http.Header
 }
 
-// RefreshRequest makes a request with the refresh token grant (RFC 6749 section 6).
-// Params may override the grant type.
-func RefreshRequest(p Parameters, refreshToken string) (*http.Request, error) {
-	params := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
-	for name, value := range p.Params {
-		params.Set(name, value)
-	}
-	return p.clientRequest(p.Scopes, params)
+// GrantRequest makes a request for a token by a grant (RFC 6749 section 4.5): its own
+// parameters, the grant type among them, over which Params go.
+func GrantRequest(p Parameters, grant url.Values) (*http.Request, error) {
+	params := maps.Clone(grant)
+	maps.Copy(params, p.Params)
+	return p.clientRequest(params)
 }
 
 // CodeRequest makes a request that spends an authorization code (RFC 6749 section
 // 4.1.3), with the verifier of PKCE (RFC 7636 section 4.5) unless that is empty.
-// Scopes are not sent: those of the authorization request count.
 func CodeRequest(p Parameters, code, redirectURI, verifier string) (*http.Request, error) {
 	config := &oauth2.Config{
 		ClientID: p.ClientID, ClientSecret: p.ClientSecret, RedirectURL: redirectURI,
@@ -53,8 +58,10 @@ func CodeRequest(p Parameters, code, redirectURI, verifier string) (*http.Reques
 	if verifier != "" {
 		options = append(options, oauth2.VerifierOption(verifier))
 	}
-	for name, value := range p.Params {
-		options = append(options, oauth2.SetAuthURLParam(name, value))
+	for name, values := range p.withAssertion(p.Params) {
+		for _, value := range values {
+			options = append(options, oauth2.SetAuthURLParam(name, value))
+		}
 	}
 	return p.capture(func(ctx context.Context) error {
 		_, err := config.Exchange(ctx, code, options...)
@@ -63,26 +70,39 @@ func CodeRequest(p Parameters, code, redirectURI, verifier string) (*http.Reques
 }
 
 // RevocationRequest makes a request that revokes a token (RFC 7009 section 2.1) of
-// the kind hint: refresh_token or access_token. Scopes and Params are not sent.
+// the kind hint: refresh_token or access_token. Params are not sent.
 func RevocationRequest(p Parameters, token, hint string) (*http.Request, error) {
 	// Without values a parameter is not sent: this is no grant.
 	params := url.Values{"grant_type": nil, "token": {token}}
 	if hint != "" {
 		params.Set("token_type_hint", hint)
 	}
-	return p.clientRequest(nil, params)
+	return p.clientRequest(params)
 }
 
 // clientRequest makes a request with params as the client.
-func (p Parameters) clientRequest(scopes []string, params url.Values) (*http.Request, error) {
+func (p Parameters) clientRequest(params url.Values) (*http.Request, error) {
 	config := &clientcredentials.Config{
 		ClientID: p.ClientID, ClientSecret: p.ClientSecret, TokenURL: p.URL, AuthStyle: p.AuthStyle,
-		Scopes: scopes, EndpointParams: params,
+		EndpointParams: p.withAssertion(params),
 	}
 	return p.capture(func(ctx context.Context) error {
 		_, err := config.Token(ctx)
 		return err
 	})
+}
+
+// withAssertion returns params with those that authenticate the client by an assertion.
+func (p Parameters) withAssertion(params url.Values) url.Values {
+	if p.Assertion == "" {
+		return params
+	}
+	all := url.Values{
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+		"client_assertion":      {p.Assertion},
+	}
+	maps.Copy(all, params)
+	return all
 }
 
 var errCaptured = errors.New("the token request is made")
@@ -107,5 +127,9 @@ func (p Parameters) capture(ask func(ctx context.Context) error) (*http.Request,
 		// What it says may quote the URL, which may have a credential's field in it.
 		return nil, errors.New("token request: its URL or a parameter makes no request")
 	}
+	if err := p.Format.apply(captured); err != nil {
+		return nil, fmt.Errorf("token request: %w", err)
+	}
+	maps.Copy(captured.Header, p.Header)
 	return captured, nil
 }

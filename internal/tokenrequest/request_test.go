@@ -22,7 +22,9 @@ func basic(id, secret string) string { //nolint:unparam // as in the RFC
 
 func TestRequestsOnTheWire(t *testing.T) {
 	type kind func(tokenrequest.Parameters) (*http.Request, error)
-	refresh := func(p tokenrequest.Parameters) (*http.Request, error) { return tokenrequest.RefreshRequest(p, "r1") }
+	refresh := func(p tokenrequest.Parameters) (*http.Request, error) {
+		return tokenrequest.GrantRequest(p, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"r1"}})
+	}
 	code := func(p tokenrequest.Parameters) (*http.Request, error) {
 		return tokenrequest.CodeRequest(p, "c1", "https://us.example/callback", "v1")
 	}
@@ -36,9 +38,9 @@ func TestRequestsOnTheWire(t *testing.T) {
 	header := tokenrequest.Parameters{ClientID: "id of acme:é", ClientSecret: "p+w %&=:", AuthStyle: oauth2.AuthStyleInHeader}
 	public := tokenrequest.Parameters{ClientID: "client", AuthStyle: oauth2.AuthStyleInParams}
 	more := header
-	more.Scopes, more.Params = []string{"read", "write:all"}, map[string]string{"audience": "https://api.example/?a=b&c", "empty": ""}
+	more.Params = url.Values{"scope": {"read write:all"}, "audience": {"https://api.example/?a=b&c"}, "empty": {""}}
 	other := public
-	other.Params = map[string]string{"grant_type": "urn:other"}
+	other.Params = url.Values{"grant_type": {"urn:other"}}
 	with := func(form url.Values, more ...string) url.Values {
 		all := url.Values{}
 		for name, values := range form {
@@ -55,18 +57,18 @@ func TestRequestsOnTheWire(t *testing.T) {
 		authorization string
 		form          url.Values
 	}{
-		"refresh, header":            {refresh, header, basic("id of acme:é", "p+w %&=:"), refreshed},
-		"refresh, parameters":        {refresh, in, "", with(refreshed, "client_id", "client", "client_secret", "secret")},
-		"refresh, public":            {refresh, public, "", with(refreshed, "client_id", "client")},
-		"refresh with more":          {refresh, more, basic("id of acme:é", "p+w %&=:"), with(refreshed, "scope", "read write:all", "audience", "https://api.example/?a=b&c", "empty", "")},
-		"refresh of another kind":    {refresh, other, "", with(refreshed, "client_id", "client", "grant_type", "urn:other")},
-		"code, header":               {code, header, basic("id of acme:é", "p+w %&=:"), spent},
-		"code, parameters":           {code, in, "", with(spent, "client_id", "client", "client_secret", "secret")},
-		"code with more":             {code, more, basic("id of acme:é", "p+w %&=:"), with(spent, "audience", "https://api.example/?a=b&c", "empty", "")},
-		"revocation, header":         {revocation, header, basic("id of acme:é", "p+w %&=:"), revoked},
-		"revocation, parameters":     {revocation, in, "", with(revoked, "client_id", "client", "client_secret", "secret")},
-		"revocation, public":         {revocation, public, "", with(revoked, "client_id", "client")},
-		"revocation knows no scopes": {revocation, more, basic("id of acme:é", "p+w %&=:"), revoked},
+		"refresh, header":         {refresh, header, basic("id of acme:é", "p+w %&=:"), refreshed},
+		"refresh, parameters":     {refresh, in, "", with(refreshed, "client_id", "client", "client_secret", "secret")},
+		"refresh, public":         {refresh, public, "", with(refreshed, "client_id", "client")},
+		"refresh with more":       {refresh, more, basic("id of acme:é", "p+w %&=:"), with(refreshed, "scope", "read write:all", "audience", "https://api.example/?a=b&c", "empty", "")},
+		"refresh of another kind": {refresh, other, "", with(refreshed, "client_id", "client", "grant_type", "urn:other")},
+		"code, header":            {code, header, basic("id of acme:é", "p+w %&=:"), spent},
+		"code, parameters":        {code, in, "", with(spent, "client_id", "client", "client_secret", "secret")},
+		"code with more":          {code, more, basic("id of acme:é", "p+w %&=:"), with(spent, "scope", "read write:all", "audience", "https://api.example/?a=b&c", "empty", "")},
+		"revocation, header":      {revocation, header, basic("id of acme:é", "p+w %&=:"), revoked},
+		"revocation, parameters":  {revocation, in, "", with(revoked, "client_id", "client", "client_secret", "secret")},
+		"revocation, public":      {revocation, public, "", with(revoked, "client_id", "client")},
+		"revocation with no more": {revocation, more, basic("id of acme:é", "p+w %&=:"), revoked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			connections := 0
@@ -111,12 +113,12 @@ func TestRequestsThatCannotBeMade(t *testing.T) {
 		"client authentication that is guessed": func(p *tokenrequest.Parameters) { p.AuthStyle = oauth2.AuthStyleAutoDetect },
 		"no URL":                                func(p *tokenrequest.Parameters) { p.URL = "https://canary\x00" },
 		"scope twice": func(p *tokenrequest.Parameters) {
-			p.Scopes, p.Params = []string{"canary"}, map[string]string{"scope": "canary"}
+			p.URL = "canary:\x00"
 		},
 	} {
 		p := parameters("https://as.example")
 		change(&p)
-		if req, err := tokenrequest.RefreshRequest(p, "canary-r1"); req != nil || err == nil || strings.Contains(err.Error(), "canary") {
+		if req, err := tokenrequest.GrantRequest(p, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"canary-r1"}}); req != nil || err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: got %v, %v", name, req, err)
 		}
 	}

@@ -71,7 +71,7 @@ func mustTemplate(t testing.TB, text string) *template.Template {
 // newRenewer makes a scheme of OAuth 2.0.
 func newRenewer(t testing.TB, change func(*oauth2.Config)) *oauth2.Renewer {
 	t.Helper()
-	c := oauth2.Config{TokenURL: "https://as.example/t", ClientID: mustTemplate(t, "id"), ClientAuth: oauth2.ClientAuthNone}
+	c := oauth2.Config{TokenURL: mustTemplate(t, "https://as.example/t"), Client: oauth2.Client{ClientID: mustTemplate(t, "id"), ClientAuth: oauth2.ClientAuthNone}}
 	if change != nil {
 		change(&c)
 	}

@@ -217,13 +217,10 @@ func (p *Provider) lacksToken(cred *credential.Credential) error {
 	if p.Renewer == nil {
 		return nil
 	}
+	if spent, err := p.Renewer.Spends(cred); err != nil || spent != "" {
+		return nil //nolint:nilerr // Bind says what is missing
+	}
 	_, err := p.Renewer.Token(cred)
-	if err == nil {
-		return nil
-	}
-	if spent, wrong := p.Renewer.Spends(cred); wrong != nil || spent != "" {
-		return nil // Bind says what is missing
-	}
 	return err
 }
 

@@ -9,14 +9,15 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // Revocation is how a credential is ended at its provider: one of the two.
 type Revocation struct {
-	// URL is the revocation endpoint (RFC 7009): https, or http on a loopback host.
-	// The refresh token is revoked there, and then the access token.
-	URL string
+	// URL makes the revocation endpoint (RFC 7009) of a credential: https, or http on a
+	// loopback host. The refresh token is revoked there, and then the access token.
+	URL *template.Template
 
 	// Request is a request that does it. An answer of 404 or 410 says that there was
 	// nothing to revoke any more.
@@ -58,7 +59,7 @@ func (p *Provider) Revoke(ctx context.Context, cred *credential.Credential) erro
 	if o == nil {
 		return &RevocationError{Err: errors.New("a revocation endpoint is for oauth2 alone")}
 	}
-	if token, err := o.Spends(cred); err == nil {
+	if token, err := o.Spends(cred); err == nil && token != "" {
 		if err := p.Revocation.revokeToken(ctx, o, cred, token, "refresh_token"); err != nil {
 			return err
 		}
@@ -77,7 +78,9 @@ func (r *Revocation) revokeToken(ctx context.Context, o *oauth2.Renewer, cred *c
 	if err != nil {
 		return &RevocationError{Err: err}
 	}
-	p.URL = r.URL
+	if p.URL, err = o.AddressOf(r.URL, cred); err != nil {
+		return &RevocationError{Err: fmt.Errorf("revocation_url: %w", err)}
+	}
 	req, err := tokenrequest.RevocationRequest(p, token, kind)
 	if err != nil {
 		return &RevocationError{Err: err}

@@ -80,8 +80,9 @@ func (w *world) addTenant(i int, r rules, provider string, apart bool) {
 	t := &tenant{rules: r, name: name, provider: provider}
 	var err error
 	t.renewer, err = oauth2.New(oauth2.Config{
-		TokenURL: "https://" + host + ".example/token", ClientID: w.template("client"), ClientSecret: w.template(canary + "secret"),
-		Renewal: scheme.Renewal{Rotation: r.rotation, RotationGrace: r.grace, Takeover: r.takeover, RefreshAhead: time.Second},
+		TokenURL: w.template("https://" + host + ".example/token"),
+		Client:   oauth2.Client{ClientID: w.template("client"), ClientSecrets: []oauth2.Secret{{Text: w.template(canary + "secret")}}},
+		Renewal:  scheme.Renewal{Rotation: r.rotation, RotationGrace: r.grace, Takeover: r.takeover, RefreshAhead: time.Second},
 	})
 	if err != nil {
 		w.t.Fatal(err)
