@@ -13,7 +13,7 @@ import (
 
 func connectLinkCommand() *cobra.Command {
 	cmd := forTenant(&cobra.Command{
-		Use:   "connect-link --provider <name> --tenant <name> [--return-to <url>] [--handoff] [--account <claim>=<value>]",
+		Use:   "connect-link --provider <name> --tenant <name> [--return-to <url>] [--handoff] [--account <claim>=<value>] [--parameter <path>=<value>]",
 		Short: "Makes a link by which an end user connects an account",
 		Long: `Makes a link to send to an end user, who connects an account with it in a
 browser. Whoever has the link can do so, until it expires, was used or was
@@ -21,7 +21,8 @@ withdrawn. It takes the directive upstream_auth_connect.
 
 With --handoff a code is needed, too, which is to reach the person in another
 way. With --account, which may be repeated, only an account will do of which the
-id token or the userinfo says so.`,
+id token or the userinfo says so. With --parameter, which may be repeated, the
+person is not asked for that: see ask in the directive.`,
 		Example: `  caddy upstream-auth connect-link --provider crm --tenant acme
   caddy upstream-auth connect-link --provider crm --tenant acme --handoff --account email=jo@acme.example`,
 		Args: cobra.NoArgs,
@@ -30,6 +31,7 @@ id token or the userinfo says so.`,
 	cmd.Flags().String("return-to", "", "Where the browser is sent afterwards, one of the configured addresses (default: a page of Caddy's)")
 	cmd.Flags().Bool("handoff", false, "Have the link need a code, which is written to standard error")
 	cmd.Flags().StringToString("account", nil, "A claim of the account that is to be connected, and its value")
+	cmd.Flags().StringToString("parameter", nil, "A field that the site asks for, and its value")
 	return cmd
 }
 
@@ -41,6 +43,7 @@ func runConnectLink(r *commandRun) error {
 	request := rest.LinkRequest{ReturnTo: r.text("return-to")}
 	request.Handoff, _ = r.Flags().GetBool("handoff")
 	request.Account, _ = r.Flags().GetStringToString("account")
+	request.Parameters, _ = r.Flags().GetStringToString("parameter")
 	body, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("making the request: %w", err)

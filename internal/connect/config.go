@@ -188,10 +188,15 @@ func (c *Config) checkServer() error {
 		if err := c.OAuth2.CheckURL(u); err != nil {
 			return fmt.Errorf("%s is no endpoint: %w", name, err)
 		}
-		if address, err := u.ExecuteURL(nil); !u.UsesCredential() && err == nil && name == "authorization_url" {
-			if err := checkEndpoint(address.String()); err != nil {
-				return fmt.Errorf("%s %w", name, err)
-			}
+		if name != "authorization_url" || u.UsesCredential() {
+			continue
+		}
+		address, err := u.ExecuteURL(nil)
+		if err == nil {
+			err = checkEndpoint(address.String())
+		}
+		if err != nil {
+			return fmt.Errorf("%s %w", name, err)
 		}
 	}
 	return nil

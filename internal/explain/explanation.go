@@ -173,8 +173,10 @@ func (o *Explanation) ways() string {
 // endpoint is the host of the token endpoint.
 func (o *Explanation) endpoint() string {
 	if oauth2 := o.Provider.OAuth2(); oauth2 != nil {
-		if u, err := oauth2.TokenURL.ExecuteURL(o.Cred); o.Cred != nil && err == nil {
-			return hostOf(u.String())
+		if o.Cred != nil {
+			if u, err := oauth2.TokenURL.ExecuteURL(o.Cred); err == nil {
+				return u.Host
+			}
 		}
 		if host := hostOf(oauth2.Endpoint()); host != "" {
 			return host

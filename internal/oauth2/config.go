@@ -199,8 +199,17 @@ func (o *Config) CheckURL(u *template.Template) error {
 var errTokenHost = errors.New("the host is not among token_hosts")
 
 // AddressOf returns the address that a template makes of a credential, if secrets may be
-// sent there. The error holds nothing of the credential.
+// sent there. The error, a [credential.FieldError] if the credential has a say in it, holds
+// nothing of the credential.
 func (o *Config) AddressOf(u *template.Template, c *credential.Credential) (string, error) {
+	address, err := o.addressOf(u, c)
+	if _, known := errors.AsType[*credential.FieldError](err); err == nil || known || !u.UsesCredential() {
+		return address, err
+	}
+	return "", &credential.FieldError{Path: u.Paths()[0], Reason: "makes no address to send secrets to: " + err.Error()}
+}
+
+func (o *Config) addressOf(u *template.Template, c *credential.Credential) (string, error) {
 	address, err := u.ExecuteURL(c)
 	if err != nil {
 		return "", err

@@ -150,7 +150,7 @@ func (r *Renewer) CheckNew(c *credential.Credential) error {
 		}
 	}
 	if _, err := r.AddressOf(r.TokenURL, c); err != nil {
-		return &credential.FieldError{Path: r.TokenURL.Paths()[0], Reason: "does not make a token_url: " + err.Error()}
+		return err
 	}
 	token, err := r.Token(c)
 	switch {
