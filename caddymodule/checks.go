@@ -93,7 +93,7 @@ func secretFiles(store stores.Store) []explain.Check {
 func (conf *Provider) checks(p *upstream.Provider) []explain.Check {
 	var all []explain.Check
 	if o := p.OAuth2(); o != nil {
-		if !o.TokenURL.UsesCredential() {
+		if o.TokenURL == nil || !o.TokenURL.UsesCredential() {
 			all = append(all, explain.Endpoint(explain.CheckTokenEndpoint, "the token endpoint of provider "+p.Name, o.Endpoint(), o.TLS))
 		}
 		for _, secret := range o.ClientSecrets {

@@ -221,7 +221,12 @@ func (conf *Provider) revocation(resolve *config.Resolver) (*upstream.Revocation
 		return &upstream.Revocation{Request: request}, nil
 	}
 	o := conf.oauth2()
-	if o == nil || o.RevocationURL == "" {
+	switch {
+	case o == nil:
+		return nil, nil
+	case o.RevocationURL == "" && o.TokenURL == "": // the issuer says where all is
+		return new(upstream.Revocation), nil
+	case o.RevocationURL == "":
 		return nil, nil
 	}
 	address, err := o.Endpoint("revocation_url", o.RevocationURL, resolve)

@@ -30,8 +30,8 @@ type OAuth2 struct {
 	// The token endpoint. The scheme is https, unless the host is a loopback
 	// address. It may hold `{credential.<path>}`, what of it is filled in there stands for
 	// itself in a URL (RFC 3986, section 2.3), and if it is in the host then token_hosts is
-	// required.
-	TokenURL string `json:"token_url"`
+	// required. Default: what the issuer says.
+	TokenURL string `json:"token_url,omitempty"`
 
 	// Where refresh tokens go, if elsewhere. Default: token_url.
 	RefreshURL string `json:"refresh_url,omitempty"`
@@ -61,8 +61,8 @@ type OAuth2 struct {
 	// How the client authenticates (RFC 6749, section 2.3.1): `basic`, in the
 	// Authorization header; `post`, among the parameters; `none`, for a public client;
 	// `private_key_jwt` (RFC 7523), by what is in client_assertion_file; `tls_client_auth`
-	// (RFC 8705), by tls_client_cert. Default: `basic`, or `private_key_jwt` with
-	// client_assertion_file.
+	// (RFC 8705), by tls_client_cert. Default: `private_key_jwt` with client_assertion_file;
+	// without a token_url `basic` or `post`, as the issuer says; else `basic`.
 	ClientAuth string `json:"client_auth,omitempty"`
 
 	// A file with a JWT that authenticates the client, as Kubernetes and SPIFFE write them. It
@@ -120,10 +120,10 @@ type OAuth2 struct {
 	// `expires_at`, if it says a point in time (RFC 3339, or a number since 1970).
 	ResponseFields map[string]string `json:"response_fields,omitempty"`
 
-	// The authorization server's issuer identifier, for `upstream_auth_connect`: what
-	// is not configured of its endpoints is discovered there (OpenID Connect
-	// Discovery, RFC 8414), and its answers have to name it (RFC 9207). https, unless
-	// the host is a loopback address.
+	// The authorization server's issuer identifier: what is not configured of its endpoints
+	// is discovered there (OpenID Connect Discovery, RFC 8414), and in
+	// `upstream_auth_connect` its answers have to name it (RFC 9207). https, unless the host
+	// is a loopback address.
 	Issuer string `json:"issuer,omitempty"`
 
 	// The authorization endpoint, for `upstream_auth_connect`. Default: discovered.
@@ -133,8 +133,8 @@ type OAuth2 struct {
 	// after it may hold `{credential.<path>}`, as token_url.
 	UserinfoURL string `json:"userinfo_url,omitempty"`
 
-	// The revocation endpoint (RFC 7009), asked before a credential is deleted.
-	// Default: nothing is revoked.
+	// The revocation endpoint (RFC 7009), asked before a credential is deleted. Default:
+	// without a token_url what the issuer says, else nothing is revoked.
 	RevocationURL string `json:"revocation_url,omitempty"`
 
 	// What else goes into the credential, by its path there: from the token response
@@ -237,6 +237,9 @@ func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err err
 	}
 	if o.TokenHosts, err = hosts.Parse(conf.TokenHosts); err != nil {
 		return o, fmt.Errorf("token_hosts: %w", err)
+	}
+	if o.Issuer = resolve.URL("issuer", conf.Issuer); resolve.Err() != nil {
+		return o, resolve.Err()
 	}
 	t := newTemplates(resolve)
 	o.TokenURL = t.url("token_url", conf.TokenURL, &o.TokenHosts)

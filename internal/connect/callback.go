@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 )
 
 const (
@@ -61,9 +62,9 @@ func (f *Flow) comeBack(w http.ResponseWriter, r *http.Request, at *redirect) (r
 }
 
 // judge says whether an answer has a code to be spent, and if not why.
-func (f *Flow) judge(ctx context.Context, query url.Values) (m *metadata, err error) {
+func (f *Flow) judge(ctx context.Context, query url.Values) (m *discovery.Metadata, err error) {
 	if f.metadata != nil {
-		if m, err = f.metadata.get(ctx); err != nil {
+		if m, err = f.metadataOf(ctx); err != nil {
 			return nil, err
 		}
 		if err := checkIssuer(m, query); err != nil {
@@ -80,7 +81,7 @@ func (f *Flow) judge(ctx context.Context, query url.Values) (m *metadata, err er
 }
 
 // checkIssuer follows RFC 9207 section 2.4, for errors too.
-func checkIssuer(m *metadata, query url.Values) error {
+func checkIssuer(m *discovery.Metadata, query url.Values) error {
 	if !query.Has("iss") {
 		if m.IssParameter {
 			return fmt.Errorf("%w: iss is missing", ErrIssuer)
@@ -110,7 +111,7 @@ func authorizationError(code string) error {
 }
 
 // connect spends the code and hands on what it gets.
-func (f *Flow) connect(ctx context.Context, m *metadata, s *state, known *credential.Credential, account map[string]string, code string) error {
+func (f *Flow) connect(ctx context.Context, m *discovery.Metadata, s *state, known *credential.Credential, account map[string]string, code string) error {
 	g, err := f.exchange(ctx, s, known, code)
 	if err != nil {
 		return err

@@ -164,7 +164,7 @@ func (c *Config) Validate() error {
 func (c *Config) checkClient() error {
 	o := c.OAuth2
 	switch {
-	case o == nil, o.ClientID == nil, o.TokenURL == nil:
+	case o == nil, o.ClientID == nil:
 		return errors.New("provider has no oauth2")
 	case o.Grant != oauth2.GrantRefreshToken:
 		return fmt.Errorf("oauth2 has grant %s, which needs nobody who connects an account", o.Grant)

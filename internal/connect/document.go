@@ -5,13 +5,14 @@ import (
 	"fmt"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 )
 
 // document makes a credential of what is known before and what was granted, the mapped
 // fields of the id token and of the userinfo included. With [ErrOtherAccount] it is that of an account
 // that is not the wanted one.
-func (f *Flow) document(ctx context.Context, m *metadata, s *state, known *credential.Credential, account map[string]string, g *tokenResponse) ([]byte, error) {
+func (f *Flow) document(ctx context.Context, m *discovery.Metadata, s *state, known *credential.Credential, account map[string]string, g *tokenResponse) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, identityDeadline)
 	defer cancel()
 	claims, err := f.identity(ctx, m, s, g)
@@ -37,7 +38,7 @@ func (f *Flow) document(ctx context.Context, m *metadata, s *state, known *crede
 }
 
 // userinfoOf asks the userinfo endpoint with the access token in a document.
-func (f *Flow) userinfoOf(ctx context.Context, m *metadata, document, claims []byte) ([]byte, error) {
+func (f *Flow) userinfoOf(ctx context.Context, m *discovery.Metadata, document, claims []byte) ([]byte, error) {
 	c, err := credential.New(credential.Document{Data: document})
 	if err != nil {
 		return nil, err

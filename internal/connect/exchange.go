@@ -31,7 +31,7 @@ func (f *Flow) exchange(ctx context.Context, s *state, known *credential.Credent
 
 // spendCode makes the request.
 func (f *Flow) spendCode(ctx context.Context, s *state, known *credential.Credential, code string) (*tokenResponse, error) {
-	p, err := f.config.OAuth2.Parameters(known)
+	p, err := f.config.OAuth2.Parameters(ctx, known)
 	if err != nil {
 		return nil, err
 	}

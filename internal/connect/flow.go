@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
@@ -22,8 +23,8 @@ type Flow struct {
 	redirects []*redirect
 	returnTo  []place
 	client    *http.Client
-	metadata  *discovery // nil without an issuer
-	paths     []string   // what templates take from a credential
+	metadata  *discovery.Issuer // nil without one
+	paths     []string          // what templates take from a credential
 	logger    *slog.Logger
 }
 
@@ -42,12 +43,12 @@ func New(c Config) (*Flow, error) {
 	if c.Dialer == nil {
 		c.Dialer = new(tokenrequest.Client)
 	}
-	f := &Flow{config: c, client: newClient(c.Transport, c.OAuth2.TLS), logger: c.Logger}
+	f := &Flow{config: c, client: discovery.NewClient(c.Transport, c.OAuth2.TLS), logger: c.Logger}
 	if f.logger == nil {
 		f.logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Issuer != "" {
-		f.metadata = &discovery{issuer: c.Issuer, client: f.client, withoutPKCE: c.OAuth2.WithoutPKCE}
+		f.metadata = &discovery.Issuer{Name: c.Issuer, Client: f.client}
 	}
 	for _, uri := range c.RedirectURIs {
 		at, err := newRedirect(uri)
@@ -68,6 +69,22 @@ func New(c Config) (*Flow, error) {
 	}
 	f.paths = f.takenFields()
 	return f, nil
+}
+
+// metadataOf returns those of the issuer. The error is an [ErrServerUnavailable], or that of
+// ctx.
+func (f *Flow) metadataOf(ctx context.Context) (*discovery.Metadata, error) {
+	m, err := f.metadata.Get(ctx)
+	if err == nil && !f.config.OAuth2.WithoutPKCE {
+		err = m.CheckPKCE()
+	}
+	if err == nil && m.AuthorizationEndpoint != "" && checkEndpoint(m.AuthorizationEndpoint) != nil {
+		err = &discovery.Error{Reason: "authorization_endpoint has a query that cannot be taken over"}
+	}
+	if _, known := errors.AsType[*discovery.Error](err); known {
+		return nil, fmt.Errorf("%w: %w", ErrServerUnavailable, err)
+	}
+	return m, err
 }
 
 // Serves reports whether r asks for a start page or a redirect URI, as for ServeHTTP.

@@ -79,7 +79,7 @@ func TestIDTokensThatAreRefused(t *testing.T) {
 		"keys are not there":   func(s *server) { s.at("/keys", http.NotFound) },
 		"keys are a page":      func(s *server) { s.at("/keys", always(200, "text/html", "canary")) },
 		"keys are too large": func(s *server) {
-			s.at("/keys", always(200, "application/json", `{"keys":[],"x":"`+long("x", maxAnswer)+`"}`))
+			s.at("/keys", always(200, "application/json", `{"keys":[],"x":"`+long("x", (256<<10))+`"}`))
 		},
 		"keys are elsewhere":     func(s *server) { s.at("/keys", http.RedirectHandler("https://canary.example/", 302).ServeHTTP) },
 		"algorithm not named":    func(s *server) { s.metadata["id_token_signing_alg_values_supported"] = []string{"RS256"} },
@@ -191,7 +191,7 @@ func TestUserinfoThatIsRefused(t *testing.T) {
 		"a token":             func(s *server) { s.at("/userinfo", always(200, "application/jwt", "canary.canary.canary")) },
 		"an array":            func(s *server) { s.at("/userinfo", always(200, "application/json", `[{"sub":"person-canary"}]`)) },
 		"too large": func(s *server) {
-			s.at("/userinfo", always(200, "application/json", `{"x":"`+long("x", maxAnswer)+`"}`))
+			s.at("/userinfo", always(200, "application/json", `{"x":"`+long("x", (256<<10))+`"}`))
 		},
 		"deep": func(s *server) {
 			s.at("/userinfo", always(200, "application/json", `{"x":`+long("[", 99)+long("]", 99)+"}"))
@@ -228,7 +228,7 @@ func TestMappedFieldsThatMakeTheDocumentTooLargeAreLeftOut(t *testing.T) {
 			c.UserinfoFields = append(c.UserinfoFields, oauth2.FieldMapping{Field: field, From: "@this"})
 		}
 	})
-	f.server.at("/userinfo", always(200, "application/json", `{"x":"`+long("x", maxAnswer-100)+`"}`))
+	f.server.at("/userinfo", always(200, "application/json", `{"x":"`+long("x", (256<<10)-100)+`"}`))
 	f.wantConnected(f.connect(""))
 	if !strings.Contains(f.accepted[0], `"c":`) || strings.Contains(f.accepted[0], `"e":`) || !strings.Contains(f.accepted[0], "canary-r1") {
 		t.Errorf("a document of %d bytes", len(f.accepted[0]))

@@ -9,11 +9,13 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/tidwall/gjson"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 )
 
 // identity returns the claims of the id token that came with g, verified; nil if
 // there is none. The error is an [ErrIDToken].
-func (f *Flow) identity(ctx context.Context, m *metadata, s *state, g *tokenResponse) ([]byte, error) {
+func (f *Flow) identity(ctx context.Context, m *discovery.Metadata, s *state, g *tokenResponse) ([]byte, error) {
 	value := gjson.GetBytes(g.response, "id_token")
 	switch {
 	case m == nil:
@@ -25,14 +27,14 @@ func (f *Flow) identity(ctx context.Context, m *metadata, s *state, g *tokenResp
 		return nil, nil
 	case value.Type != gjson.String:
 		return nil, fmt.Errorf("%w: not a string", ErrIDToken)
-	case m.keys == nil:
+	case m.Keys == nil:
 		return nil, fmt.Errorf("%w: the metadata name no keys to verify it by", ErrIDToken)
 	}
-	algorithms := m.algorithms()
+	algorithms := m.Algorithms()
 	if len(algorithms) == 0 {
 		return nil, fmt.Errorf("%w: the metadata name no signature that is safe", ErrIDToken)
 	}
-	verifier := oidc.NewVerifier(m.Issuer, m.keys, &oidc.Config{ClientID: g.clientID, SupportedSigningAlgs: algorithms})
+	verifier := oidc.NewVerifier(m.Issuer, m.Keys, &oidc.Config{ClientID: g.clientID, SupportedSigningAlgs: algorithms})
 	token, err := verifier.Verify(ctx, value.Str)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrIDToken, why(ctx, m, algorithms, value.Str, err))
@@ -69,11 +71,11 @@ func checkIDToken(token *oidc.IDToken, claims []byte, nonce, clientID, accessTok
 
 // why tells why a token was refused with err, whose text quotes the token or what
 // the server sent.
-func why(ctx context.Context, m *metadata, algorithms []string, raw string, err error) string {
+func why(ctx context.Context, m *discovery.Metadata, algorithms []string, raw string, err error) string {
 	if _, ok := errors.AsType[*oidc.TokenExpiredError](err); ok {
 		return "it has expired"
 	}
-	signature := oidc.NewVerifier(m.Issuer, m.keys, &oidc.Config{
+	signature := oidc.NewVerifier(m.Issuer, m.Keys, &oidc.Config{
 		SupportedSigningAlgs: algorithms, SkipIssuerCheck: true, SkipClientIDCheck: true, SkipExpiryCheck: true,
 	})
 	token, err := signature.Verify(ctx, raw)

@@ -2,9 +2,7 @@ package connect
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"strings"
@@ -48,7 +46,7 @@ func TestMetadataThatAreRefused(t *testing.T) {
 		"somewhere else": func(s *server) {
 			s.at(openIDPlace, http.RedirectHandler("https://canary.example/", http.StatusFound).ServeHTTP)
 		},
-		"too large": func(s *server) { s.metadata["x"] = long("x", maxAnswer) },
+		"too large": func(s *server) { s.metadata["x"] = long("x", (256 << 10)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, nil)
@@ -114,7 +112,7 @@ func TestMetadataAreKept(t *testing.T) {
 		for range 3 {
 			f.start(link)
 		}
-		time.Sleep(metadataTTL - time.Second)
+		time.Sleep(time.Hour - time.Second)
 		f.start(link)
 		if n := f.server.count(openIDPlace); n != 1 {
 			t.Errorf("asked for %d times within an hour", n)
@@ -136,7 +134,7 @@ func TestFailureToGetMetadataIsKeptShortly(t *testing.T) {
 			f.wantFailure(f.browser.get(t, f.Flow, link), ErrServerUnavailable)
 		}
 		f.server.at(openIDPlace, nil)
-		time.Sleep(metadataRest - time.Millisecond)
+		time.Sleep(5*time.Second - time.Millisecond)
 		f.wantFailure(f.browser.get(t, f.Flow, link), ErrServerUnavailable)
 		if n := f.server.count(openIDPlace); n != 1 {
 			t.Errorf("asked for %d times within five seconds", n)
@@ -159,12 +157,12 @@ func TestMetadataAreAskedForOnceForManyAndWithoutThem(t *testing.T) {
 		for i := range 10 {
 			all.Go(func() {
 				if i == 0 {
-					if _, err := f.metadata.get(ctx); !errors.Is(err, context.Canceled) {
+					if _, err := f.metadata.Get(ctx); !errors.Is(err, context.Canceled) {
 						t.Errorf("who hung up got %v", err)
 					}
 					return
 				}
-				if m, err := f.metadata.get(t.Context()); err != nil || m == nil {
+				if m, err := f.metadata.Get(t.Context()); err != nil || m == nil {
 					t.Errorf("got %v, %v", m, err)
 				}
 			})
@@ -186,7 +184,7 @@ func TestMetadataHaveADeadline(t *testing.T) {
 		f.server.at(openIDPlace, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		before := time.Now()
 		f.wantFailure(f.browser.get(t, f.Flow, f.link("")), ErrServerUnavailable)
-		if waited := time.Since(before); waited > requestTimeout {
+		if waited := time.Since(before); waited > 10*time.Second {
 			t.Errorf("waited %s", waited)
 		}
 	})
@@ -197,27 +195,4 @@ func TestAuthorizationURLWinsOverMetadata(t *testing.T) {
 	if got := f.start(f.link("")); !strings.HasPrefix(got, "https://own.example/authorize?") {
 		t.Errorf("sent to %s", got)
 	}
-}
-
-func FuzzMetadata(f *testing.F) {
-	client := newClient(roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.EOF }), nil)
-	f.Add([]byte(`{"issuer":"https://as.example","authorization_endpoint":"https://as.example/a?x=1","jwks_uri":"https://as.example/k"}`))
-	f.Add([]byte(`{"issuer":"https://as.example","code_challenge_methods_supported":["S256"],"userinfo_endpoint":"http://localhost/"}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		m, err := readMetadata(client, "https://as.example", body)
-		if err != nil {
-			if !errors.Is(err, ErrServerUnavailable) {
-				t.Errorf("error %v", err)
-			}
-			return
-		}
-		if m.Issuer != "https://as.example" || !json.Valid(body) {
-			t.Errorf("took %s", body)
-		}
-		for _, endpoint := range []string{m.AuthorizationEndpoint, m.UserinfoEndpoint, m.KeysURI} {
-			if endpoint != "" && !strings.HasPrefix(strings.ToLower(endpoint), "https://") {
-				t.Errorf("took endpoint %s", endpoint)
-			}
-		}
-	})
 }

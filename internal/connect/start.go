@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 )
@@ -45,7 +46,7 @@ func (f *Flow) ask(w http.ResponseWriter, r *http.Request, at *redirect) error {
 		if err != nil {
 			return err
 		}
-		if _, err := f.config.OAuth2.Parameters(known); err != nil {
+		if _, err := f.config.OAuth2.Parameters(r.Context(), known); err != nil {
 			return err
 		}
 		asked.Host = endpoint.Host
@@ -83,7 +84,7 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, at *redirect) (addr
 	if err != nil {
 		return "", err
 	}
-	p, err := f.config.OAuth2.Parameters(known)
+	p, err := f.config.OAuth2.Parameters(r.Context(), known)
 	if err != nil {
 		return "", err
 	}
@@ -161,10 +162,10 @@ func (f *Flow) beginAttempt(ctx context.Context, s *state, code string, known []
 
 // endpoint is the authorization endpoint.
 func (f *Flow) endpoint(ctx context.Context, known *credential.Credential) (*url.URL, error) {
-	var m *metadata
+	var m *discovery.Metadata
 	if f.metadata != nil {
 		var err error
-		if m, err = f.metadata.get(ctx); err != nil {
+		if m, err = f.metadataOf(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 )
 
 // userinfo asks the userinfo endpoint (OpenID Connect Core section 5.3) about the
 // person whose access token it is. The claims are those of the id token, or nil.
 // The error is an [ErrUserinfo].
-func (f *Flow) userinfo(ctx context.Context, m *metadata, c *credential.Credential, accessToken string, claims []byte) ([]byte, error) {
+func (f *Flow) userinfo(ctx context.Context, m *discovery.Metadata, c *credential.Credential, accessToken string, claims []byte) ([]byte, error) {
 	var endpoint string
 	if f.config.UserinfoURL != nil {
 		var err error
@@ -31,7 +32,7 @@ func (f *Flow) userinfo(ctx context.Context, m *metadata, c *credential.Credenti
 		return nil, fmt.Errorf("%w: the endpoint cannot be asked", ErrUserinfo)
 	}
 	request.Header.Set("Authorization", "Bearer "+accessToken)
-	status, body, err := get(f.client, request)
+	status, body, err := discovery.Get(f.client, request)
 	switch {
 	case status == 0:
 		return nil, fmt.Errorf("%w: the endpoint does not answer", ErrUserinfo)

@@ -8,21 +8,9 @@ import (
 	"strings"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
-
-// registeredMethods are the names of the ways of client authentication in metadata
-// (RFC 7591 section 2).
-var registeredMethods = map[oauth2.ClientAuth]string{
-	oauth2.ClientAuthBasic: "client_secret_basic",
-	oauth2.ClientAuthPost:  "client_secret_post",
-	oauth2.ClientAuthNone:  "none",
-
-	oauth2.ClientAuthPrivateKeyJWT: "private_key_jwt",
-	oauth2.ClientAuthTLS:           "tls_client_auth",
-}
 
 // Endpoints are those of an authorization server as they are configured, but for the
 // token endpoint. Those that are not are empty.
@@ -34,7 +22,11 @@ func Issuer(p *upstream.Provider, configured Endpoints) Check {
 		ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 		defer cancel()
 		o := p.OAuth2()
-		told, err := connect.Discover(ctx, configured.Issuer, o)
+		issuer := discovery.Issuer{Name: configured.Issuer, Client: discovery.NewClient(nil, o.TLS)}
+		told, err := issuer.Get(ctx)
+		if err == nil && !o.WithoutPKCE {
+			err = told.CheckPKCE()
+		}
 		if err != nil {
 			return []credential.Finding{{
 				Check:  checkIssuer,
@@ -44,10 +36,10 @@ func Issuer(p *upstream.Provider, configured Endpoints) Check {
 		}
 		var findings []credential.Finding
 		for _, endpoint := range []struct{ name, configured, told string }{
-			{"token_url", o.Endpoint(), told.Token},
-			{"authorization_url", configured.Authorization, told.Authorization},
-			{"userinfo_url", configured.Userinfo, told.Userinfo},
-			{"revocation_url", configured.Revocation, told.Revocation},
+			{"token_url", o.TokenURL.String(), told.TokenEndpoint},
+			{"authorization_url", configured.Authorization, told.AuthorizationEndpoint},
+			{"userinfo_url", configured.Userinfo, told.UserinfoEndpoint},
+			{"revocation_url", configured.Revocation, told.RevocationEndpoint},
 		} {
 			if endpoint.configured == "" || strings.Contains(endpoint.configured, "{") || endpoint.told == "" || sameEndpoint(endpoint.configured, endpoint.told) {
 				continue
@@ -58,11 +50,11 @@ func Issuer(p *upstream.Provider, configured Endpoints) Check {
 				Remedy: fmt.Sprintf("Check %s: the issuer's is to be expected to work.", endpoint.name),
 			})
 		}
-		if method := registeredMethods[o.ClientAuth]; !slices.Contains(told.ClientAuthMethods, method) {
+		if method := o.ClientAuth.Registered(); method != "" && !slices.Contains(told.ClientAuthMethods(), method) {
 			findings = append(findings, credential.Finding{
 				Check: checkIssuer,
 				Detail: fmt.Sprintf("client_auth of provider %s is %s, and its issuer's metadata name %s",
-					p.Name, method, strings.Join(told.ClientAuthMethods, ", ")),
+					p.Name, method, strings.Join(told.ClientAuthMethods(), ", ")),
 				Remedy: "Set client_auth to one that the token endpoint takes.",
 			})
 		}

@@ -173,7 +173,7 @@ func (o *Explanation) ways() string {
 // endpoint is the host of the token endpoint.
 func (o *Explanation) endpoint() string {
 	if oauth2 := o.Provider.OAuth2(); oauth2 != nil {
-		if o.Cred != nil {
+		if o.Cred != nil && oauth2.TokenURL != nil {
 			if u, err := oauth2.TokenURL.ExecuteURL(o.Cred); err == nil {
 				return u.Host
 			}

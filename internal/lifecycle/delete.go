@@ -44,6 +44,9 @@ func (e *Service) Delete(ctx context.Context, p *upstream.Provider, tenant crede
 			return revoked, e.remove(ctx, key)
 		}
 		err = p.Revoke(ctx, present)
+		if errors.Is(err, upstream.ErrNoRevocation) {
+			return revoked, e.remove(ctx, key)
+		}
 		if err != nil && !force {
 			return false, err
 		}
@@ -64,14 +67,11 @@ func (e *Service) remove(ctx context.Context, key credential.Key) error {
 	return nil
 }
 
-// ErrNoRevocation says that the provider has no way to revoke.
-var ErrNoRevocation = errors.New("the provider has no revocation configured")
-
 // Revoke ends a tenant's credential at its provider and leaves it in the store.
-// Errors: [ErrNoRevocation], an [upstream.RevocationError], those of [Service.Get].
+// Errors: [upstream.ErrNoRevocation], an [upstream.RevocationError], those of [Service.Get].
 func (e *Service) Revoke(ctx context.Context, p *upstream.Provider, tenant credential.Tenant) error {
 	if p.Revocation == nil {
-		return ErrNoRevocation
+		return upstream.ErrNoRevocation
 	}
 	cred, err := e.Get(ctx, p, tenant)
 	if err != nil {

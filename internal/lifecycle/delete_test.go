@@ -233,7 +233,7 @@ func serving(status int, body string) func(*testing.T) string {
 func TestRevocationAloneKeepsTheCredential(t *testing.T) {
 	s := newSetup(t)
 	s.provider = s.newOAuth2(oauth2.ClientAuthNone)
-	if err := s.service.Revoke(t.Context(), s.provider, acme); !errors.Is(err, ErrNoRevocation) {
+	if err := s.service.Revoke(t.Context(), s.provider, acme); !errors.Is(err, upstream.ErrNoRevocation) {
 		t.Errorf("got %v", err)
 	}
 	server := newServer(t, answer(200, ""))

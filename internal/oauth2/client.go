@@ -45,7 +45,8 @@ type Client struct {
 	// do. It is read anew for each request.
 	ClientAssertionFile string
 
-	// ClientAuth is how. Default: ClientAuthBasic, or ClientAuthPrivateKeyJWT with such a file.
+	// ClientAuth is how. Default: ClientAuthPrivateKeyJWT with such a file; without a token
+	// endpoint what the issuer says; else ClientAuthBasic.
 	ClientAuth ClientAuth
 }
 
@@ -55,11 +56,13 @@ type Secret struct {
 	File string
 }
 
-func (c *Client) setClientDefaults() {
+func (c *Client) setClientDefaults(hasEndpoint bool) {
 	if c.ClientAssertionFile != "" {
 		setDefault(&c.ClientAuth, ClientAuthPrivateKeyJWT)
 	}
-	setDefault(&c.ClientAuth, ClientAuthBasic)
+	if hasEndpoint {
+		setDefault(&c.ClientAuth, ClientAuthBasic)
+	}
 }
 
 func (c *Client) checkClient() error {
@@ -75,7 +78,7 @@ func (c *Client) checkClient() error {
 		}
 	}
 	switch secrets := len(c.ClientSecrets); c.ClientAuth {
-	case ClientAuthBasic, ClientAuthPost:
+	case ClientAuthBasic, ClientAuthPost, "":
 		if secrets != 1 && secrets != 2 {
 			return errors.New("client_auth basic and post need one of client_secret_file and client_secret")
 		}
@@ -90,12 +93,12 @@ func (c *Client) checkClient() error {
 }
 
 // authenticate puts into p who asks, with one of the secrets. The error holds no secret.
-func (c *Client) authenticate(p *tokenrequest.Parameters, secret int, cred *credential.Credential) (err error) {
+func (c *Client) authenticate(p *tokenrequest.Parameters, by ClientAuth, secret int, cred *credential.Credential) (err error) {
 	if p.ClientID, err = c.ClientID.Execute(cred); err != nil {
 		return fmt.Errorf("client id: %w", err)
 	}
 	p.AuthStyle = xoauth2.AuthStyleInParams
-	switch c.ClientAuth {
+	switch by {
 	case ClientAuthBasic:
 		p.AuthStyle = xoauth2.AuthStyleInHeader
 		fallthrough

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
@@ -40,6 +42,10 @@ type Config struct {
 	// Grant is how. Default: [GrantRefreshToken]. Each other one can be made again and
 	// again: what the answer says of a refresh token is not kept.
 	Grant Grant
+
+	// Issuer identifies the authorization server: https, or http on a loopback host. What is
+	// not said of the endpoints and the way to authenticate the client is discovered there.
+	Issuer string
 
 	// TokenURL makes the token endpoint of a credential: https, or http on a loopback
 	// host. RefreshURL is where refresh tokens go, if elsewhere.
@@ -135,7 +141,7 @@ func New(c Config) (*Renewer, error) {
 	setDefault(&c.ScopeSeparator, " ")
 	setDefault(&c.ExpiresInUnit, time.Second)
 	setDefault(&c.SubjectTokenType, "urn:ietf:params:oauth:token-type:access_token")
-	c.setClientDefaults()
+	c.setClientDefaults(!c.TokenURL.IsEmpty())
 	c.SetDefaults()
 
 	setDefault(&c.Fields.AccessToken, "access_token")
@@ -155,7 +161,11 @@ func New(c Config) (*Renewer, error) {
 			return nil, fmt.Errorf("oauth2: %w", err)
 		}
 	}
-	return &Renewer{Config: c}, nil
+	r := &Renewer{Config: c}
+	if c.Issuer != "" {
+		r.issuer = &discovery.Issuer{Name: c.Issuer, Client: discovery.NewClient(nil, c.TLS)}
+	}
+	return r, nil
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -166,8 +176,11 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 func (o *Config) checkURLs() error {
-	if o.TokenURL.IsEmpty() {
+	if o.TokenURL.IsEmpty() && o.Issuer == "" {
 		return errors.New("token_url is missing")
+	}
+	if u, err := credential.ParseEndpoint(o.Issuer); o.Issuer != "" && (err != nil || u.RawQuery != "") {
+		return fmt.Errorf("issuer: %w", cmp.Or(err, errors.New("must not have a query")))
 	}
 	for name, u := range map[string]*template.Template{"token_url": o.TokenURL, "refresh_url": o.RefreshURL} {
 		if u == nil {
@@ -203,6 +216,9 @@ var errTokenHost = errors.New("the host is not among token_hosts")
 // nothing of the credential.
 func (o *Config) AddressOf(u *template.Template, c *credential.Credential) (string, error) {
 	address, err := o.addressOf(u, c)
+	if err != nil {
+		address = ""
+	}
 	if _, known := errors.AsType[*credential.FieldError](err); err == nil || known || !u.UsesCredential() {
 		return address, err
 	}
@@ -214,14 +230,18 @@ func (o *Config) addressOf(u *template.Template, c *credential.Credential) (stri
 	if err != nil {
 		return "", err
 	}
+	return address.String(), o.checkHost(address)
+}
+
+func (o *Config) checkHost(address *url.URL) error {
 	port := address.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[address.Scheme]
 	}
 	if !o.TokenHosts.Allows(net.JoinHostPort(address.Hostname(), port)) {
-		return "", errTokenHost
+		return errTokenHost
 	}
-	return address.String(), nil
+	return nil
 }
 
 func (o *Config) checkTLS() error {

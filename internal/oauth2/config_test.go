@@ -103,7 +103,7 @@ func TestClientSecretFileIsReadAnew(t *testing.T) {
 	})
 	c := newCredential(t, `{"client":"acme"}`)
 	client := func(c *credential.Credential) (id, secret string, err error) {
-		p, err := o.Parameters(c)
+		p, err := o.Parameters(t.Context(), c)
 		return p.ClientID, p.ClientSecret, err
 	}
 	if _, _, err := client(c); !errors.Is(err, os.ErrNotExist) {

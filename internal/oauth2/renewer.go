@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
@@ -18,6 +19,8 @@ import (
 // Renewer renews credentials at a token endpoint.
 type Renewer struct {
 	Config
+
+	issuer *discovery.Issuer // nil: there is none
 
 	// secret says, modulo how many there are, which of the client's secrets is taken first:
 	// the one that was not refused.
@@ -149,8 +152,10 @@ func (r *Renewer) CheckNew(c *credential.Credential) error {
 			return err
 		}
 	}
-	if _, err := r.AddressOf(r.TokenURL, c); err != nil {
-		return err
+	if r.TokenURL != nil {
+		if _, err := r.AddressOf(r.TokenURL, c); err != nil {
+			return err
+		}
 	}
 	token, err := r.Token(c)
 	switch {

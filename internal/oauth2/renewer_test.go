@@ -63,14 +63,14 @@ func TestParametersFollowTheConfiguration(t *testing.T) {
 				o.ClientSecrets = nil
 			}
 		})
-		p, err := o.Parameters(c)
+		p, err := o.Parameters(t.Context(), c)
 		if err != nil || p.URL != o.Endpoint() || p.ClientID != "of acme" || (p.ClientSecret == "secret") != (auth != ClientAuthNone) ||
 			p.AuthStyle != style {
 			t.Errorf("%s: got %+v, %v", auth, p, err)
 		}
 	}
 	missing := newRenewer(t, func(o *Config) { o.ClientID = text(t, "{credential.missing}") })
-	if _, err := missing.Parameters(c); !errors.Is(err, credential.ErrInvalid) {
+	if _, err := missing.Parameters(t.Context(), c); !errors.Is(err, credential.ErrInvalid) {
 		t.Errorf("a field that is missing: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ func (r *Renewer) Request(ctx context.Context, c *credential.Credential) (*http.
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := r.Parameters(c)
+	p, err := r.Parameters(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,16 +140,22 @@ func (o *Config) JoinScopes(scopes []*template.Template, c *credential.Credentia
 
 // Parameters returns those of the authorization server for a credential: the token
 // endpoint, who asks, and how. The error holds no secret.
-func (r *Renewer) Parameters(c *credential.Credential) (p tokenrequest.Parameters, err error) {
+func (r *Renewer) Parameters(ctx context.Context, c *credential.Credential) (p tokenrequest.Parameters, err error) {
 	p.Format = r.Format
-	if p.URL, err = r.AddressOf(r.TokenURL, c); err != nil {
+	by := r.ClientAuth
+	if r.TokenURL != nil {
+		p.URL, err = r.AddressOf(r.TokenURL, c)
+	} else {
+		p.URL, by, err = r.discovered(ctx)
+	}
+	if err != nil {
 		return p, fmt.Errorf("token_url: %w", err)
 	}
 	secret := 0
 	if n := len(r.ClientSecrets); n > 1 {
 		secret = int(r.secret.Load()) % n
 	}
-	if err := r.authenticate(&p, secret, c); err != nil {
+	if err := r.authenticate(&p, by, secret, c); err != nil {
 		return p, err
 	}
 	for name, t := range r.RequestHeader {
@@ -175,12 +181,17 @@ func (o *Config) Paths() (paths []string) {
 
 // Endpoint is the token endpoint for people: what comes from the credential is there by
 // name.
-func (o *Config) Endpoint() string { return o.TokenURL.String() }
+func (o *Config) Endpoint() string {
+	if o.TokenURL == nil {
+		return o.Issuer // it says where
+	}
+	return o.TokenURL.String()
+}
 
 // templates are those that a request fills in, in an order that stays.
 func (o *Config) templates() []*template.Template {
-	all := append(o.Client.templates(), o.TokenURL)
-	for _, t := range []*template.Template{o.RefreshURL, o.Username, o.Password, o.SubjectToken} {
+	all := o.Client.templates()
+	for _, t := range []*template.Template{o.TokenURL, o.RefreshURL, o.Username, o.Password, o.SubjectToken} {
 		if t != nil {
 			all = append(all, t)
 		}

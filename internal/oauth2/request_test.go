@@ -112,7 +112,7 @@ func TestAnEndpointOfTheTenantsOwn(t *testing.T) {
 	if req.URL.String() != "https://acme.example.com/refresh" {
 		t.Errorf("refreshes at %s", req.URL)
 	}
-	if p, err := r.Parameters(newCredential(t, `{"shop":"acme","area":"eu"}`)); err != nil || p.URL != "https://acme.example.com/eu/token" {
+	if p, err := r.Parameters(t.Context(), newCredential(t, `{"shop":"acme","area":"eu"}`)); err != nil || p.URL != "https://acme.example.com/eu/token" {
 		t.Errorf("%v, %v", p.URL, err)
 	}
 	for document, want := range map[string]string{
@@ -121,7 +121,7 @@ func TestAnEndpointOfTheTenantsOwn(t *testing.T) {
 		`{"shop":"a.b","area":"eu"}`:             "not among token_hosts",
 		`{"shop":"acme","area":".."}`:            "cannot stand in a URL",
 	} {
-		if p, err := r.Parameters(newCredential(t, document)); err == nil || !strings.Contains(err.Error(), want) {
+		if p, err := r.Parameters(t.Context(), newCredential(t, document)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, %v, want %q", document, p.URL, err, want)
 		}
 	}

@@ -125,7 +125,7 @@ func asError(err error) *Error {
 		return &Error{http.StatusServiceUnavailable, "store_unavailable", forbidden.Error()}
 	case errors.Is(err, credential.ErrUnavailable):
 		return &Error{http.StatusServiceUnavailable, "store_unavailable", "the store does not answer; nobody knows whether a change was made"}
-	case errors.Is(err, lifecycle.ErrNoRevocation):
+	case errors.Is(err, upstream.ErrNoRevocation):
 		return answer(http.StatusConflict, "no_revocation")
 	case errors.Is(err, renew.ErrReauthorizationRequired):
 		return answer(http.StatusConflict, "reauthorization_required")

@@ -102,9 +102,12 @@ func (t *Template) appendText(text string) {
 	t.parts = append(t.parts, part{text: text})
 }
 
-// String returns the text of t, with the fields of the credential by name. It may have
-// secrets in its literal text.
+// String returns the text of t, with the fields of the credential by name; "" of nil. It may
+// have secrets in its literal text.
 func (t *Template) String() string {
+	if t == nil {
+		return ""
+	}
 	var b strings.Builder
 	for _, p := range t.parts {
 		if p.path != "" {

@@ -16,13 +16,17 @@ import (
 // Revocation is how a credential is ended at its provider: one of the two.
 type Revocation struct {
 	// URL makes the revocation endpoint (RFC 7009) of a credential: https, or http on a
-	// loopback host. The refresh token is revoked there, and then the access token.
+	// loopback host. The refresh token is revoked there, and then the access token. Without
+	// it, and without a Request, it is where the issuer says.
 	URL *template.Template
 
 	// Request is a request that does it. An answer of 404 or 410 says that there was
 	// nothing to revoke any more.
 	Request *Request
 }
+
+// ErrNoRevocation says that a provider has no way to revoke.
+var ErrNoRevocation = errors.New("the provider has no revocation configured")
 
 // RevocationError says that a credential could not be revoked.
 type RevocationError struct {
@@ -43,7 +47,8 @@ func (e *RevocationError) Error() string {
 // Unwrap returns the cause.
 func (e *RevocationError) Unwrap() error { return e.Err }
 
-// Revoke ends cred at its provider, which has a Revocation.
+// Revoke ends cred at its provider, which has a Revocation. The error is a
+// [RevocationError], or an [ErrNoRevocation] if the issuer does not say where.
 func (p *Provider) Revoke(ctx context.Context, cred *credential.Credential) error {
 	if request := p.Revocation.Request; request != nil {
 		status, err := request.Send(ctx, p, cred)
@@ -74,12 +79,20 @@ func (p *Provider) Revoke(ctx context.Context, cred *credential.Credential) erro
 // does not revoke access tokens, or that did so with the refresh token, has nothing
 // left to do.
 func (r *Revocation) revokeToken(ctx context.Context, o *oauth2.Renewer, cred *credential.Credential, token, kind string) error {
-	p, err := o.Parameters(cred)
+	p, err := o.Parameters(ctx, cred)
 	if err != nil {
 		return &RevocationError{Err: err}
 	}
-	if p.URL, err = o.AddressOf(r.URL, cred); err != nil {
+	if r.URL != nil {
+		p.URL, err = o.AddressOf(r.URL, cred)
+	} else {
+		p.URL, err = o.RevocationEndpoint(ctx)
+	}
+	switch {
+	case err != nil:
 		return &RevocationError{Err: fmt.Errorf("revocation_url: %w", err)}
+	case p.URL == "":
+		return ErrNoRevocation
 	}
 	req, err := tokenrequest.RevocationRequest(p, token, kind)
 	if err != nil {

@@ -1,4 +1,6 @@
-package connect
+// Package discovery asks authorization servers what they say of themselves (OpenID Connect
+// Discovery 1.0, RFC 8414).
+package discovery
 
 import (
 	"context"
@@ -17,22 +19,26 @@ const (
 	metadataRest = 5 * time.Second
 )
 
-// discovery has the metadata of one issuer. They are asked for when they are
+// Issuer has the metadata of an authorization server. They are asked for when they are
 // needed, by one request at a time.
-type discovery struct {
-	issuer      string
-	client      *http.Client
-	withoutPKCE bool
-	flight      singleflight.Group
+type Issuer struct {
+	// Name is its identifier: https, or http on a loopback host.
+	Name string
+
+	// Client asks: one of [NewClient].
+	Client *http.Client
+
+	flight singleflight.Group
 
 	mu    sync.Mutex
-	found *metadata
+	found *Metadata
 	err   error
 	until time.Time
 }
 
-// get returns the metadata. The error is an [ErrServerUnavailable], or that of ctx.
-func (d *discovery) get(ctx context.Context) (*metadata, error) {
+// Get returns the metadata, which are kept for an hour. The error is an [*Error], or that of
+// ctx.
+func (d *Issuer) Get(ctx context.Context) (*Metadata, error) {
 	if m, err, ok := d.known(); ok {
 		return m, err
 	}
@@ -43,29 +49,26 @@ func (d *discovery) get(ctx context.Context) (*metadata, error) {
 		// Detached: others wait for it too.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
-		m, err := fetchMetadata(ctx, d.client, d.issuer)
-		if err == nil && !d.withoutPKCE {
-			err = m.checkPKCE()
-		}
+		m, err := fetchMetadata(ctx, d.Client, d.Name)
 		d.note(m, err)
 		return m, err
 	})
 	select {
 	case result := <-flight:
-		m, _ := result.Val.(*metadata)
+		m, _ := result.Val.(*Metadata)
 		return m, result.Err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-func (d *discovery) known() (m *metadata, err error, ok bool) { //nolint:revive,staticcheck // the error is what is known
+func (d *Issuer) known() (m *Metadata, err error, ok bool) { //nolint:revive,staticcheck // the error is what is known
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.found, d.err, time.Now().Before(d.until)
 }
 
-func (d *discovery) note(m *metadata, err error) {
+func (d *Issuer) note(m *Metadata, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ttl := metadataTTL

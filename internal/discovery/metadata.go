@@ -1,4 +1,4 @@
-package connect
+package discovery
 
 import (
 	"context"
@@ -15,13 +15,13 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-// metadata are what an authorization server says of itself (RFC 8414 section 2,
+// Metadata are what an authorization server says of itself (RFC 8414 section 2,
 // OpenID Connect Discovery 1.0 section 3).
-type metadata struct {
+type Metadata struct {
 	Issuer                string    `json:"issuer"`
 	AuthorizationEndpoint string    `json:"authorization_endpoint"`
 	TokenEndpoint         string    `json:"token_endpoint"`
-	ClientAuthMethods     []string  `json:"token_endpoint_auth_methods_supported"`
+	AuthMethods           []string  `json:"token_endpoint_auth_methods_supported"`
 	RevocationEndpoint    string    `json:"revocation_endpoint"`
 	UserinfoEndpoint      string    `json:"userinfo_endpoint"`
 	KeysURI               string    `json:"jwks_uri"`
@@ -29,7 +29,8 @@ type metadata struct {
 	ChallengeMethods      *[]string `json:"code_challenge_methods_supported"`
 	IssParameter          bool      `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
 
-	keys oidc.KeySet // nil without KeysURI
+	// Keys are those that id tokens are signed with; nil without KeysURI.
+	Keys oidc.KeySet `json:"-"`
 }
 
 // signatures are the algorithms that an id token may be signed with: neither none,
@@ -39,15 +40,25 @@ var signatures = []string{
 	oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA,
 }
 
-// algorithms are the signatures that the server uses. Without a list it is RS256,
+// Algorithms are the signatures that the server uses. Without a list it is RS256,
 // which each has to know (OpenID Connect Discovery 1.0 section 3).
-func (m *metadata) algorithms() []string {
+func (m *Metadata) Algorithms() []string {
 	if len(m.IDTokenAlgorithms) == 0 {
 		return []string{oidc.RS256}
 	}
 	return slices.DeleteFunc(slices.Clone(m.IDTokenAlgorithms), func(algorithm string) bool {
 		return !slices.Contains(signatures, algorithm)
 	})
+}
+
+// ClientAuthMethods are the ways of client authentication that the token endpoint takes, by
+// their registered names (RFC 7591 section 2). Without a list it is client_secret_basic (RFC
+// 8414 section 2).
+func (m *Metadata) ClientAuthMethods() []string {
+	if m.AuthMethods == nil {
+		return []string{"client_secret_basic"}
+	}
+	return m.AuthMethods
 }
 
 // wellKnown are the places where an issuer's metadata may lie: behind its path
@@ -66,8 +77,8 @@ func wellKnown(issuer string) ([]string, error) {
 }
 
 // fetchMetadata asks for an issuer's metadata where they may lie, in turn, until
-// some place has something. The error is an [ErrServerUnavailable].
-func fetchMetadata(ctx context.Context, client *http.Client, issuer string) (*metadata, error) {
+// some place has something. The error is an [*Error].
+func fetchMetadata(ctx context.Context, client *http.Client, issuer string) (*Metadata, error) {
 	places, err := wellKnown(issuer)
 	if err != nil {
 		return nil, unusable("its issuer cannot be read")
@@ -77,7 +88,7 @@ func fetchMetadata(ctx context.Context, client *http.Client, issuer string) (*me
 		if err != nil {
 			return nil, unusable("its issuer cannot be read")
 		}
-		status, body, err := get(client, request)
+		status, body, err := Get(client, request)
 		switch {
 		case status == 0:
 			return nil, unusable("it does not answer")
@@ -93,12 +104,15 @@ func fetchMetadata(ctx context.Context, client *http.Client, issuer string) (*me
 	return nil, unusable("it has none")
 }
 
-func unusable(reason string) error {
-	return fmt.Errorf("%w: metadata: %s", ErrServerUnavailable, reason)
-}
+// Error says what is wrong with an authorization server's metadata, without quoting them.
+type Error struct{ Reason string }
 
-func readMetadata(client *http.Client, issuer string, body []byte) (*metadata, error) {
-	m := new(metadata)
+func (e *Error) Error() string { return "metadata: " + e.Reason }
+
+func unusable(reason string) error { return &Error{reason} }
+
+func readMetadata(client *http.Client, issuer string, body []byte) (*Metadata, error) {
+	m := new(Metadata)
 	if err := json.Unmarshal(body, m); err != nil {
 		return nil, unusable("not a JSON object as it should be")
 	}
@@ -107,14 +121,14 @@ func readMetadata(client *http.Client, issuer string, body []byte) (*metadata, e
 	}
 	if m.KeysURI != "" {
 		// Its own requests are bounded by the client.
-		m.keys = oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), m.KeysURI)
+		m.Keys = oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), m.KeysURI)
 	}
 	return m, nil
 }
 
-// checkPKCE reports whether the server can be used with PKCE. The error is an
-// [ErrServerUnavailable].
-func (m *metadata) checkPKCE() error {
+// CheckPKCE reports whether the server can be used with PKCE (RFC 7636). The error is an
+// [*Error].
+func (m *Metadata) CheckPKCE() error {
 	if m.ChallengeMethods != nil && !slices.Contains(*m.ChallengeMethods, "S256") {
 		return unusable("they do not name the code challenge method S256")
 	}
@@ -122,31 +136,30 @@ func (m *metadata) checkPKCE() error {
 }
 
 // check reports what is wrong with m, without quoting it.
-func (m *metadata) check(issuer string) error {
+func (m *Metadata) check(issuer string) error {
 	if m.Issuer != issuer { // RFC 8414 section 3.3
 		return errors.New("they name another issuer")
 	}
-	at, err := parseAddress(issuer)
+	at, err := credential.ParseEndpoint(issuer)
 	if err != nil {
-		return fmt.Errorf("issuer %w", err)
+		return fmt.Errorf("issuer is no endpoint: %w", err)
 	}
 	for name, endpoint := range map[string]string{
 		"authorization_endpoint": m.AuthorizationEndpoint,
+		"token_endpoint":         m.TokenEndpoint,
+		"revocation_endpoint":    m.RevocationEndpoint,
 		"userinfo_endpoint":      m.UserinfoEndpoint,
 		"jwks_uri":               m.KeysURI,
 	} {
 		if endpoint == "" {
 			continue
 		}
-		u, err := parseAddress(endpoint)
+		u, err := credential.ParseEndpoint(endpoint)
 		if err == nil && credential.IsLoopback(u.Hostname()) && !credential.IsLoopback(at.Hostname()) {
-			err = errors.New("is on this machine, which the issuer is not")
-		}
-		if err == nil && name == "authorization_endpoint" {
-			err = checkEndpoint(endpoint)
+			return fmt.Errorf("%s is on this machine, which the issuer is not", name)
 		}
 		if err != nil {
-			return fmt.Errorf("%s %w", name, err)
+			return fmt.Errorf("%s is no endpoint: %w", name, err)
 		}
 	}
 	return nil

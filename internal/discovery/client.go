@@ -1,4 +1,4 @@
-package connect
+package discovery
 
 import (
 	"crypto/tls"
@@ -16,11 +16,11 @@ const (
 	requestTimeout = 10 * time.Second
 )
 
-// newClient makes the client for requests to the authorization server, those to the
+// NewClient makes the client for requests to the authorization server, those to the
 // token endpoint apart: they are few, so each has a connection of its own; they are
 // not redirected, since a redirect would carry an access token elsewhere, and metadata
 // have to lie where they are asked for.
-func newClient(transport http.RoundTripper, config *tls.Config) *http.Client {
+func NewClient(transport http.RoundTripper, config *tls.Config) *http.Client {
 	if transport == nil {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP1(true)
@@ -55,8 +55,8 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// get reads an answer to the end.
-func get(c *http.Client, r *http.Request) (status int, body []byte, err error) {
+// Get makes a request and reads its answer to the end. The status is 0 if there is none.
+func Get(c *http.Client, r *http.Request) (status int, body []byte, err error) {
 	r.Header.Set("Accept", "application/json")
 	response, err := c.Do(r)
 	if err != nil {
