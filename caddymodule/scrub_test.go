@@ -66,6 +66,36 @@ func TestWhatAnUpstreamRepeatsDoesNotTellTheKey(t *testing.T) {
 	}
 }
 
+// What a filter encodes, an upstream that decodes it may repeat.
+func TestWhatAnUpstreamDecodesDoesNotTellTheKey(t *testing.T) {
+	const apiKey = "canary/key+1="
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		for _, decode := range []func(string) ([]byte, error){
+			base64.StdEncoding.DecodeString, base64.RawURLEncoding.DecodeString, hex.DecodeString,
+			func(s string) ([]byte, error) { plain, err := url.QueryUnescape(s); return []byte(plain), err },
+		} {
+			if plain, err := decode(encoded); err == nil {
+				w.Header().Add("X-Key", string(plain))
+			}
+		}
+	}))
+	t.Cleanup(upstream.Close)
+	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"key":"` + apiKey + `","account":"account-4711"}`})
+	for _, filter := range []string{"base64", "base64url", "hex", "urlencode"} {
+		s.start(t, "provider billing {\nexpose account\nheader Authorization \"Token {credential.key|"+filter+"}\"\n}", "upstream_auth billing "+upstream.URL)
+		res, _ := s.get(t, "/", as("acme"))
+		told := strings.Join(res.Header["X-Key"], " ")
+		if !strings.Contains(told, "REDACTED") || strings.Contains(told, apiKey) {
+			t.Errorf("%s: told %q", filter, told)
+		}
+		s.start(t, "provider billing {\nexpose account\nheader Authorization \"Token {credential.account|"+filter+"}\"\n}", "upstream_auth billing "+upstream.URL)
+		if res, _ := s.get(t, "/", as("acme")); !strings.Contains(strings.Join(res.Header["X-Key"], " "), "account-4711") {
+			t.Errorf("%s: what is exposed is not told: %v", filter, res.Header)
+		}
+	}
+}
+
 func TestBodyThatRepeatsTheKeyDoesNotTellIt(t *testing.T) {
 	const key1 = "canary/key+1="
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

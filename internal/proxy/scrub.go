@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // minSecret is how long a value has to be, in bytes, to be taken for a secret: a shorter
@@ -89,10 +90,10 @@ func scrub(values, forms []string) {
 	}
 }
 
-// formsOf returns a secret and its encodings. As a rule the next request has the same
-// secret.
-func (s *Settings) formsOf(secret string) []string {
-	if last := s.lastSecret.Load(); last != nil && last.secret == secret {
+// formsOf returns a secret, its encodings, and what it is itself an encoding of. As a rule
+// the next request has the same secret.
+func (x *Exchange) formsOf(secret string) []string {
+	if last := x.lastSecret.Load(); last != nil && last.secret == secret {
 		return last.forms
 	}
 	raw := []byte(secret)
@@ -105,6 +106,26 @@ func (s *Settings) formsOf(secret string) []string {
 			forms = append(forms, form)
 		}
 	}
-	s.lastSecret.Store(&secretForms{secret, forms})
+	for _, plain := range decodings(secret) {
+		if len(plain) >= minSecret && isText(plain) && !slices.Contains(x.Exposed, plain) && !slices.Contains(forms, plain) {
+			forms = append(forms, plain)
+		}
+	}
+	x.lastSecret.Store(&secretForms{secret, forms})
 	return forms
+}
+
+// decodings returns what a template's filter may have made value of.
+func decodings(value string) []string {
+	unescaped, _ := url.PathUnescape(value)
+	fromHex, _ := hex.DecodeString(value)
+	plain := strings.TrimRight(value, "=")
+	standard, _ := base64.RawStdEncoding.DecodeString(plain)
+	urlSafe, _ := base64.RawURLEncoding.DecodeString(plain)
+	return []string{unescaped, string(fromHex), string(standard), string(urlSafe)}
+}
+
+// isText tells a text from bytes that merely look like an encoding of some.
+func isText(value string) bool {
+	return utf8.ValidString(value) && !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // Schema returns the JSON Schema (2020-12) of a credential that templates can be filled
-// in from: what they name is required, as a string, number or boolean.
+// in from: what they name is required, as a string, number or boolean; what has a default
+// may be null or missing.
 //
 // Of a field whose path is not plain (keys of letters, digits, '_' and '-' joined by
 // dots; no index) it says nothing, nor of what a string has in it.
@@ -23,8 +24,21 @@ type SchemaBuilder struct{ root schemaNode }
 // Require adds what templates name.
 func (b *SchemaBuilder) Require(templates ...*Template) {
 	for _, t := range templates {
-		for _, path := range t.Paths() {
-			b.root.add(path, schemaNode{required: true, scalar: true})
+		for _, p := range t.parts {
+			if p.path != "" {
+				b.root.add(p.path, schemaNode{required: p.fallback == nil, scalar: p.fallback == nil, optional: p.fallback != nil})
+			}
+		}
+	}
+}
+
+// RequireJSON adds what templates name that are filled in by [Template.ExecuteJSON].
+func (b *SchemaBuilder) RequireJSON(templates ...*Template) {
+	for _, t := range templates {
+		if path := t.field(); path != "" {
+			b.root.add(path, schemaNode{required: true, notNull: true})
+		} else {
+			b.Require(t)
 		}
 	}
 }
@@ -48,6 +62,8 @@ func (b *SchemaBuilder) Schema() json.RawMessage {
 type schemaNode struct {
 	required bool
 	scalar   bool // a string, number or boolean
+	optional bool // the same, or null
+	notNull  bool // anything else
 	text     bool // a string or null
 	token    bool // not empty, if it is required, and not to be shown
 	below    map[string]*schemaNode
@@ -71,6 +87,8 @@ func (p *schemaNode) add(path string, known schemaNode) {
 	}
 	p.required = p.required || known.required
 	p.scalar = p.scalar || known.scalar
+	p.optional = p.optional || known.optional
+	p.notNull = p.notNull || known.notNull
 	p.text = p.text || known.text
 	p.token = p.token || known.token
 }
@@ -90,17 +108,21 @@ func (p *schemaNode) schema() map[string]any {
 		schema["properties"] = properties
 	}
 	switch {
-	case len(required) > 0 && p.scalar:
+	case len(required) > 0 && (p.scalar || p.optional):
 		schema["not"] = map[string]any{} // nothing is an object and no object
 	case len(required) > 0:
 		slices.Sort(required)
 		schema["type"], schema["required"] = "object", required
-	case p.scalar && p.text:
+	case p.text && (p.scalar || p.notNull):
 		schema["type"] = "string"
-	case p.scalar:
+	case p.scalar, p.optional && p.notNull:
 		schema["type"] = []string{"string", "number", "boolean"}
 	case p.text:
 		schema["type"] = []string{"string", "null"}
+	case p.optional:
+		schema["type"] = []string{"string", "number", "boolean", "null"}
+	case p.notNull:
+		schema["type"] = []string{"string", "number", "boolean", "array", "object"}
 	}
 	if p.token {
 		schema["writeOnly"] = true

@@ -1,10 +1,13 @@
 package template
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
@@ -18,16 +21,30 @@ type Template struct {
 	parts []part
 }
 
-// part is literal text or, if it has a path, a field of the credential.
+// part is literal text or, if it has a path, a field of the credential, which goes through
+// the steps in their order. With a fallback, which has gone through them, it may be missing.
 type part struct {
-	text string
-	path string
+	text     string
+	path     string
+	steps    []step
+	fallback *string
 }
 
 // Parse parses text in which {credential.PATH} stands for the string,
 // number or boolean at that gjson path, and any other {NAME} for what lookup
 // returns for it now. A nil lookup knows no name. What lookup returns is literal
 // text and not parsed again.
+//
+// Filters may follow the path, each behind a '|' that is neither in quotes nor in brackets:
+//
+//	base64, base64url, hex, urlencode   the text in that encoding (base64url: without padding)
+//	unbase64, unhex                     the bytes that the text stands for
+//	lower, upper                        the text in lower or upper case
+//	before:TEXT, after:TEXT             what stands before or after the first TEXT in it
+//	default:TEXT                        TEXT if the field is missing, null or empty
+//
+// In a TEXT '\' stands before each of |\"(){}[]. What is no filter's name belongs to the
+// path: a key base64 is .base64 there, and not |base64.
 //
 // A placeholder ends at the first '}' that is neither inside a quoted string, as
 // in {credential.keys.#(id=="}").value}, nor escaped by '\'. An unclosed or empty
@@ -49,14 +66,18 @@ func Parse(text string, lookup func(name string) (string, error)) (*Template, er
 		rest = after[end+1:]
 
 		if path, ok := strings.CutPrefix(name, credentialPrefix); ok {
-			if path == "" {
-				return nil, errors.New("placeholder {credential.} names no field")
+			field, err := parseField(path)
+			if err != nil {
+				return nil, err
 			}
-			t.parts = append(t.parts, part{path: path})
+			t.parts = append(t.parts, field)
 			continue
 		}
 		if name == "" {
 			return nil, errors.New("empty placeholder {}")
+		}
+		if field, err := parseField(name); err != nil || field.path != name {
+			return nil, fmt.Errorf("placeholder {%s}: filters are for fields of the credential", name)
 		}
 		if lookup == nil {
 			return nil, fmt.Errorf("unknown placeholder {%s}", name)
@@ -136,24 +157,24 @@ func (t *Template) Paths() []string {
 // IsEmpty reports whether there is nothing in t, which may be nil.
 func (t *Template) IsEmpty() bool { return t == nil || len(t.parts) == 0 }
 
-// Execute returns the text with the fields of c in their places. A field that is
-// missing, null, empty or composite, or makes the text longer than [MaxLength], is a
+// Execute returns the text with the fields of c, as their filters make them, in their
+// places. A field that is missing, null, empty or composite, or makes the text longer than [MaxLength], is a
 // [credential.FieldError].
 func (t *Template) Execute(c *credential.Credential) (string, error) {
 	return t.ExecuteWith(c, NotEmpty)
 }
 
-// ExecuteWith is Execute with a rule that every field's value has to meet.
+// ExecuteWith is Execute with a rule that what every field becomes has to meet.
 func (t *Template) ExecuteWith(c *credential.Credential, rule Rule) (string, error) {
 	switch len(t.parts) {
 	case 0:
 		return "", nil
 	case 1:
-		p := t.parts[0]
+		p := &t.parts[0]
 		if p.path == "" {
 			return p.text, nil
 		}
-		value, err := Field(c, p.path, rule)
+		value, err := p.execute(c, rule)
 		if err == nil {
 			err = checkLength(p.path, len(value))
 		}
@@ -166,11 +187,12 @@ func (t *Template) ExecuteWith(c *credential.Credential, rule Rule) (string, err
 	var small [4]string
 	values := small[:0]
 	length, longest, last := 0, -1, ""
-	for _, p := range t.parts {
+	for i := range t.parts {
+		p := &t.parts[i]
 		value := p.text
 		if p.path != "" {
 			var err error
-			if value, err = Field(c, p.path, rule); err != nil {
+			if value, err = p.execute(c, rule); err != nil {
 				return "", err
 			}
 			if len(value) > longest {
@@ -191,15 +213,51 @@ func (t *Template) ExecuteWith(c *credential.Credential, rule Rule) (string, err
 	return b.String(), nil
 }
 
+// ExecuteJSON returns the JSON value that t makes of c: that of the field itself, whatever
+// that is but null, if t is one field and nothing else, without filters; or else the text.
+// Errors are those of [Template.Execute].
+func (t *Template) ExecuteJSON(c *credential.Credential) (json.RawMessage, error) {
+	if path := t.field(); path != "" {
+		switch value := c.Get(path); {
+		case value.Type == gjson.Null, value.Type == gjson.String && value.Str == "":
+			_, err := Field(c, path, NotEmpty)
+			return nil, err
+		case !json.Valid([]byte(value.Raw)): // what the path itself makes up
+			return nil, &credential.FieldError{Path: path, Reason: "is not JSON"}
+		default:
+			return json.RawMessage(value.Raw), checkLength(path, len(value.Raw))
+		}
+	}
+	text, err := t.ExecuteWith(c, Text)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(text)
+}
+
+// field returns the path of the field that is all of t, as it is in the credential; "": t
+// is something else.
+func (t *Template) field() string {
+	if len(t.parts) == 1 && len(t.parts[0].steps) == 0 && t.parts[0].fallback == nil {
+		return t.parts[0].path
+	}
+	return ""
+}
+
 // Field returns the value at a gjson path. One that is missing, null or composite, or
 // breaks the rule, is a [credential.FieldError].
 func Field(c *credential.Credential, path string, rule Rule) (string, error) {
-	value, err := c.Text(path)
+	return (&part{path: path}).execute(c, rule)
+}
+
+// execute returns what a field becomes, if that meets the rule.
+func (p *part) execute(c *credential.Credential, rule Rule) (string, error) {
+	value, err := p.value(c)
 	if err != nil {
 		return "", err
 	}
 	if reason := rule(value); reason != "" {
-		return "", &credential.FieldError{Path: path, Reason: reason}
+		return "", &credential.FieldError{Path: p.path, Reason: reason}
 	}
 	return value, nil
 }
@@ -213,10 +271,16 @@ func checkLength(path string, length int) error {
 }
 
 // CheckLiterals applies rule to the literal text of t, except that it may be
-// empty. The error does not quote the text, which may be a secret.
+// empty, and to the defaults in it. The error does not quote the text, which may be a
+// secret.
 func (t *Template) CheckLiterals(rule Rule) error {
 	length := 0
 	for _, p := range t.parts {
+		if p.fallback != nil {
+			if reason := rule(*p.fallback); reason != "" {
+				return fmt.Errorf("default of %s %s", p.path, reason)
+			}
+		}
 		if p.text == "" {
 			continue
 		}
