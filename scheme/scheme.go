@@ -51,8 +51,8 @@ type Authenticator interface {
 	// Authenticate is called once for each attempt, with a copy of the request as it goes
 	// out: after all rewriting, with the dialled URL and the sent Host. It changes header,
 	// path, query and trailer, and leaves the host, which was allowed before, and the body
-	// to the proxy. An [ErrBodyTooLarge], which may be wrapped, is answered with 413, other
-	// errors with 502.
+	// to the proxy. An [ErrBodyTooLarge] is answered with 413, a [credential.ErrUnavailable],
+	// which is logged, with 503, other errors with 502; each may be wrapped.
 	Authenticate(req *http.Request, body Body) error
 }
 

@@ -19,6 +19,7 @@ func init() {
 	caddy.RegisterModule(new(Basic))
 	caddy.RegisterModule(new(BasePath))
 	caddy.RegisterModule(new(OAuth2))
+	caddy.RegisterModule(new(JWT))
 }
 
 // IsGivenOnce reports whether a provider has the scheme of that name at most once.
@@ -40,6 +41,7 @@ var (
 	_ module           = (*Basic)(nil)
 	_ module           = (*BasePath)(nil)
 	_ module           = (*OAuth2)(nil)
+	_ module           = (*JWT)(nil)
 	_ scheme.Companion = (*BasePath)(nil)
 	_ scheme.Renewer   = (*OAuth2)(nil)
 )
@@ -54,5 +56,5 @@ type Explainer interface {
 type Setting struct {
 	In    string `json:"in"` // header, query, cookie or path
 	Name  string `json:"name"`
-	Value string `json:"value"`
+	Value string `json:"value,omitempty"`
 }

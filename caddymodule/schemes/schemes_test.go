@@ -16,7 +16,7 @@ import (
 func TestSchemesAreRegistered(t *testing.T) {
 	for name, want := range map[string]module{
 		"header": new(schemes.Header), "query": new(schemes.Query), "cookie": new(schemes.Cookie),
-		"basic": new(schemes.Basic), "base_path": new(schemes.BasePath), "oauth2": new(schemes.OAuth2),
+		"basic": new(schemes.Basic), "base_path": new(schemes.BasePath), "oauth2": new(schemes.OAuth2), "jwt": new(schemes.JWT),
 	} {
 		one, two := registered(t, name), registered(t, name)
 		if reflect.TypeOf(one) != reflect.TypeOf(want) || one == two {
@@ -26,7 +26,7 @@ func TestSchemesAreRegistered(t *testing.T) {
 			t.Errorf("%s calls itself %s", name, id)
 		}
 	}
-	if n := len(caddy.GetModules(schemes.Namespace)); n != 6 {
+	if n := len(caddy.GetModules(schemes.Namespace)); n != 7 {
 		t.Errorf("%d schemes", n)
 	}
 }
@@ -39,6 +39,9 @@ func TestNamesAreWhatIsSet(t *testing.T) {
 		"basic {credential.x} p":        {Header: []string{"Authorization"}},
 		"base_path /{credential.x}":     {},
 		"oauth2 {\n" + public + "}":     {},
+		jwtLines(""):                    {Header: []string{"Authorization"}},
+		jwtLines("to header x-token"):   {Header: []string{"x-token"}},
+		jwtLines("to query jwt"):        {Query: []string{"jwt"}},
 	} {
 		if got := read(t, line).Names(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %v", line, got)
@@ -59,30 +62,53 @@ func TestBasePathSaysNotWhoMakesARequest(t *testing.T) {
 func TestCaddyfileErrorsNameTheirLine(t *testing.T) {
 	const count = "wrong argument count or unexpected line ending"
 	for text, want := range map[string]string{
-		"header":                          count,
-		"header X-Key":                    count,
-		"header X-Key {credential.x} y":   count,
-		"header X-Key hunter2":            "header X-Key: a secret is not written",
-		"header X-Key {credential.}":      "names no field",
-		"query key":                       count,
-		`query "" {credential.x}`:         "name of query parameter",
-		"query key hunter2":               "query key: a secret is not written",
-		"cookie session":                  count,
-		"cookie session {credential.x} y": count,
-		`cookie "a b" {credential.x}`:     "is not the name of a cookie",
-		"cookie session hunter2":          "cookie session: a secret is not written",
-		`cookie session "a {env.X}"`:      "cannot stand in a cookie",
-		"basic {credential.x}":            count,
-		"basic a hunter2":                 "basic: a secret is not written",
-		"basic a:b {credential.x}":        "has a colon",
-		"base_path":                       count,
-		"base_path /a /b":                 count,
-		"base_path v1":                    "base_path does not begin with a slash",
-		"base_path /a?b":                  "is not part of a path",
-		"base_path /{http.request.uri}":   "cannot be resolved here",
-		"oauth2 x":                        count,
-		"oauth2 {\n}":                     "oauth2: token_url is missing",
-		"oauth2 {\n" + public + "x y\n}":  "unrecognized subdirective 'x' of oauth2",
+		"header":                                            count,
+		"header X-Key":                                      count,
+		"header X-Key {credential.x} y":                     count,
+		"header X-Key hunter2":                              "header X-Key: a secret is not written",
+		"header X-Key {credential.}":                        "names no field",
+		"query key":                                         count,
+		`query "" {credential.x}`:                           "name of query parameter",
+		"query key hunter2":                                 "query key: a secret is not written",
+		"cookie session":                                    count,
+		"cookie session {credential.x} y":                   count,
+		`cookie "a b" {credential.x}`:                       "is not the name of a cookie",
+		"cookie session hunter2":                            "cookie session: a secret is not written",
+		`cookie session "a {env.X}"`:                        "cannot stand in a cookie",
+		"basic {credential.x}":                              count,
+		"basic a hunter2":                                   "basic: a secret is not written",
+		"basic a:b {credential.x}":                          "has a colon",
+		"base_path":                                         count,
+		"base_path /a /b":                                   count,
+		"base_path v1":                                      "base_path does not begin with a slash",
+		"base_path /a?b":                                    "is not part of a path",
+		"base_path /{http.request.uri}":                     "cannot be resolved here",
+		"jwt x":                                             count,
+		"jwt {\n}":                                          "algorithm is missing",
+		"jwt {\nalgorithm HS256\n}":                         "key is missing",
+		"jwt {\nalgorithm none\n}":                          `algorithm "none" is none of HS256, HS384,`,
+		jwtLines("key {credential.a}"):                      "key is given twice",
+		jwtLines("lifetime 1s"):                             "lifetime is below 10s",
+		jwtLines("header alg none"):                         "header alg cannot be set",
+		jwtLines("header kid"):                              count,
+		jwtLines("claim iss"):                               count,
+		jwtLines("claim a..b x"):                            "a part of its name is empty",
+		jwtLines("claim iss {env.}"):                        "placeholder {env.} cannot be resolved here",
+		jwtLines("claim iss {credential.a|default}"):        "filter default needs a text",
+		jwtLines("to cookie a"):                             "'cookie' is neither header nor query",
+		jwtLines("to header"):                               count,
+		jwtLines(`to header A "Token {credential.x}{jwt}"`): "has to have {jwt} in it, once",
+		jwtLines("to header A {jwt}{jwt}"):                  "has to have {jwt} in it, once",
+		jwtLines("to header A x"):                           "has to have {jwt} in it, once",
+		jwtLines("to header A {jwt}\nto query b"):           "to is given twice",
+		jwtLines("reuse maybe"):                             "reuse 'maybe' is neither on nor off",
+		jwtLines("kid x"):                                   "unrecognized subdirective 'kid' of jwt",
+		"jwt {\nkey hunter2\n}":                             "key: a secret is not written into the configuration",
+		"jwt {\nkey file /absent\n}":                        "file: open /absent: no such file",
+		"jwt {\nkey vault x\n}":                             count,
+		"oauth2 x":                                          count,
+		"oauth2 {\n}":                                       "oauth2: token_url is missing",
+		"oauth2 {\n" + public + "x y\n}":                    "unrecognized subdirective 'x' of oauth2",
 	} {
 		_, err := unmarshal(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Testfile:") {

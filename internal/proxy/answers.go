@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -30,6 +31,13 @@ func (x *Exchange) notAuthenticated(req *http.Request, err error) (*http.Respons
 		return res, nil
 	case x.bodyErr != nil:
 		return nil, x.bodyErr
+	case errors.Is(err, credential.ErrUnavailable):
+		if x.Logger != nil {
+			x.Logger.Warn("a request could not be authenticated", "provider", x.Provider.Name, "error", err)
+		}
+		res := madeUp(req, http.StatusServiceUnavailable, CodeStoreUnavailable)
+		res.Header.Set("Retry-After", RetryAfter)
+		return res, nil
 	}
 	if x.Logger != nil {
 		x.Logger.Warn("a request could not be authenticated", "provider", x.Provider.Name)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
@@ -25,6 +27,25 @@ func failing(with string) scheme.Scheme {
 			return nil
 		})
 	}}
+}
+
+// What a scheme signs with may be away, as the store may be.
+func TestKeyThatIsAwayIsAnsweredWith503(t *testing.T) {
+	x, _ := newExchange(t, &schemeFunc{bind: func(string) scheme.Authenticator {
+		return authenticatorFunc(func(*http.Request, scheme.Body) error {
+			return fmt.Errorf("signing: %w", credential.ErrUnavailable)
+		})
+	}})
+	var log strings.Builder
+	x.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	base := &script{}
+	res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "GET", "http://upstream.example/", nil))
+	if err != nil || res.StatusCode != 503 || res.Header.Get(HeaderError) != "store_unavailable" || res.Header.Get("Retry-After") == "" || len(base.tokens) != 0 {
+		t.Fatal(res, err)
+	}
+	if !strings.Contains(log.String(), "signing: credential store unavailable") {
+		t.Errorf("logged %q", log.String())
+	}
 }
 
 func TestRequestThatCannotBeAuthenticatedIsAnswered(t *testing.T) {

@@ -1,0 +1,162 @@
+package schemes
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+)
+
+// JWTSettings say what a JSON Web Token is made of.
+type JWTSettings struct {
+	// How it is signed (RFC 7518, RFC 8037): `HS256`, `RS256`, `PS256`, `ES256`, those of
+	// 384 and 512, or `EdDSA`.
+	Algorithm string `json:"algorithm,omitempty"`
+
+	// The key: a template that uses at least one placeholder. It makes PEM (PKCS #1,
+	// PKCS #8 or SEC 1), whose line breaks may be `\n` as in JSON, DER, or a JWK; for HMAC the
+	// secret itself. Filters make its bytes of what is encoded: `{credential.secret|unhex}`.
+	Key string `json:"key,omitempty"`
+
+	// A file with the key, instead. It is read anew for each token.
+	KeyFile string `json:"key_file,omitempty"`
+
+	// Parameters of the header besides `alg` and `typ`, by name: templates.
+	Header map[string]string `json:"header,omitempty"`
+
+	// Claims by name: templates. A claim that is one field of the credential, as
+	// `{credential.id}`, has the field's JSON value, be it a number, an array or an object.
+	// Several values are an array. A dot in a name stands before the name of a member
+	// (`account.id`), unless a backslash stands before it. `iat`, `nbf`, `exp` and `jti` are set
+	// where they are not given.
+	Claims map[string][]string `json:"claims,omitempty"`
+
+	// How long the token is good for, at least 10s. Default: 5m.
+	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+}
+
+// unmarshalSetting reads a subdirective:
+//
+//	algorithm <algorithm>
+//	key       <template>|file <file>
+//	header    <name> <template>
+//	claim     <name> <template>
+//	lifetime  <duration>
+//
+// known is false for others.
+func (s *JWTSettings) unmarshalSetting(d *caddyfile.Dispenser) (known bool, err error) {
+	switch name := d.Val(); name {
+	case "algorithm":
+		if err = config.OneArg(d, &s.Algorithm); err == nil {
+			err = config.WrapErr(d, "", jwt.CheckAlgorithm(s.Algorithm))
+		}
+	case "key":
+		err = s.unmarshalKey(d)
+	case "header":
+		err = config.NamedArgs(d, &s.Header)
+	case "claim":
+		var claim, value string
+		if claim, value, err = config.NamedArg(d); err == nil {
+			if s.Claims == nil {
+				s.Claims = make(map[string][]string)
+			}
+			s.Claims[claim] = append(s.Claims[claim], value)
+		}
+	case "lifetime":
+		err = config.DurationArg(d, &s.Lifetime)
+	default:
+		return false, nil
+	}
+	if err == nil {
+		// What is not there yet is asked for when all is read.
+		conf := *s
+		conf.Algorithm, conf.Key, conf.KeyFile = "HS256", "{env.KEY}", ""
+		_, err = conf.minter(config.LookupLater)
+		err = config.WrapErr(d, "", err)
+	}
+	return true, err
+}
+
+// unmarshalKey reads: key <template>|file <file>
+func (s *JWTSettings) unmarshalKey(d *caddyfile.Dispenser) error {
+	if s.Key != "" || s.KeyFile != "" {
+		return d.Err("key is given twice")
+	}
+	if d.CountRemainingArgs() == 1 {
+		if err := config.OneArg(d, &s.Key); err != nil {
+			return err
+		}
+		_, err := config.ParseSecret(s.Key, config.LookupLater)
+		return config.WrapErr(d, "key", err)
+	}
+	if !d.NextArg() || d.Val() != "file" {
+		return d.ArgErr()
+	}
+	return config.FileArg(d, &s.KeyFile)
+}
+
+// adapt checks the settings as far as adapting a Caddyfile can tell. The key's line is that
+// of key.
+func (s *JWTSettings) adapt(d, key *caddyfile.Dispenser) (*jwt.Minter, error) {
+	m, err := s.minter(config.LookupLater)
+	if err != nil {
+		return nil, d.WrapErr(err)
+	}
+	if s.KeyFile != "" && !strings.Contains(s.KeyFile, "{") {
+		err = m.CheckKey()
+	}
+	return m, config.WrapErr(key, "", err)
+}
+
+// provision checks the settings, and the key if it is in no credential.
+func (s *JWTSettings) provision() (*jwt.Minter, error) {
+	resolve := config.NewResolver()
+	resolved := *s
+	resolved.KeyFile = resolve.Text("key file", s.KeyFile)
+	if resolve.Err() != nil {
+		return nil, resolve.Err()
+	}
+	m, err := resolved.minter(resolve.Lookup)
+	if err == nil {
+		err = m.CheckKey()
+	}
+	return m, err
+}
+
+func (s *JWTSettings) minter(lookup func(string) (string, error)) (*jwt.Minter, error) {
+	c := jwt.Config{Algorithm: s.Algorithm, KeyFile: s.KeyFile, Lifetime: time.Duration(s.Lifetime)}
+	var err error
+	if s.Key != "" {
+		if c.Key, err = config.ParseSecret(s.Key, lookup); err != nil {
+			return nil, fmt.Errorf("key: %w", err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Header)) {
+		value, err := template.Parse(s.Header[name], lookup)
+		if err != nil {
+			return nil, fmt.Errorf("header %s: %w", name, err)
+		}
+		c.Header = append(c.Header, jwt.Field{Name: name, Value: value})
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Claims)) {
+		if len(s.Claims[name]) == 0 {
+			return nil, fmt.Errorf("claim %s has no value", name)
+		}
+		for _, text := range s.Claims[name] {
+			value, err := template.Parse(text, lookup)
+			if err != nil {
+				return nil, fmt.Errorf("claim %s: %w", name, err)
+			}
+			c.Claims = append(c.Claims, jwt.Field{Name: name, Value: value})
+		}
+	}
+	return jwt.New(c)
+}
