@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/builtin/credential/approle"
 	"github.com/hashicorp/vault/builtin/credential/userpass"
+	"github.com/hashicorp/vault/builtin/logical/transit"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -17,7 +18,8 @@ import (
 // out on purpose: it pulls in every cloud and database there is.
 var (
 	logicalBackends = map[string]logical.Factory{
-		"kv": kv.Factory,
+		"kv":      kv.Factory,
+		"transit": transit.Factory,
 	}
 	credentialBackends = map[string]logical.Factory{
 		"approle":    approle.Factory,
