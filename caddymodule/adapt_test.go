@@ -171,6 +171,9 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"basic written down":             {inProvider("basic me hunter2"), "basic: a secret is not written into the configuration: use {credential.<path>}, {env.NAME} or {file.PATH}, at Caddyfile:7"},
 		"basic beside Authorization":     {inProvider("basic {credential.u} {credential.p}\nheader Authorization {credential.a}"), "at Caddyfile:9"},
 
+		"Transit without Vault": {inProvider("jwt {\nalgorithm RS256\nkey vault_transit app\n}"), "provider billing: a key in vault_transit needs 'store vault', at Caddyfile:12"},
+		"claim without a value": {inProvider("jwt {\nalgorithm RS256\nclaim iss\n}"), "wrong argument count or unexpected line ending after 'iss', at Caddyfile:9"},
+
 		// oauth2
 		"oauth2 twice":                 {inProvider("oauth2 {\n" + tokenURL + client + "}\noauth2 {\n}"), "oauth2 is given twice, at Caddyfile:12"},
 		"oauth2 with an argument":      {inProvider("oauth2 x"), "wrong argument count or unexpected line ending after 'x', at Caddyfile:7"},

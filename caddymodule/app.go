@@ -107,7 +107,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
-		if err := conf.checkStore(store.ReadOnly()); err != nil {
+		if err := conf.checkStore(store); err != nil {
 			return fmt.Errorf("upstream_auth: provider %s: %w", name, err)
 		}
 		a.providers[name] = p
@@ -128,6 +128,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Lifecycle: a.backend.lifecycle, Coordinator: a.backend.coordinator, Links: rest.Links{Registry: links.New(a.backend.store)},
 	}
 	a.use = newUse(a.backend.release)
+	if err := a.useTransit(); err != nil {
+		return err
+	}
 	lookups := a.Limits.lookups(defaultLookups)
 	for name, p := range a.providers {
 		p.Budget = a.backend.usage.Provider(name, budgets(a.Limits, a.Providers[name].Limits, lookups))
@@ -237,9 +240,13 @@ func (a *App) Cleanup() error {
 }
 
 // checkStore refuses what writes credentials together with a store that cannot be
-// written safely.
-func (conf *Provider) checkStore(readOnly bool) error {
+// written safely, and what has a store sign that cannot.
+func (conf *Provider) checkStore(store stores.Store) error {
+	_, signs := store.(stores.Signer)
+	readOnly := store.ReadOnly()
 	switch {
+	case !signs && conf.usesTransit():
+		return errNoTransit
 	case readOnly && conf.renewer() != nil:
 		return needsCheckAndSet(nameOf(conf.renewer()))
 	case readOnly && conf.FetchCredentials != nil:

@@ -82,6 +82,15 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	            userinfo_field     <path> <userinfo path>
 //	            id_token_field     <path> <claim path>
 //	        }
+//	        jwt {
+//	            algorithm <algorithm>
+//	            key       <template>|file <file>|vault_transit [<mount>/]<name>
+//	            header    <name> <template>
+//	            claim     <name> <template>
+//	            lifetime  <duration>
+//	            to        header|query <name> [<text with {jwt}>]
+//	            reuse     on|off
+//	        }
 //	        test|revoke [<method>] <url> {
 //	            status  <codes...>
 //	            timeout <duration>
@@ -140,12 +149,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // checkStore holds the providers against the store, whichever came first.
 func (a *App) checkStore(d *caddyfile.Dispenser) error {
-	readOnly, err := a.storeReadOnly()
+	store, err := stores.Read(a.StoreRaw)
 	if err != nil {
 		return d.WrapErr(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
-		if err := a.Providers[name].checkStore(readOnly); err != nil {
+		if err := a.Providers[name].checkStore(store); err != nil {
 			return d.Errf("provider %s: %w", name, err)
 		}
 	}

@@ -44,7 +44,7 @@ func (*JWT) CaddyModule() caddy.ModuleInfo {
 //
 //	jwt {
 //	    algorithm <algorithm>
-//	    key       <template>|file <file>
+//	    key       <template>|file <file>|vault_transit [<mount>/]<name>
 //	    header    <name> <template>
 //	    claim     <name> <template>
 //	    lifetime  <duration>
@@ -259,4 +259,7 @@ func (k *keptJWT) Challenge(res *http.Response) (retry bool) {
 	return k.reuse.Refused(func(text string) bool { return res.Request == nil || k.place.isIn(res.Request, text) })
 }
 
-var _ scheme.Challenger = (*keptJWT)(nil)
+var (
+	_ scheme.Challenger = (*keptJWT)(nil)
+	_ TransitUser       = (*JWT)(nil)
+)

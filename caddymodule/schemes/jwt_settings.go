@@ -13,6 +13,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/vaultstore"
 )
 
 // JWTSettings say what a JSON Web Token is made of.
@@ -29,6 +30,11 @@ type JWTSettings struct {
 	// A file with the key, instead. It is read anew for each token.
 	KeyFile string `json:"key_file,omitempty"`
 
+	// A key of Vault's Transit secrets engine that signs, instead, and never leaves Vault:
+	// its name, or that of the engine's mount, a slash and its name. The store is Vault, and its
+	// policy allows to update `<mount>/sign/<name>`. Default of the mount: `transit`.
+	VaultTransit string `json:"vault_transit,omitempty"`
+
 	// Parameters of the header besides `alg` and `typ`, by name: templates.
 	Header map[string]string `json:"header,omitempty"`
 
@@ -41,12 +47,14 @@ type JWTSettings struct {
 
 	// How long the token is good for, at least 10s. Default: 5m.
 	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+
+	transit *transitKey // nil: the key is elsewhere
 }
 
 // unmarshalSetting reads a subdirective:
 //
 //	algorithm <algorithm>
-//	key       <template>|file <file>
+//	key       <template>|file <file>|vault_transit [<mount>/]<name>
 //	header    <name> <template>
 //	claim     <name> <template>
 //	lifetime  <duration>
@@ -78,16 +86,16 @@ func (s *JWTSettings) unmarshalSetting(d *caddyfile.Dispenser) (known bool, err 
 	if err == nil {
 		// What is not there yet is asked for when all is read.
 		conf := *s
-		conf.Algorithm, conf.Key, conf.KeyFile = "HS256", "{env.KEY}", ""
+		conf.Algorithm, conf.Key, conf.KeyFile, conf.VaultTransit = "HS256", "{env.KEY}", "", ""
 		_, err = conf.minter(config.LookupLater)
 		err = config.WrapErr(d, "", err)
 	}
 	return true, err
 }
 
-// unmarshalKey reads: key <template>|file <file>
+// unmarshalKey reads: key <template>|file <file>|vault_transit [<mount>/]<name>
 func (s *JWTSettings) unmarshalKey(d *caddyfile.Dispenser) error {
-	if s.Key != "" || s.KeyFile != "" {
+	if s.Key != "" || s.KeyFile != "" || s.VaultTransit != "" {
 		return d.Err("key is given twice")
 	}
 	if d.CountRemainingArgs() == 1 {
@@ -97,16 +105,36 @@ func (s *JWTSettings) unmarshalKey(d *caddyfile.Dispenser) error {
 		_, err := config.ParseSecret(s.Key, config.LookupLater)
 		return config.WrapErr(d, "key", err)
 	}
-	if !d.NextArg() || d.Val() != "file" {
+	switch d.NextArg(); d.Val() {
+	case "file":
+		return config.FileArg(d, &s.KeyFile)
+	case "vault_transit":
+		if err := config.OneArg(d, &s.VaultTransit); err != nil {
+			return err
+		}
+		return config.CheckLiteral(d, "", s.VaultTransit, func(text string) error {
+			_, err := vaultstore.ParseTransitKey(text)
+			return err
+		})
+	default:
 		return d.ArgErr()
 	}
-	return config.FileArg(d, &s.KeyFile)
 }
+
+// UsesTransit implements [TransitUser].
+func (s *JWTSettings) UsesTransit() bool { return s.VaultTransit != "" }
+
+// UseTransit implements [TransitUser].
+func (s *JWTSettings) UseTransit(store Transit) { s.transit.store = store }
 
 // adapt checks the settings as far as adapting a Caddyfile can tell. The key's line is that
 // of key.
 func (s *JWTSettings) adapt(d, key *caddyfile.Dispenser) (*jwt.Minter, error) {
-	m, err := s.minter(config.LookupLater)
+	adapted, err := s.resolved(config.AdaptingResolver())
+	if err != nil {
+		return nil, key.WrapErr(err)
+	}
+	m, err := adapted.minter(config.LookupLater)
 	if err != nil {
 		return nil, d.WrapErr(err)
 	}
@@ -119,16 +147,24 @@ func (s *JWTSettings) adapt(d, key *caddyfile.Dispenser) (*jwt.Minter, error) {
 // provision checks the settings, and the key if it is in no credential.
 func (s *JWTSettings) provision() (*jwt.Minter, error) {
 	resolve := config.NewResolver()
-	resolved := *s
-	resolved.KeyFile = resolve.Text("key file", s.KeyFile)
-	if resolve.Err() != nil {
-		return nil, resolve.Err()
+	resolved, err := s.resolved(resolve)
+	if err != nil {
+		return nil, err
 	}
 	m, err := resolved.minter(resolve.Lookup)
+	s.transit = resolved.transit
 	if err == nil {
 		err = m.CheckKey()
 	}
 	return m, err
+}
+
+// resolved returns the settings with placeholders filled in that are in no template.
+func (s *JWTSettings) resolved(resolve *config.Resolver) (*JWTSettings, error) {
+	resolved := *s
+	resolved.KeyFile = resolve.Text("key file", s.KeyFile)
+	resolved.VaultTransit = resolve.Text("key vault_transit", s.VaultTransit)
+	return &resolved, resolve.Err()
 }
 
 func (s *JWTSettings) minter(lookup func(string) (string, error)) (*jwt.Minter, error) {
@@ -138,6 +174,14 @@ func (s *JWTSettings) minter(lookup func(string) (string, error)) (*jwt.Minter, 
 		if c.Key, err = config.ParseSecret(s.Key, lookup); err != nil {
 			return nil, fmt.Errorf("key: %w", err)
 		}
+	}
+	if s.VaultTransit != "" {
+		key, err := vaultstore.ParseTransitKey(s.VaultTransit)
+		if err != nil {
+			return nil, err
+		}
+		s.transit = &transitKey{key: key}
+		c.Signer = s.transit
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Header)) {
 		value, err := template.Parse(s.Header[name], lookup)

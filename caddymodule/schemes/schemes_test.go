@@ -105,10 +105,17 @@ func TestCaddyfileErrorsNameTheirLine(t *testing.T) {
 		jwtLines("kid x"):                                   "unrecognized subdirective 'kid' of jwt",
 		"jwt {\nkey hunter2\n}":                             "key: a secret is not written into the configuration",
 		"jwt {\nkey file /absent\n}":                        "file: open /absent: no such file",
-		"jwt {\nkey vault x\n}":                             count,
-		"oauth2 x":                                          count,
-		"oauth2 {\n}":                                       "oauth2: token_url is missing",
-		"oauth2 {\n" + public + "x y\n}":                    "unrecognized subdirective 'x' of oauth2",
+		"jwt {\nkey vault_transit\n}":                       "a secret is not written into the configuration",
+		"jwt {\nkey vault_transit a/../b\n}":                "vault_transit \"a/../b\" is not a path of letters",
+		"jwt {\nkey vault_transit a b\n}":                   count,
+		"jwt {\nkey vault_transit a\nkey {env.X}\n}":        "key is given twice",
+		"jwt {\nalgorithm HS256\nkey vault_transit a\n}":    "algorithm HS256 takes a secret",
+		"jwt {\nalgorithm RS256\nkey vault_transit {credential.a}\n}": "key vault_transit: placeholder {credential.a} cannot be resolved here",
+		"jwt {\nalgorithm RS256\nkey file /{credential.a}\n}":         "key file: placeholder {credential.a} cannot be resolved here",
+		"jwt {\nkey vault x\n}":                                       count,
+		"oauth2 x":                                                    count,
+		"oauth2 {\n}":                                                 "oauth2: token_url is missing",
+		"oauth2 {\n" + public + "x y\n}":                              "unrecognized subdirective 'x' of oauth2",
 	} {
 		_, err := unmarshal(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Testfile:") {

@@ -43,6 +43,12 @@ type Store interface {
 	New(logger *slog.Logger) (Opener, credential.CacheOptions, error)
 }
 
+// Signer is a [Store] whose Opener signs with keys that it keeps, as [vaultstore.Store] does.
+type Signer interface {
+	Store
+	SignsWithTransit()
+}
+
 // Opener is a store that can be opened and closed, once each.
 type Opener interface {
 	credential.Store

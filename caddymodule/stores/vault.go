@@ -127,6 +127,9 @@ func (s *Vault) Key() string {
 // Settings implements [Store]: all are in the key.
 func (*Vault) Settings() string { return "" }
 
+// SignsWithTransit implements [Signer].
+func (*Vault) SignsWithTransit() {}
+
 // Exclusive implements [Store].
 func (*Vault) Exclusive() bool { return false }
 
@@ -149,6 +152,6 @@ func (s patient) Open() error {
 }
 
 var (
-	_ Store             = (*Vault)(nil)
+	_ Signer            = (*Vault)(nil)
 	_ caddy.Provisioner = (*Vault)(nil)
 )

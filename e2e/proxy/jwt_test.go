@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/hashicorp/vault/api"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/world"
 )
@@ -190,6 +192,72 @@ func examplesOfAPIs(t *testing.T) []*jwtAPI {
 			document: map[string]any{"api_key": "key", "api_secret": zoom}, foreign: map[string]any{"api_secret": "another"},
 			options: []jwt.ParserOption{jwt.WithValidMethods([]string{"HS256"}), jwt.WithIssuer("key")},
 		},
+	}
+}
+
+// publicKey is what verifies what a key of Transit has signed.
+func publicKey(w *world.World, name string) any {
+	w.Helper()
+	secret, err := w.Vault.Root.Logical().ReadWithContext(w.Ctx, "transit/keys/"+name)
+	w.Check(err)
+	text := secret.Data["keys"].(map[string]any)["1"].(map[string]any)["public_key"].(string)
+	if block, _ := pem.Decode([]byte(text)); block != nil {
+		public, err := x509.ParsePKIXPublicKey(block.Bytes)
+		w.Check(err)
+		return public
+	}
+	raw, err := base64.StdEncoding.DecodeString(text) // Ed25519
+	w.Check(err)
+	return ed25519.PublicKey(raw)
+}
+
+// With the README's policy, once it is given, Vault signs with each algorithm; a key that is not
+// for it is no key.
+func TestVaultsTransitSigns(t *testing.T) {
+	t.Parallel()
+	w := world.New(t)
+	w.Check(w.Vault.Root.Sys().MountWithContext(w.Ctx, "transit", &api.MountInput{Type: "transit"}))
+	var others, beside strings.Builder
+	kinds := map[string]string{"RS256": "rsa-2048", "PS384": "rsa-3072", "ES256": "ecdsa-p256", "ES384": "ecdsa-p384", "ES512": "ecdsa-p521", "EdDSA": "ed25519"}
+	policy, err := world.PolicyText("upstream-auth-transit")
+	w.Check(err)
+	var rules strings.Builder
+	for algorithm, kind := range kinds {
+		name := strings.ToLower(algorithm)
+		_, err := w.Vault.Root.Logical().WriteWithContext(w.Ctx, "transit/keys/"+name, map[string]any{"type": kind})
+		w.Check(err)
+		rules.WriteString(strings.ReplaceAll(policy, "api-client", name))
+		a := &jwtAPI{prefix: "Bearer ", key: publicKey(w, name), options: []jwt.ParserOption{jwt.WithValidMethods([]string{algorithm}), jwt.WithSubject("acme")}}
+		fmt.Fprintf(&others, "provider %s {\njwt {\nalgorithm %s\nkey vault_transit %s\nclaim sub {credential.account}\n}\n}\n", name, algorithm, name)
+		fmt.Fprintf(&beside, "http://%s {\nbind fd/3\nupstream_auth %s %s\n}\n", name, name, w.Serve(httptest.NewServer(a)))
+		_, err = w.Vault.Root.KVv2("secret").Put(w.Ctx, "upstream-auth/"+name+"/acme", map[string]any{"account": "acme"})
+		w.Check(err)
+	}
+	fmt.Fprintf(&others, "provider mixed {\njwt {\nalgorithm ES256\nkey vault_transit es384\nclaim sub {credential.account}\n}\n}\n")
+	fmt.Fprintf(&beside, "http://mixed {\nbind fd/3\nupstream_auth mixed http://127.0.0.1:1\n}\n")
+	_, err = w.Vault.Root.KVv2("secret").Put(w.Ctx, "upstream-auth/mixed/acme", map[string]any{"account": "acme"})
+	w.Check(err)
+	w.Start(world.Configuration{Others: others.String(), Beside: beside.String()})
+
+	answer := func(provider string, status int) error {
+		res, err := w.Send(w.Ctx, world.Request{Site: provider, Tenant: "acme", ID: provider})
+		if err == nil && (res.StatusCode != status || status == 503 && res.Header.Get("Upstream-Auth-Error") != "store_unavailable") {
+			err = fmt.Errorf("%s: got %d %s", provider, res.StatusCode, res.Content)
+		}
+		return err
+	}
+	w.Check(answer("rs256", 503))
+	if !bytes.Contains(w.Caddy.Output(), []byte("the store's policy does not allow update on transit/sign/rs256")) {
+		t.Error("the log does not say what is missing")
+	}
+	w.Check(w.Vault.Root.Sys().PutPolicyWithContext(w.Ctx, "upstream-auth-transit", rules.String()))
+	w.Check(w.Vault.Grant(w.Ctx, world.Policy, "upstream-auth-transit"))
+	for algorithm := range kinds {
+		w.Eventually(func() error { return answer(strings.ToLower(algorithm), 200) })
+	}
+	w.Check(answer("mixed", 503))
+	if !bytes.Contains(w.Caddy.Output(), []byte("what signs has no key for ES256")) {
+		t.Error("the log does not say that the key is another one's")
 	}
 }
 

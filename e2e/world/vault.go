@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,7 +87,21 @@ func (v *Vault) Allow(ctx context.Context, names ...string) error {
 			return err
 		}
 	}
-	_, err = v.Root.Logical().WriteWithContext(ctx, role, map[string]any{
+	return v.Grant(ctx, names...)
+}
+
+// PolicyText is a policy of the README.
+func PolicyText(name string) (string, error) {
+	texts, err := policies()
+	if err == nil && texts[name] == "" {
+		err = fmt.Errorf("the README has no policy %s", name)
+	}
+	return texts[name], err
+}
+
+// Grant is Allow for policies that are written already.
+func (v *Vault) Grant(ctx context.Context, names ...string) error {
+	_, err := v.Root.Logical().WriteWithContext(ctx, role, map[string]any{
 		"token_policies": strings.Join(names, ","), "token_ttl": "1h", "token_max_ttl": "4h",
 	})
 	return err

@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -90,7 +91,7 @@ func (s *Source) Mint(ctx context.Context) (Token, error) {
 	}
 	signed, err := signer.Sign(payload)
 	if err != nil {
-		return Token{}, fmt.Errorf("signing a JWT: %w", err)
+		return Token{}, err
 	}
 	text, err := signed.CompactSerialize()
 	return Token{Text: text, MintedAt: now, ExpiresAt: time.Unix(expires.Unix(), 0)}, err
@@ -103,7 +104,13 @@ func (s *Source) signer(ctx context.Context) (jose.Signer, error) {
 	opts := new(jose.SignerOptions).WithType("JWT")
 	switch {
 	case m.Signer != nil:
-		k = &key{private: opaque(func(input []byte) ([]byte, error) { return m.Signer.Sign(ctx, m.Algorithm, input) })}
+		k = &key{private: opaque(func(input []byte) ([]byte, error) {
+			signature, err := m.Signer.Sign(ctx, m.Algorithm, input)
+			if err == nil && !fits(signature, m.Algorithm) {
+				err = fmt.Errorf("%w: what signs has no key for %s", credential.ErrUnavailable, m.Algorithm)
+			}
+			return signature, err
+		})}
 	case m.file != nil:
 		var err error
 		if k, err = m.file.read(); err != nil {
@@ -120,6 +127,19 @@ func (s *Source) signer(ctx context.Context) (jose.Signer, error) {
 		opts.WithHeader(jose.HeaderKey(name), value)
 	}
 	return jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: k.private}, opts)
+}
+
+// fits reports whether a signature has the length of one of an algorithm: whoever keeps a
+// key signs with it whatever it is for.
+func fits(signature []byte, algorithm string) bool {
+	switch algorithm[:2] {
+	case "ES":
+		return len(signature) == 2*((curveBits[algorithm]+7)/8)
+	case "Ed":
+		return len(signature) == ed25519.SignatureSize
+	default:
+		return len(signature) >= minRSA/8
+	}
 }
 
 // sum is HMAC (RFC 2104). The secret is what the API gave out: some are shorter than the

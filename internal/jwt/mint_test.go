@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -141,6 +142,7 @@ func TestSchemaOfWhatIsNeeded(t *testing.T) {
 type kept struct {
 	err       error
 	algorithm string
+	size      int // of a signature
 }
 
 func (k *kept) Sign(_ context.Context, algorithm string, input []byte) ([]byte, error) {
@@ -148,18 +150,27 @@ func (k *kept) Sign(_ context.Context, algorithm string, input []byte) ([]byte, 
 	if k.err != nil {
 		return nil, k.err
 	}
-	return sum("HS256", []byte("kept"), input), nil
+	return bytes.Repeat(sum("HS256", []byte("kept"), input), k.size/32), nil
 }
 
 func TestKeyThatSomebodyElseKeeps(t *testing.T) {
-	k := new(kept)
+	k := &kept{size: 256}
 	m := newMinter(t, Config{Algorithm: "PS384", Signer: k, Header: fields(t, "kid", "v1")})
 	token := mint(t, m, newCredential(t, nil))
 	header, _ := decode(token)
 	input, signature, _ := strings.Cut(token, ".")
 	payload, signature, _ := strings.Cut(signature, ".")
-	if k.algorithm != "PS384" || header["alg"] != "PS384" || header["kid"] != "v1" || signature != base64.RawURLEncoding.EncodeToString(sum("HS256", []byte("kept"), []byte(input+"."+payload))) {
+	if k.algorithm != "PS384" || header["alg"] != "PS384" || header["kid"] != "v1" || signature != base64.RawURLEncoding.EncodeToString(bytes.Repeat(sum("HS256", []byte("kept"), []byte(input+"."+payload)), 8)) {
 		t.Errorf("got %s of %v", k.algorithm, header)
+	}
+	for algorithm, size := range map[string]int{"RS256": 64, "ES256": 96, "ES384": 64, "ES512": 128, "EdDSA": 256, "PS256": 128} {
+		source, err := newMinter(t, Config{Algorithm: algorithm, Signer: &kept{size: size}}).Bind(newCredential(t, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token, err := source.Mint(t.Context()); err == nil || !strings.HasSuffix(err.Error(), "what signs has no key for "+algorithm) {
+			t.Errorf("%s of another key's size: %v, %v", algorithm, token, err)
+		}
 	}
 	k.err = credential.ErrUnavailable
 	source, err := m.Bind(newCredential(t, nil))
