@@ -85,7 +85,7 @@ type step struct {
 // parseField reads what stands behind "credential." in a placeholder: a path and the
 // filters behind it.
 func parseField(text string) (part, error) {
-	p := part{path: text}
+	p := part{path: text, written: text}
 	var words []string // of the filters, the last one first
 	for {
 		bar := lastBar(p.path)

@@ -142,6 +142,13 @@ func TestPathsAreWithoutFilters(t *testing.T) {
 	}
 }
 
+func TestStringHasTheFilters(t *testing.T) {
+	const text = `https://{credential.host|lower|default:api.example.com}/{credential.list|0}`
+	if got := parse(t, text).String(); got != text {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestSchemaOfDefaults(t *testing.T) {
 	const draft, scalar = `"$schema":"https://json-schema.org/draft/2020-12/schema",`, `["string","number","boolean"]`
 	for text, want := range map[string]string{

@@ -26,6 +26,7 @@ type Template struct {
 type part struct {
 	text     string
 	path     string
+	written  string // the path with its filters, as in the template
 	steps    []step
 	fallback *string
 }
@@ -123,8 +124,8 @@ func (t *Template) appendText(text string) {
 	t.parts = append(t.parts, part{text: text})
 }
 
-// String returns the text of t, with the fields of the credential by name; "" of nil. It may
-// have secrets in its literal text.
+// String returns the text of t, with the fields of the credential and their filters by
+// name; "" of nil. It may have secrets in its literal text.
 func (t *Template) String() string {
 	if t == nil {
 		return ""
@@ -132,7 +133,7 @@ func (t *Template) String() string {
 	var b strings.Builder
 	for _, p := range t.parts {
 		if p.path != "" {
-			b.WriteString("{" + credentialPrefix + p.path + "}")
+			b.WriteString("{" + credentialPrefix + p.written + "}")
 		} else {
 			b.WriteString(p.text)
 		}
