@@ -188,7 +188,7 @@ func TestCaddyfileErrorsNameTheirPlace(t *testing.T) {
 		"client secret written down":   {inOAuth2("client_secret hunter2"), "client_secret: a secret is not written into the configuration: use {credential.<path>}, {env.NAME} or {file.PATH}, at Caddyfile:8"},
 		"client secret partly":         {inOAuth2("client_secret hunter2{env.X}"), "client_secret: a secret is not written into the configuration: use {credential.<path>}, {env.NAME} or {file.PATH}, at Caddyfile:8"},
 		"client secret not readable":   {inOAuth2("client_secret_file testdata/files/absent"), "client_secret_file: open testdata/files/absent: no such file or directory, at Caddyfile:8"},
-		"client_auth unknown":          {inOAuth2(tokenURL + client + "client_auth jwt"), `oauth2: client_auth "jwt" is none of basic, post, none, private_key_jwt, tls_client_auth, at Caddyfile:12`},
+		"client_auth unknown":          {inOAuth2(tokenURL + client + "client_auth jwt"), `oauth2: client_auth "jwt" is none of basic, post, none, client_secret_jwt, private_key_jwt, tls_client_auth, at Caddyfile:12`},
 		"tls_ca of oauth2 not there":   {inOAuth2("tls_ca testdata/files/absent.pem"), "tls_ca: open testdata/files/absent.pem: no such file or directory, at Caddyfile:8"},
 		"client key not there":         {inOAuth2("tls_client_key testdata/files/absent.pem"), "tls_client_key: open testdata/files/absent.pem: no such file or directory, at Caddyfile:8"},
 		"tls_ca of oauth2 twice":       {inOAuth2("tls_ca testdata/files/ca.pem\ntls_ca testdata/files/ca.pem"), "tls_ca is given twice, at Caddyfile:9"},

@@ -1,6 +1,7 @@
 package schemes
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -167,18 +168,63 @@ func (s *JWTSettings) resolved(resolve *config.Resolver) (*JWTSettings, error) {
 	return &resolved, resolve.Err()
 }
 
+// jwt is the config of another scheme's JWT, nil without settings.
+func (s *JWTSettings) jwt(name string, resolve *config.Resolver, lookup func(string) (string, error)) (*jwt.Config, error) {
+	if s == nil {
+		return nil, nil
+	}
+	resolved, err := s.resolved(resolve)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	c, err := resolved.config(lookup)
+	s.transit = resolved.transit
+	if err == nil && c.KeyFile != "" && !strings.Contains(s.KeyFile, "{") {
+		err = config.CheckReadable(c.KeyFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	c.Algorithm = cmp.Or(c.Algorithm, "RS256")
+	return &c, nil
+}
+
+// unmarshal reads a block of settings.
+func (s *JWTSettings) unmarshal(d *caddyfile.Dispenser) error {
+	name := d.Val()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if known, err := s.unmarshalSetting(d); err != nil {
+			return err
+		} else if !known {
+			return d.Errf("unrecognized subdirective '%s' of %s", d.Val(), name)
+		}
+	}
+	return nil
+}
+
 func (s *JWTSettings) minter(lookup func(string) (string, error)) (*jwt.Minter, error) {
-	c := jwt.Config{Algorithm: s.Algorithm, KeyFile: s.KeyFile, Lifetime: time.Duration(s.Lifetime)}
-	var err error
+	c, err := s.config(lookup)
+	if err != nil {
+		return nil, err
+	}
+	return jwt.New(c)
+}
+
+// config is what a minter is made of, which checks it.
+func (s *JWTSettings) config(lookup func(string) (string, error)) (c jwt.Config, err error) {
+	c = jwt.Config{Algorithm: s.Algorithm, KeyFile: s.KeyFile, Lifetime: time.Duration(s.Lifetime)}
 	if s.Key != "" {
 		if c.Key, err = config.ParseSecret(s.Key, lookup); err != nil {
-			return nil, fmt.Errorf("key: %w", err)
+			return c, fmt.Errorf("key: %w", err)
 		}
 	}
 	if s.VaultTransit != "" {
 		key, err := vaultstore.ParseTransitKey(s.VaultTransit)
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		s.transit = &transitKey{key: key}
 		c.Signer = s.transit
@@ -186,21 +232,21 @@ func (s *JWTSettings) minter(lookup func(string) (string, error)) (*jwt.Minter, 
 	for _, name := range slices.Sorted(maps.Keys(s.Header)) {
 		value, err := template.Parse(s.Header[name], lookup)
 		if err != nil {
-			return nil, fmt.Errorf("header %s: %w", name, err)
+			return c, fmt.Errorf("header %s: %w", name, err)
 		}
 		c.Header = append(c.Header, jwt.Field{Name: name, Value: value})
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Claims)) {
 		if len(s.Claims[name]) == 0 {
-			return nil, fmt.Errorf("claim %s has no value", name)
+			return c, fmt.Errorf("claim %s has no value", name)
 		}
 		for _, text := range s.Claims[name] {
 			value, err := template.Parse(text, lookup)
 			if err != nil {
-				return nil, fmt.Errorf("claim %s: %w", name, err)
+				return c, fmt.Errorf("claim %s: %w", name, err)
 			}
 			c.Claims = append(c.Claims, jwt.Field{Name: name, Value: value})
 		}
 	}
-	return jwt.New(c)
+	return c, nil
 }

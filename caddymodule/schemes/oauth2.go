@@ -24,7 +24,8 @@ import (
 type OAuth2 struct {
 	// How tokens are obtained: `refresh_token` (RFC 6749, section 6), which spends the stored
 	// refresh token; `client_credentials` (section 4.4); `password` (section 4.3);
-	// `token_exchange` (RFC 8693). Default: `refresh_token`.
+	// `jwt_bearer` (RFC 7523), by an assertion; `token_exchange` (RFC 8693). Default:
+	// `refresh_token`.
 	Grant string `json:"grant,omitempty"`
 
 	// The token endpoint. The scheme is https, unless the host is a loopback
@@ -60,14 +61,19 @@ type OAuth2 struct {
 
 	// How the client authenticates (RFC 6749, section 2.3.1): `basic`, in the
 	// Authorization header; `post`, among the parameters; `none`, for a public client;
-	// `private_key_jwt` (RFC 7523), by what is in client_assertion_file; `tls_client_auth`
-	// (RFC 8705), by tls_client_cert. Default: `private_key_jwt` with client_assertion_file;
-	// without a token_url `basic` or `post`, as the issuer says; else `basic`.
+	// `client_secret_jwt` and `private_key_jwt` (RFC 7523), by a JWT that is signed with the
+	// secret, or with a key: see client_assertion; `tls_client_auth` (RFC 8705), by
+	// tls_client_cert. Default: `private_key_jwt` with a key or client_assertion_file; without
+	// a token_url `basic` or `post`, as the issuer says; else `basic`.
 	ClientAuth string `json:"client_auth,omitempty"`
 
 	// A file with a JWT that authenticates the client, as Kubernetes and SPIFFE write them. It
 	// is read again at each refresh.
 	ClientAssertionFile string `json:"client_assertion_file,omitempty"`
+
+	// The JWT that authenticates the client, signed with its key. Defaults: `RS256`; client_id
+	// for the claims `iss` and `sub`; the issuer, or else the token endpoint, for `aud`.
+	ClientAssertion *JWTSettings `json:"client_assertion,omitempty"`
 
 	// Those of connections to the authorization server.
 	tlsfiles.Files
@@ -92,6 +98,10 @@ type OAuth2 struct {
 	// The resource owner's, for grant `password`: templates. The password is one placeholder.
 	Username string `json:"username,omitempty"`
 	Password string `json:"password,omitempty"`
+
+	// The JWT that is exchanged for a token, for grant `jwt_bearer`. Default of its `aud`: the
+	// issuer, or else the token endpoint.
+	Assertion *JWTSettings `json:"assertion,omitempty"`
 
 	// The token that is exchanged, for grant `token_exchange`: one placeholder.
 	SubjectToken string `json:"subject_token,omitempty"`
@@ -253,6 +263,12 @@ func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err err
 	o.Scopes = t.parseList("scopes", conf.Scopes)
 	o.Resources = t.parseList("resource", conf.Resources)
 	o.Audiences = t.parseList("audience", conf.Audiences)
+	if o.Assertion, err = conf.Assertion.jwt("assertion", resolve, t.lookup); err != nil {
+		return o, err
+	}
+	if o.ClientKey, err = conf.ClientAssertion.jwt("client_assertion", resolve, t.lookup); err != nil {
+		return o, err
+	}
 	for _, secret := range []struct{ text, file string }{{conf.ClientSecret, conf.ClientSecretFile}, {conf.NextClientSecret, conf.NextClientSecretFile}} {
 		switch {
 		case secret.text != "" && secret.file != "":
@@ -347,6 +363,20 @@ func (conf *OAuth2) Endpoint(name, address string, resolve *config.Resolver) (*t
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return parsed, nil
+}
+
+// UsesTransit implements [TransitUser].
+func (conf *OAuth2) UsesTransit() bool {
+	return conf.Assertion != nil && conf.Assertion.UsesTransit() || conf.ClientAssertion != nil && conf.ClientAssertion.UsesTransit()
+}
+
+// UseTransit implements [TransitUser].
+func (conf *OAuth2) UseTransit(store Transit) {
+	for _, s := range []*JWTSettings{conf.Assertion, conf.ClientAssertion} {
+		if s != nil && s.UsesTransit() {
+			s.UseTransit(store)
+		}
+	}
 }
 
 // renewal is how tokens are spent.

@@ -14,14 +14,19 @@ import (
 // UnmarshalCaddyfile sets up the scheme. Syntax:
 //
 //	oauth2 {
-//	    grant              refresh_token|client_credentials|password|token_exchange
+//	    grant              refresh_token|client_credentials|password|jwt_bearer|token_exchange
 //	    token_url          <url>
 //	    refresh_url        <url>
 //	    token_hosts        <patterns...>
 //	    client_id          <id>
 //	    client_secret      <placeholder>
 //	    client_secret_file <file>
-//	    client_auth        basic|post|none|private_key_jwt|tls_client_auth
+//	    client_auth        basic|post|none|client_secret_jwt|private_key_jwt|tls_client_auth
+//	    client_key         <template>|vault_transit [<mount>/]<name>
+//	    client_key_file    <file>
+//	    client_assertion   {
+//	        <as in jwt>
+//	    }
 //	    client_assertion_file <file>
 //	    tls_ca             <file>
 //	    tls_client_cert    <file>
@@ -33,6 +38,9 @@ import (
 //	    param              <name> <value>
 //	    username           <name>
 //	    password           <placeholder>
+//	    assertion          {
+//	        <as in jwt>
+//	    }
 //	    subject_token      <placeholder>
 //	    subject_token_type <type>
 //	    resource           <uri>
@@ -101,6 +109,22 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 			return config.FileArg(d, &conf.NextClientSecretFile)
 		}
 		return config.FileArg(d, &conf.ClientSecretFile)
+	case "client_key":
+		return conf.clientAssertion().unmarshalKey(d)
+	case "client_key_file":
+		s := conf.clientAssertion()
+		if s.Key != "" || s.VaultTransit != "" {
+			return d.Err("client_key and client_key_file exclude each other")
+		}
+		return config.FileArg(d, &s.KeyFile)
+	case "client_assertion":
+		return conf.clientAssertion().unmarshal(d)
+	case "assertion":
+		if conf.Assertion != nil {
+			return d.Err("assertion is given twice")
+		}
+		conf.Assertion = new(JWTSettings)
+		return conf.Assertion.unmarshal(d)
 	case "client_assertion_file":
 		return config.FileArg(d, &conf.ClientAssertionFile)
 	case "client_auth":
@@ -172,6 +196,14 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 	default:
 		return d.Errf("unrecognized subdirective '%s' of oauth2", name)
 	}
+}
+
+// clientAssertion has what client_key and client_assertion say, in any order.
+func (conf *OAuth2) clientAssertion() *JWTSettings {
+	if conf.ClientAssertion == nil {
+		conf.ClientAssertion = new(JWTSettings)
+	}
+	return conf.ClientAssertion
 }
 
 // secretArg is [config.OneArg] for what must not be written into a configuration.

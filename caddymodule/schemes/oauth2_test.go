@@ -225,3 +225,43 @@ func TestOAuth2LeavesRequestsAsTheyAre(t *testing.T) {
 		t.Errorf("sent to %s with %v", req.URL, req.Header)
 	}
 }
+
+func TestOAuth2ReadsGrantsThatSign(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(key, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read(t, `oauth2 {
+		grant       jwt_bearer
+		token_url   https://as.example/token
+		client_id   {credential.client_id}
+		client_auth private_key_jwt
+		client_key  {credential.client_key}
+		client_assertion {
+			algorithm ES256
+			header    kid {credential.kid}
+		}
+		assertion {
+			algorithm RS256
+			key       {credential.private_key}
+			claim     iss {credential.client_email}
+			claim     scope "read write"
+			lifetime  1h
+		}
+	}`)
+	for lines, want := range map[string]string{
+		"grant jwt_bearer\ntoken_url https://as.example/\nclient_id a\nclient_auth none":         "jwt_bearer and assertion go together",
+		public + "assertion {\nkey {env.K}\n}":                                                   "jwt_bearer and assertion go together",
+		public + "assertion {\nkey hunter2\n}":                                                   "a secret is not written into the configuration",
+		public + "assertion {\nreuse on\n}":                                                      "unrecognized subdirective 'reuse' of assertion",
+		public + "client_key {env.K}":                                                            "client_auth private_key_jwt and one of",
+		"token_url https://as.example/\nclient_id a\nclient_key {env.K}\nclient_key_file " + key: "exclude each other",
+		"token_url https://as.example/\nclient_id a\nclient_assertion {\nalgorithm ES256\n}":     "key is missing",
+		"token_url https://as.example/\nclient_id a\nclient_auth client_secret_jwt":              "need one of client_secret_file",
+	} {
+		_, err := unmarshal(t, "oauth2 {\n"+lines+"\n}")
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want %q", lines, err, want)
+		}
+	}
+}

@@ -46,6 +46,17 @@ type Config struct {
 	Lifetime time.Duration
 }
 
+// Templates are those of c.
+func (c *Config) Templates() (all []*template.Template) {
+	if c.Key != nil {
+		all = append(all, c.Key)
+	}
+	for _, f := range slices.Concat(c.Header, c.Claims) {
+		all = append(all, f.Value)
+	}
+	return all
+}
+
 // Field is a parameter of the header, or a claim. A claim that is one field of the
 // credential has that one's JSON value, of any type; others are strings.
 type Field struct {

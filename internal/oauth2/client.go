@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	xoauth2 "golang.org/x/oauth2"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
@@ -28,8 +30,10 @@ const (
 	// ClientAuthTLS is by the client's certificate (RFC 8705 section 2): client_id among the
 	// parameters.
 	ClientAuthTLS ClientAuth = "tls_client_auth"
-	// ClientAuthPrivateKeyJWT is by a JWT (RFC 7523 section 2.2).
+	// ClientAuthPrivateKeyJWT is by a JWT (RFC 7523 section 2.2) that is signed with a key.
 	ClientAuthPrivateKeyJWT ClientAuth = "private_key_jwt"
+	// ClientAuthSecretJWT is by a JWT that is signed with the secret: HS256.
+	ClientAuthSecretJWT ClientAuth = "client_secret_jwt"
 )
 
 // Client is who asks for tokens.
@@ -45,7 +49,11 @@ type Client struct {
 	// do. It is read anew for each request.
 	ClientAssertionFile string
 
-	// ClientAuth is how. Default: ClientAuthPrivateKeyJWT with such a file; without a token
+	// ClientKey is what a JWT is made of instead. Defaults of claims: the client's id for iss
+	// and sub, the issuer or else the token endpoint for aud.
+	ClientKey *jwt.Config
+
+	// ClientAuth is how. Default: ClientAuthPrivateKeyJWT with one of these; without a token
 	// endpoint what the issuer says; else ClientAuthBasic.
 	ClientAuth ClientAuth
 }
@@ -57,7 +65,7 @@ type Secret struct {
 }
 
 func (c *Client) setClientDefaults(hasEndpoint bool) {
-	if c.ClientAssertionFile != "" {
+	if c.ClientAssertionFile != "" || c.ClientKey != nil {
 		setDefault(&c.ClientAuth, ClientAuthPrivateKeyJWT)
 	}
 	if hasEndpoint {
@@ -69,8 +77,12 @@ func (c *Client) checkClient() error {
 	if c.ClientID.IsEmpty() {
 		return errors.New("client_id is missing")
 	}
-	if (c.ClientAuth == ClientAuthPrivateKeyJWT) != (c.ClientAssertionFile != "") {
-		return errors.New("client_auth private_key_jwt and client_assertion_file go together")
+	signed := c.ClientAssertionFile != "" || c.ClientKey != nil
+	switch {
+	case (c.ClientAuth == ClientAuthPrivateKeyJWT) != signed:
+		return errors.New("client_auth private_key_jwt and one of client_key, client_key_file and client_assertion_file go together")
+	case c.ClientAssertionFile != "" && c.ClientKey != nil:
+		return errors.New("client_assertion_file and a key of the client exclude each other")
 	}
 	for _, s := range c.ClientSecrets {
 		if (s.Text != nil) == (s.File != "") {
@@ -78,7 +90,7 @@ func (c *Client) checkClient() error {
 		}
 	}
 	switch secrets := len(c.ClientSecrets); c.ClientAuth {
-	case ClientAuthBasic, ClientAuthPost, "":
+	case ClientAuthBasic, ClientAuthPost, ClientAuthSecretJWT, "":
 		if secrets != 1 && secrets != 2 {
 			return errors.New("client_auth basic and post need one of client_secret_file and client_secret")
 		}
@@ -87,15 +99,20 @@ func (c *Client) checkClient() error {
 			return fmt.Errorf("client_auth %s goes without a client secret", c.ClientAuth)
 		}
 	default:
-		return fmt.Errorf("client_auth %q is none of basic, post, none, private_key_jwt, tls_client_auth", c.ClientAuth)
+		return fmt.Errorf("client_auth %q is none of basic, post, none, client_secret_jwt, private_key_jwt, tls_client_auth", c.ClientAuth)
 	}
 	return nil
 }
 
-// authenticate puts into p who asks, with one of the secrets. The error holds no secret.
-func (c *Client) authenticate(p *tokenrequest.Parameters, by ClientAuth, secret int, cred *credential.Credential) (err error) {
-	if p.ClientID, err = c.ClientID.Execute(cred); err != nil {
+// authenticate puts into p who asks, by one way and with one of the secrets. The error
+// holds no secret.
+func (r *Renewer) authenticate(ctx context.Context, p *tokenrequest.Parameters, by ClientAuth, cred *credential.Credential) (err error) {
+	if p.ClientID, err = r.ClientID.Execute(cred); err != nil {
 		return fmt.Errorf("client id: %w", err)
+	}
+	secret := 0
+	if n := len(r.ClientSecrets); n > 1 {
+		secret = int(r.secret.Load()) % n
 	}
 	p.AuthStyle = xoauth2.AuthStyleInParams
 	switch by {
@@ -103,13 +120,20 @@ func (c *Client) authenticate(p *tokenrequest.Parameters, by ClientAuth, secret 
 		p.AuthStyle = xoauth2.AuthStyleInHeader
 		fallthrough
 	case ClientAuthPost:
-		if p.ClientSecret, err = c.ClientSecrets[secret].read(cred); err != nil {
+		if p.ClientSecret, err = r.ClientSecrets[secret].read(cred); err != nil {
 			return fmt.Errorf("client secret: %w", err)
 		}
+	case ClientAuthSecretJWT:
+		p.Assertion, err = mint(ctx, r.client[secret], cred)
 	case ClientAuthPrivateKeyJWT:
-		if p.Assertion, err = readLine(c.ClientAssertionFile); err != nil {
-			return fmt.Errorf("client assertion: %w", err)
+		if r.ClientAssertionFile != "" {
+			p.Assertion, err = readLine(r.ClientAssertionFile)
+		} else {
+			p.Assertion, err = mint(ctx, r.client[0], cred)
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("client assertion: %w", err)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
@@ -35,6 +36,8 @@ const (
 	GrantPassword Grant = "password"
 	// GrantTokenExchange has another token (RFC 8693).
 	GrantTokenExchange Grant = "token_exchange"
+	// GrantJWTBearer has a JWT that says who asks for whom (RFC 7523 section 2.1).
+	GrantJWTBearer Grant = "jwt_bearer"
 )
 
 // Config is how a credential is renewed at a token endpoint.
@@ -81,6 +84,10 @@ type Config struct {
 	// urn:ietf:params:oauth:token-type:access_token.
 	SubjectToken     *template.Template
 	SubjectTokenType string
+
+	// Assertion is what the JWT of [GrantJWTBearer] is made of. Default of aud: the issuer,
+	// or else the token endpoint.
+	Assertion *jwt.Config
 
 	// Resources (RFC 8707 section 2) and Audiences (RFC 8693 section 2.1) are what the token
 	// is for.
@@ -156,12 +163,13 @@ func New(c Config) (*Renewer, error) {
 	setDefault(&c.ResponseFields.ExpiresIn, "expires_in")
 	setDefault(&c.ResponseFields.Scope, "scope")
 
-	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkTLS, c.checkGrant, c.checkRequest, c.Check, c.Fields.check, c.checkMappings} {
+	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkTLS, c.checkGrant, c.checkRequest, c.checkAssertions, c.Check, c.Fields.check, c.checkMappings} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("oauth2: %w", err)
 		}
 	}
 	r := &Renewer{Config: c}
+	r.assertions = c.makeAssertions()
 	if c.Issuer != "" {
 		r.issuer = &discovery.Issuer{Name: c.Issuer, Client: discovery.NewClient(nil, c.TLS)}
 	}
@@ -262,9 +270,12 @@ func (o *Config) checkGrant() error {
 		return nil
 	}
 	switch o.Grant {
-	case GrantRefreshToken, GrantClientCredentials, GrantPassword, GrantTokenExchange:
+	case GrantRefreshToken, GrantClientCredentials, GrantPassword, GrantTokenExchange, GrantJWTBearer:
 	default:
-		return fmt.Errorf("grant %q is none of refresh_token, client_credentials, password, token_exchange", o.Grant)
+		return fmt.Errorf("grant %q is none of refresh_token, client_credentials, password, jwt_bearer, token_exchange", o.Grant)
+	}
+	if (o.Assertion != nil) != (o.Grant == GrantJWTBearer) {
+		return errors.New("grant jwt_bearer and assertion go together")
 	}
 	if o.RefreshURL != nil && o.Grant != GrantRefreshToken {
 		return errors.New("refresh_url goes with grant refresh_token")
@@ -311,7 +322,7 @@ func (o *Config) checkRequest() error {
 // ownParameters are those that have settings of their own.
 var ownParameters = []string{
 	"refresh_token", "client_id", "client_secret", "client_assertion", "client_assertion_type",
-	"username", "password", "subject_token", "subject_token_type",
+	"username", "password", "subject_token", "subject_token_type", "assertion",
 }
 
 // checkHeader reports whether a field may be set in a token request.

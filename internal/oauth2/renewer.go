@@ -22,6 +22,8 @@ type Renewer struct {
 
 	issuer *discovery.Issuer // nil: there is none
 
+	assertions
+
 	// secret says, modulo how many there are, which of the client's secrets is taken first:
 	// the one that was not refused.
 	secret atomic.Uint32

@@ -21,7 +21,7 @@ func (r *Renewer) Request(ctx context.Context, c *credential.Credential) (*http.
 	if scheme.IsRetry(ctx) {
 		r.TakeOtherSecret()
 	}
-	grant, err := r.grant(c)
+	grant, err := r.grantParams(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -51,8 +51,8 @@ func (r *Renewer) TakeOtherSecret() bool {
 	return true
 }
 
-// grant returns the parameters of the grant.
-func (r *Renewer) grant(c *credential.Credential) (url.Values, error) {
+// grantParams returns the parameters of the grant.
+func (r *Renewer) grantParams(ctx context.Context, c *credential.Credential) (url.Values, error) {
 	params := make(url.Values)
 	set := func(name string, t *template.Template) error {
 		value, err := t.Execute(c)
@@ -72,6 +72,14 @@ func (r *Renewer) grant(c *credential.Credential) (url.Values, error) {
 			return nil, err
 		}
 		return params, set("password", r.Password)
+	case GrantJWTBearer:
+		assertion, err := mint(ctx, r.grant, c)
+		if err != nil {
+			return nil, fmt.Errorf("assertion: %w", err)
+		}
+		params.Set("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+		params.Set("assertion", assertion)
+		return params, nil
 	case GrantTokenExchange:
 		params.Set("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange")
 		params.Set("subject_token_type", r.SubjectTokenType)
@@ -151,11 +159,7 @@ func (r *Renewer) Parameters(ctx context.Context, c *credential.Credential) (p t
 	if err != nil {
 		return p, fmt.Errorf("token_url: %w", err)
 	}
-	secret := 0
-	if n := len(r.ClientSecrets); n > 1 {
-		secret = int(r.secret.Load()) % n
-	}
-	if err := r.authenticate(&p, by, secret, c); err != nil {
+	if err := r.authenticate(ctx, &p, by, c); err != nil {
 		return p, err
 	}
 	for name, t := range r.RequestHeader {
@@ -200,6 +204,13 @@ func (o *Config) templates() []*template.Template {
 		for _, name := range slices.Sorted(maps.Keys(named)) {
 			all = append(all, named[name])
 		}
+	}
+	signed := o.clientAssertions()
+	if o.Assertion != nil {
+		signed = append(signed, o.grantAssertion())
+	}
+	for _, c := range signed {
+		all = append(all, c.Templates()...)
 	}
 	return slices.Concat(all, o.Scopes, o.Resources, o.Audiences)
 }

@@ -124,6 +124,13 @@ func (t *Template) appendText(text string) {
 	t.parts = append(t.parts, part{text: text})
 }
 
+// Literal returns the template that is a text as it stands.
+func Literal(text string) *Template {
+	t := new(Template)
+	t.appendText(text)
+	return t
+}
+
 // String returns the text of t, with the fields of the credential and their filters by
 // name; "" of nil. It may have secrets in its literal text.
 func (t *Template) String() string {
