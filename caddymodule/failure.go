@@ -20,7 +20,6 @@ var statuses = map[proxy.Code]int{
 	proxy.CodeTenantInvalid:     http.StatusBadRequest,
 	proxy.CodeTenantUnknown:     http.StatusForbidden,
 	proxy.CodeCredentialInvalid: http.StatusBadGateway,
-	proxy.CodeTooManyRequests:   http.StatusServiceUnavailable,
 	proxy.CodeStoreUnavailable:  http.StatusServiceUnavailable,
 	proxy.CodeMethodNotAllowed:  http.StatusMethodNotAllowed,
 
@@ -34,8 +33,8 @@ var statuses = map[proxy.Code]int{
 // err holds neither a secret nor a tenant's name.
 func fail(w http.ResponseWriter, r *http.Request, code proxy.Code, err error) error {
 	header, status := w.Header(), statuses[code]
-	if spent, ok := errors.AsType[*budget.Error](err); ok && !spent.Total {
-		status = http.StatusTooManyRequests
+	if spent, ok := errors.AsType[*budget.Error](err); ok {
+		status = spent.Status()
 	}
 	header.Set(proxy.HeaderError, string(code))
 	header.Set("Cache-Control", "no-store")

@@ -70,10 +70,10 @@ func TestBodiesOverTheBudgetAreNotRecorded(t *testing.T) {
 	for _, r := range []*Recording{second, third, fourth, again} {
 		r.Close()
 	}
-	if a := account("acme"); !a.Take(budget.Disk, 1<<20) {
+	if a := account("acme"); a.Take(budget.Disk, 1<<20) != nil {
 		t.Error("not all was given back")
 	}
-	if a := account("globex"); !a.Take(budget.Disk, 1<<19) {
+	if a := account("globex"); a.Take(budget.Disk, 1<<19) != nil {
 		t.Error("not all was given back")
 	}
 }
@@ -100,7 +100,7 @@ func TestMemoryOverTheBudgetIsAFile(t *testing.T) {
 			}
 			r.Close()
 			a := account("acme")
-			if !a.Take(budget.Memory, largeChunk) {
+			if a.Take(budget.Memory, largeChunk) != nil {
 				t.Error("not all was given back")
 			}
 			a.Give(budget.Memory, largeChunk)
@@ -116,7 +116,7 @@ func TestFailedFileIsGivenBack(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	r.Close()
-	if a := account("acme"); !a.Take(budget.Disk, 1<<20) {
+	if a := account("acme"); a.Take(budget.Disk, 1<<20) != nil {
 		t.Error("not all was given back")
 	}
 }
@@ -141,7 +141,7 @@ func TestReadUnderWayAtTheEndIsGivenBack(t *testing.T) {
 	gate.Answers <- errors.New("gone")
 	<-done
 	a := account("acme")
-	if !a.Take(budget.Disk, 1<<20) || a.Take(budget.Disk, 1) {
+	if a.Take(budget.Disk, 1<<20) != nil || a.Take(budget.Disk, 1) == nil {
 		t.Error("it was not given back once")
 	}
 }
@@ -165,7 +165,7 @@ func TestRecordingsLeaveTheJournalsRoom(t *testing.T) {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 			r.Close()
-			if a := account("acme"); !a.Take(budget.Disk, 1<<20) {
+			if a := account("acme"); a.Take(budget.Disk, 1<<20) != nil {
 				t.Error("not all was given back")
 			}
 		})

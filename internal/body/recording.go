@@ -43,6 +43,7 @@ type Recording struct {
 	wake      sync.Cond  // a read of the client has ended, or a cursor has
 	whole     bool
 	lost      SkipReason  // why it is not whole
+	spent     error       // the [budget.Error] that lost is OverBudget for
 	memory    []*chunk    // the first bytes, memoryEnd of them
 	memoryEnd int64       // does not change once there is a file
 	file      *os.File    // those after them, up to fileEnd
@@ -67,6 +68,8 @@ var (
 	// ErrGone is the answer to who wants to begin a body whose start is not held
 	// any more, so that no upstream takes the rest for the whole.
 	ErrGone = errors.New("upstream_auth: the start of the request body is gone")
+
+	errNoRoom error = &budget.Error{What: "recorded bytes on the disk", Total: true}
 
 	errBadRead = errors.New("upstream_auth: the request body returned an impossible count from Read")
 )
@@ -159,11 +162,15 @@ func (r *Recording) Asked() bool {
 	return r.asked
 }
 
-// WhyLost returns why the recording is not whole, "" if it is.
-func (r *Recording) WhyLost() SkipReason {
+// whyLost returns why the recording is not whole, "" if it is, and the budget that is
+// spent if it is for that.
+func (r *Recording) whyLost() (lost SkipReason, spent error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lost
+	if r.lost == OverBudget {
+		spent = r.spent
+	}
+	return r.lost, spent
 }
 
 // Stop ends the recording: there will be no further attempt. Open cursors stream on.
@@ -284,7 +291,7 @@ func (r *Recording) lastChunk() *chunk {
 	} else {
 		return nil
 	}
-	if !r.limits.Account.Take(budget.Memory, int64(cap(c.buf))) {
+	if r.spent = r.limits.Account.Take(budget.Memory, int64(cap(c.buf))); r.spent != nil {
 		c.free()
 		return nil
 	}
@@ -327,12 +334,17 @@ func (r *Recording) spill(b []byte) {
 		return
 	}
 	size, account := int64(len(b)), r.limits.Account
-	if r.limits.Dir == "" || !account.Take(budget.Disk, size) {
+	if r.limits.Dir == "" {
+		r.lose(OverBudget) // for memory
+		return
+	}
+	if r.spent = account.Take(budget.Disk, size); r.spent != nil {
 		r.lose(OverBudget)
 		return
 	}
 	if !r.limits.Room.take(size) {
 		account.Give(budget.Disk, size)
+		r.spent = errNoRoom
 		r.lose(OverBudget)
 		return
 	}
@@ -376,10 +388,11 @@ func (r *Recording) Held() (bytes int64) {
 }
 
 // Copy writes the whole body to w: it waits for the client's last byte. It ends early if
-// the body cannot be sent any more once it is read, and says why.
+// the body cannot be sent any more once it is read, and says why; the error is a
+// [budget.Error] then, if it is one budget or another. Else it is the client's.
 func (r *Recording) Copy(w io.Writer) (lost SkipReason, err error) {
-	if lost := r.WhyLost(); lost != "" {
-		return lost, nil // Nothing is asked of the client in vain.
+	if lost, err := r.whyLost(); lost != "" {
+		return lost, err // Nothing is asked of the client in vain.
 	}
 	c := r.Open(nil, nil)
 	defer func() { _ = c.Close() }()
@@ -388,8 +401,8 @@ func (r *Recording) Copy(w io.Writer) (lost SkipReason, err error) {
 	for {
 		n, err := c.Read(buffer.buf)
 		_, _ = w.Write(buffer.buf[:n])
-		if lost := r.WhyLost(); lost != "" {
-			return lost, nil
+		if lost, err := r.whyLost(); lost != "" {
+			return lost, err
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // the end of a Reader is never wrapped

@@ -4,6 +4,7 @@ package budget
 
 import (
 	"hash/maphash"
+	"net/http"
 	"sync"
 	"sync/atomic"
 )
@@ -47,6 +48,14 @@ func (e *Error) Error() string {
 		return "too many " + e.What
 	}
 	return "too many " + e.What + " of one tenant"
+}
+
+// Status is that of the answer.
+func (e *Error) Status() int {
+	if e.Total {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusTooManyRequests
 }
 
 // Usage is what is in use. It outlives configurations.
@@ -130,20 +139,19 @@ func (p *Provider) Take(tenant string, k Kind) (Account, error) {
 	return a, nil
 }
 
-// Take takes n more of a kind, and reports whether that is within the limits. The account
-// has something in use.
-func (a Account) Take(k Kind, n int64) bool {
+// Take takes n more of a kind. The account has something in use. The error is an [Error].
+func (a Account) Take(k Kind, n int64) error {
 	if a.provider == nil {
-		return true
+		return nil
 	}
 	if !a.tenant.take(k, n, a.provider.Tenant[k]) {
-		return false
+		return &Error{What: names[k]}
 	}
 	if !a.takeTotal(k, n) {
 		a.tenant[k].Add(-n)
-		return false
+		return &Error{What: names[k], Total: true}
 	}
-	return true
+	return nil
 }
 
 func (a Account) takeTotal(k Kind, n int64) bool {

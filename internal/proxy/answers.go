@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -22,11 +23,12 @@ func hostNotAllowed(req *http.Request) *http.Response {
 // notAuthenticated makes up the answer to a request that a scheme could not
 // authenticate. An error of the client's body is what a transport would have returned.
 func (x *Exchange) notAuthenticated(req *http.Request, err error) (*http.Response, error) {
+	spent, isSpent := errors.AsType[*budget.Error](err)
 	switch {
 	case errors.Is(err, scheme.ErrBodyTooLarge):
 		return madeUp(req, http.StatusRequestEntityTooLarge, CodeBodyTooLarge), nil
-	case errors.Is(err, errOverBudget):
-		res := madeUp(req, http.StatusServiceUnavailable, CodeTooManyRequests)
+	case isSpent:
+		res := madeUp(req, spent.Status(), CodeTooManyRequests)
 		res.Header.Set("Retry-After", RetryAfter)
 		return res, nil
 	case x.bodyErr != nil:

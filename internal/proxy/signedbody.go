@@ -12,9 +12,6 @@ import (
 // it could not be written, or it is no message.
 var errNotRecorded = errors.New("upstream_auth: the request body cannot be recorded")
 
-// errOverBudget says that a body that has to be signed cannot be recorded now.
-var errOverBudget = errors.New("upstream_auth: too much is recorded already")
-
 // signedBody is the body of an exchange for schemes that sign it.
 type signedBody Exchange
 
@@ -25,17 +22,16 @@ func (b *signedBody) Hash(h hash.Hash) error {
 	}
 	lost, err := b.body.Copy(h)
 	switch {
-	case err != nil:
-		b.bodyErr = err
-		return err
 	case lost == body.TooLarge:
 		return scheme.ErrBodyTooLarge
 	case lost == body.OverBudget:
-		return errOverBudget
+		return err // a budget.Error
 	case lost != "":
 		return errNotRecorded
+	case err != nil:
+		b.bodyErr = err
 	}
-	return nil
+	return err
 }
 
 var _ scheme.Body = (*signedBody)(nil)

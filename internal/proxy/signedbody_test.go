@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/body/bodytest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -126,6 +128,47 @@ func TestBodyTooLongToBeSignedIsRefused(t *testing.T) {
 				c.expect(t, 0, 0, 0)
 			})
 		}
+	}
+}
+
+// Who has spent its own budget for recordings is told so, and not that others have.
+func TestBodyOverABudgetIsNotSigned(t *testing.T) {
+	const size = 300_000
+	full := t.TempDir()
+	one := func(k budget.Kind) (a budget.Amounts) {
+		a[k] = size - 1
+		return a
+	}
+	for name, test := range map[string]struct {
+		budgets budget.Limits
+		limits  body.Limits
+		status  int
+	}{
+		"the tenant's own on disk":   {budget.Limits{Tenant: one(budget.Disk)}, body.Limits{Dir: t.TempDir()}, 429},
+		"the tenant's own in memory": {budget.Limits{Tenant: one(budget.Memory)}, body.Limits{}, 429},
+		"the provider's on disk":     {budget.Limits{Provider: one(budget.Disk)}, body.Limits{Dir: t.TempDir()}, 503},
+		"all tenants' on disk":       {budget.Limits{Total: one(budget.Disk)}, body.Limits{Dir: t.TempDir()}, 503},
+		"all tenants' in memory":     {budget.Limits{Total: one(budget.Memory)}, body.Limits{}, 503},
+		"the disk":                   {budget.Limits{}, body.Limits{Dir: full, Room: body.NewRoom(full, full, math.MaxInt64/2)}, 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x, c := newExchange(t, signatureScheme("X-Signature"))
+			account, err := new(budget.Usage).Provider("crm", test.budgets).Take("acme", budget.Requests)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Account, x.Limits = account, test.limits
+			x.Limits.MaxBody = 1 << 20
+			base := &script{}
+			res, err := (&Transport{Base: base}).RoundTrip(newRequest(t, x, "POST", "http://upstream.example/", strings.NewReader(string(bodytest.RandomBytes(size)))))
+			if err != nil || res.StatusCode != test.status || res.Header.Get(HeaderError) != "too_many_requests" || res.Header.Get("Retry-After") == "" {
+				t.Fatal(res, err)
+			}
+			if len(base.tokens) > 0 {
+				t.Error("it was sent")
+			}
+			c.expect(t, 0, 0, 0)
+		})
 	}
 }
 

@@ -101,10 +101,8 @@ func asError(err error) *Error {
 		return answer(http.StatusUnauthorized, "token_invalid")
 	case errors.Is(err, bearer.ErrUnavailable):
 		return &Error{http.StatusServiceUnavailable, "token_keys_unavailable", "the keys that tokens are verified by cannot be had"}
-	case isSpent && !spent.Total:
-		return answer(http.StatusTooManyRequests, "too_many_requests")
 	case isSpent:
-		return answer(http.StatusServiceUnavailable, "too_many_requests")
+		return answer(spent.Status(), "too_many_requests")
 	case isTest && test.Rejected():
 		return answer(http.StatusUnprocessableEntity, "credential_rejected")
 	case isTest:
