@@ -12,11 +12,13 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,6 +223,45 @@ func TestEachTenantHasASecretOfItsOwn(t *testing.T) {
 }
 
 // All that is written has to be met.
+// A secret is looked for in what the store has: who knows none cannot have the application
+// asked for whatever tenant they name.
+func TestSecretOfATenantWithoutACredentialIsNotFetched(t *testing.T) {
+	var asked atomic.Int32
+	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		_, _ = io.WriteString(w, `{"api_key":"key-of-nobody","app":"secret-of-nobody"}`)
+	}))
+	t.Cleanup(application.Close)
+	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"key-of-acme","app":"secret-of-acme"}`})
+	s.file(t, "nobody.secret", "secret-of-nobody")
+	fetching := strings.Replace(apiKey, "{", "{\nfetch_credentials "+application.URL, 1)
+	echo := newEcho(t)
+	with := func(tenant, secret string) (*http.Response, string) {
+		header := as(tenant)
+		header.Set("Authorization", "Bearer "+secret)
+		return s.get(t, "/", header)
+	}
+	s.start(t, fetching, "upstream_auth billing "+echo.URL+" {\nauthorize secret {\nfield app\n}\n}")
+	res, body := with("acme", "secret-of-acme")
+	want(t, "acme", "acme", res, body)
+	for _, secret := range []string{"secret-of-nobody", "other"} {
+		res, body := with("nobody", secret)
+		want(t, "nobody with "+secret, "", res, body)
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the application was asked %d times", n)
+	}
+	// With a secret that the store need not have, it is asked once that is known.
+	s.load(t, fetching, "upstream_auth billing "+echo.URL+" {\nauthorize secret {\nfile "+s.dir+"/{tenant}.secret\n}\n}")
+	res, body = with("nobody", "other")
+	want(t, "nobody with another secret", "", res, body)
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the application was asked %d times for who has no secret", n)
+	}
+	res, body = with("nobody", "secret-of-nobody")
+	want(t, "nobody with a file", "nobody", res, body)
+}
+
 func TestAllWaysToAuthorizeAreRequired(t *testing.T) {
 	s := authorized(t, jwtOfWorkspace+"}\nauthorize secret {\nheader X-Secret\nfield app\n}\ntenants acme none")
 	token := "Bearer " + sign(t, map[string]any{"id": []any{"acme", "globex"}})

@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,30 +39,39 @@ func (slow) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Han
 	return next.ServeHTTP(w, r)
 }
 
-// A request that was accepted before a reload gets to the handler of a configuration that
+// A request that was accepted before a reload gets to a handler of a configuration that
 // is cleaned up by then.
 func TestRequestThatIsOlderThanAReload(t *testing.T) {
 	echo := newEcho(t)
 	s := newSidecar(t, map[credential.Key]string{key("acme"): `{"api_key":"k"}`})
-	site := "route {\nslow_test\nupstream_auth billing " + echo.URL + "\n}"
+	s.file(t, "workspace", workspaceSecret)
+	site := "route {\nslow_test\nupstream_auth_api billing {\ntoken hs256 {\nsecret_file " + s.path("workspace") + "\n}\nissuer workspace\n}\nupstream_auth billing " + echo.URL + "\n}"
 	s.start(t, apiKey, site)
-	answered := make(chan int, 1)
-	go func() {
+	paths := []string{"/", "/self"} // the proxy's and the API's
+	answered := make(chan string, len(paths))
+	for _, path := range paths {
 		header := as("acme")
 		header.Set("X-Slow", "yes")
-		res, _ := s.get(t, "/", header)
-		answered <- res.StatusCode
-	}()
-	<-slowArrived
+		header.Set("Authorization", "Bearer "+sign(t, map[string]any{"id": "acme"}))
+		go func() {
+			res, _ := s.get(t, path, header)
+			answered <- path + " " + res.Status
+		}()
+		<-slowArrived
+	}
 	s.load(t, apiKey, site+"\nheader X-Reloaded yes")
 	for deadline := time.Now().Add(10 * time.Second); storeUsers() > 1; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the configuration before is not cleaned up")
 		}
 	}
-	slowGoesOn <- struct{}{}
-	if status := <-answered; status != 200 {
-		t.Errorf("got %d", status)
+	for range paths {
+		slowGoesOn <- struct{}{}
+	}
+	for range paths {
+		if got := <-answered; !strings.HasSuffix(got, " 200 OK") {
+			t.Errorf("got %s", got)
+		}
 	}
 }
 

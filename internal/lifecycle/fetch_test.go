@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
@@ -317,4 +318,25 @@ func TestFetchByMutualTLS(t *testing.T) {
 	s.fetching(upstream.Fetch{URL: app.URL, TLS: &tls.Config{RootCAs: roots, Certificates: app.TLS.Certificates}})
 	_, err := s.fetch(nil)
 	s.check(err)
+}
+
+// That there is no room for a lookup says nothing of the application.
+func TestShortageOfLookupsIsNotRemembered(t *testing.T) {
+	app := newServer(t, answer(200, `{"api_key":"key-of-acme"}`))
+	app.Config.SetKeepAlivesEnabled(false) // as in TestApplicationIsAskedAgain
+	synctest.Test(t, func(t *testing.T) {
+		s := newSetup(t)
+		s.fetching(upstream.Fetch{URL: app.URL, NegativeTTL: time.Hour})
+		s.provider.Budget = new(budget.Usage).Provider("billing", budget.Limits{Lookups: []*budget.Line{budget.NewLine(1)}})
+		leave, err := s.provider.Budget.Enter(t.Context())
+		s.check(err)
+		if _, err := s.fetch(nil); !errors.As(err, new(*budget.Error)) {
+			t.Errorf("got %v without room for a lookup", err)
+		}
+		leave()
+		cred, err := s.fetch(nil)
+		if err != nil || cred.Get("api_key").String() != "key-of-acme" {
+			t.Errorf("got %v once there was room", err)
+		}
+	})
 }
