@@ -15,6 +15,7 @@ import (
 	"slices"
 
 	"github.com/upstreamauth/caddy-upstream-auth/bench/compare"
+	"github.com/upstreamauth/caddy-upstream-auth/bench/neighbour"
 	"github.com/upstreamauth/caddy-upstream-auth/bench/scale"
 	"github.com/upstreamauth/caddy-upstream-auth/bench/setup"
 	"github.com/upstreamauth/caddy-upstream-auth/bench/storm"
@@ -22,7 +23,7 @@ import (
 )
 
 // sections run in this order.
-var sections = []setup.Section{compare.Section, uploads.Section, storm.Section, scale.Section, compare.Profile}
+var sections = []setup.Section{compare.Section, uploads.Section, storm.Section, neighbour.Section, scale.Section, compare.Profile}
 
 func main() {
 	flag.Usage = func() {

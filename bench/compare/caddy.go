@@ -108,7 +108,7 @@ func (c *contender) options(ctx context.Context, b *setup.Bench, dir string) (st
 
 func (c *contender) store(ctx context.Context, b *setup.Bench, dir string) (string, error) {
 	if c.name == vault {
-		v, err := setup.StartVault(ctx, b)
+		v, err := setup.StartVault(ctx, b, setup.ForOthers.Pin)
 		if err != nil {
 			return "", err
 		}

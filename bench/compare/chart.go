@@ -46,8 +46,8 @@ func drawChart(rows []row, file string) error {
 				continue
 			}
 			y := at + 0.3 - 0.12*float64(series)
-			points.XYs = append(points.XYs, plotter.XY{X: r.ratio.median, Y: y})
-			points.XErrors = append(points.XErrors, struct{ Low, High float64 }{r.ratio.low - r.ratio.median, r.ratio.high - r.ratio.median})
+			points.XYs = append(points.XYs, plotter.XY{X: r.ratio.Median, Y: y})
+			points.XErrors = append(points.XErrors, struct{ Low, High float64 }{r.ratio.Low - r.ratio.Median, r.ratio.High - r.ratio.Median})
 		}
 		scatter, err := plotter.NewScatter(points)
 		if err != nil {

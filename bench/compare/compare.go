@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/bench/setup"
-	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
 )
 
 // Section compares the proxies.
@@ -36,7 +35,7 @@ type row struct {
 	a, b      string // b by a is the ratio
 	rate      float64
 	baseRate  float64
-	ratio     spread
+	ratio     setup.Spread
 	cpu, base time.Duration // for each request
 }
 
@@ -64,7 +63,7 @@ func run(ctx context.Context, b *setup.Bench) error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(b.Notice, "    %-28s %-40s %.3f (%.3f to %.3f) of %s\n", l.name, r.a, r.ratio.median, r.ratio.low, r.ratio.high, r.b)
+			fmt.Fprintf(b.Notice, "    %-28s %-40s %.3f (%.3f to %.3f) of %s\n", l.name, r.a, r.ratio.Median, r.ratio.Low, r.ratio.High, r.b)
 			rows = append(rows, r)
 		}
 	}
@@ -97,16 +96,16 @@ func compare(ctx context.Context, l load, x, y *contender, scripts string) (row,
 	measure := func(c *contender) func() (measurement, error) {
 		return func() (measurement, error) { return l.run(ctx, c, scripts) }
 	}
-	pairs, err := inPairs(*pairCount, measure(x), measure(y))
+	pairs, err := setup.InPairs(*pairCount, measure(x), measure(y))
 	if err != nil {
 		return row{}, err
 	}
 	r := row{load: l, a: x.name, b: y.name}
-	r.ratio = spreadOf(pairs, func(p pair[measurement]) float64 { return p.a.rate / p.b.rate })
-	r.rate = spreadOf(pairs, func(p pair[measurement]) float64 { return p.a.rate }).median
-	r.baseRate = spreadOf(pairs, func(p pair[measurement]) float64 { return p.b.rate }).median
-	r.cpu = time.Duration(spreadOf(pairs, func(p pair[measurement]) float64 { return float64(p.a.cpu) }).median)
-	r.base = time.Duration(spreadOf(pairs, func(p pair[measurement]) float64 { return float64(p.b.cpu) }).median)
+	r.ratio = setup.SpreadOf(pairs, func(p setup.Pair[measurement]) float64 { return p.A.rate / p.B.rate })
+	r.rate = setup.SpreadOf(pairs, func(p setup.Pair[measurement]) float64 { return p.A.rate }).Median
+	r.baseRate = setup.SpreadOf(pairs, func(p setup.Pair[measurement]) float64 { return p.B.rate }).Median
+	r.cpu = time.Duration(setup.SpreadOf(pairs, func(p setup.Pair[measurement]) float64 { return float64(p.A.cpu) }).Median)
+	r.base = time.Duration(setup.SpreadOf(pairs, func(p setup.Pair[measurement]) float64 { return float64(p.B.cpu) }).Median)
 	return r, nil
 }
 
@@ -146,7 +145,7 @@ func prepare(ctx context.Context, b *setup.Bench) (map[string]*contender, []load
 			return nil, nil, "", err
 		}
 	}
-	upstream, err := startUpstream(ctx, b)
+	upstream, err := setup.StartUpstream(ctx, b, setup.ForOthers.Pin)
 	if err != nil {
 		return nil, nil, "", err
 	}
@@ -167,22 +166,6 @@ func prepare(ctx context.Context, b *setup.Bench) (map[string]*contender, []load
 		}
 	}
 	return running, loads, scripts, nil
-}
-
-func startUpstream(ctx context.Context, b *setup.Bench) (string, error) {
-	path, err := b.Path(&process.Program{Module: ".", Package: "upstream"})
-	if err != nil {
-		return "", err
-	}
-	address, err := process.FreeAddress()
-	if err != nil {
-		return "", err
-	}
-	p, err := b.Start(setup.ForOthers.Pin(process.Command{Path: path, Args: []string{"-listen", address}}))
-	if err != nil {
-		return "", err
-	}
-	return address, await(ctx, p, address)
 }
 
 // Scripts of wrk.

@@ -3,10 +3,8 @@ package compare
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/bench/setup"
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
@@ -66,24 +64,11 @@ func start(ctx context.Context, b *setup.Bench, name, upstream string) (*contend
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	for _, address := range []string{c.h1, c.h2} {
-		if err := await(ctx, c.process, address); err != nil {
+		if err := setup.Await(ctx, c.process, address); err != nil {
 			return nil, fmt.Errorf("starting %s: %w", name, err)
 		}
 	}
 	return c, nil
-}
-
-// await waits until a process listens at address.
-func await(ctx context.Context, p *process.Process, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return p.Await(ctx, func(ctx context.Context) error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
 }
 
 func (c *contender) startHandwritten(b *setup.Bench, dir, upstream string) error {

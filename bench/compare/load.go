@@ -37,7 +37,7 @@ func (l load) run(ctx context.Context, c *contender, scripts string) (measuremen
 		command = l.h2load(c)
 	}
 	command = setup.ForOthers.Pin(command)
-	before, err := processorTime(c.process.Pid())
+	before, err := setup.ProcessorTime(c.process.Pid())
 	if err != nil {
 		return measurement{}, err
 	}
@@ -45,7 +45,7 @@ func (l load) run(ctx context.Context, c *contender, scripts string) (measuremen
 	if err != nil {
 		return measurement{}, fmt.Errorf("%s: %w\n%s", l.name, err, output)
 	}
-	after, err := processorTime(c.process.Pid())
+	after, err := setup.ProcessorTime(c.process.Pid())
 	if err != nil {
 		return measurement{}, err
 	}

@@ -17,7 +17,7 @@ func printRows(out io.Writer, rows []row) {
 	fmt.Fprintf(out, "\n| load | proxy | requests/s | ratio | to | processor time a request |\n|---|---|---:|---|---|---:|\n")
 	for _, r := range rows {
 		fmt.Fprintf(out, "| %s | %s | %.0f | **%.3f** (%.3f to %.3f) | %s: %.0f | %s, %+.1f µs |\n",
-			r.load.name, r.a, r.rate, r.ratio.median, r.ratio.low, r.ratio.high, r.b, r.baseRate, microseconds(r.cpu), float64(r.cpu-r.base)/1e3)
+			r.load.name, r.a, r.rate, r.ratio.Median, r.ratio.Low, r.ratio.High, r.b, r.baseRate, microseconds(r.cpu), float64(r.cpu-r.base)/1e3)
 	}
 }
 
@@ -41,17 +41,17 @@ func latencies(ctx context.Context, b *setup.Bench, running map[string]*contende
 		measure := func(c *contender) func() (latency, error) {
 			return func() (latency, error) { return atRate(ctx, c, rate, seconds, scripts) }
 		}
-		pairs, err := inPairs(*pairCount, measure(running[v[0]]), measure(running[v[1]]))
+		pairs, err := setup.InPairs(*pairCount, measure(running[v[0]]), measure(running[v[1]]))
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(b.Out, "| %s", v[0])
-		for _, side := range []func(pair[latency]) latency{
-			func(p pair[latency]) latency { return p.a }, func(p pair[latency]) latency { return p.b },
+		for _, side := range []func(setup.Pair[latency]) latency{
+			func(p setup.Pair[latency]) latency { return p.A }, func(p setup.Pair[latency]) latency { return p.B },
 		} {
 			for i := range percentiles {
-				of := spreadOf(pairs, func(p pair[latency]) float64 { return side(p)[i].Seconds() * 1e3 })
-				fmt.Fprintf(b.Out, " | %.2f ms", of.median)
+				of := setup.SpreadOf(pairs, func(p setup.Pair[latency]) float64 { return side(p)[i].Seconds() * 1e3 })
+				fmt.Fprintf(b.Out, " | %.2f ms", of.Median)
 			}
 		}
 		fmt.Fprintln(b.Out, " |")

@@ -29,7 +29,7 @@ func vault(ctx context.Context, b *setup.Bench) error {
 		return err
 	}
 	defer up.close()
-	v, err := setup.StartVault(ctx, b)
+	v, err := setup.StartVault(ctx, b, setup.ForOthers.Pin)
 	if err != nil {
 		return err
 	}

@@ -56,3 +56,13 @@ func Processors() string {
 	}
 	return fmt.Sprintf("%s of %d processors for the proxy, %s for upstream and load", count(ForProxy), runtime.NumCPU(), count(ForOthers))
 }
+
+// PinLast is [Share.Pin] for who has what the others of the share leave.
+func (s Share) PinLast(c process.Command) process.Command {
+	c = s.Pin(c)
+	if nice, err := exec.LookPath("nice"); err == nil {
+		c.Args = append([]string{"-n", "19", c.Path}, c.Args...)
+		c.Path = nice
+	}
+	return c
+}

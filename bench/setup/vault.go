@@ -20,8 +20,8 @@ type Vault struct {
 
 var rootToken = regexp.MustCompile(`(?m)^Root Token: (\S+)$`)
 
-// StartVault starts a Vault that keeps its data in memory.
-func StartVault(ctx context.Context, b *Bench) (*Vault, error) {
+// StartVault starts a Vault that keeps its data in memory, on the processors that pin says.
+func StartVault(ctx context.Context, b *Bench, pin func(process.Command) process.Command) (*Vault, error) {
 	path, err := b.Path(Devvault)
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func StartVault(ctx context.Context, b *Bench) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.Start(ForOthers.Pin(process.Command{Path: path, Args: []string{"server", "-dev", "-dev-listen-address=" + address}}))
+	p, err := b.Start(pin(process.Command{Path: path, Args: []string{"server", "-dev", "-dev-listen-address=" + address}}))
 	if err != nil {
 		return nil, fmt.Errorf("starting Vault: %w", err)
 	}

@@ -79,7 +79,7 @@ func text(times []time.Duration) string {
 
 // startSidecars starts the replicas on one Vault, which has a credential for each tenant.
 func startSidecars(ctx context.Context, b *setup.Bench, world *provider) ([]string, error) {
-	vault, err := setup.StartVault(ctx, b)
+	vault, err := setup.StartVault(ctx, b, setup.ForOthers.Pin)
 	if err != nil {
 		return nil, err
 	}

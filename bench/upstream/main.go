@@ -1,8 +1,9 @@
 // Command upstream is the server behind the proxies: as cheap as can be, so that what
 // is measured is the proxy.
 //
-// GET answers with as many bytes as the query parameter size says, POST reads the body
-// as it comes and answers with its length.
+// GET answers with as many bytes as the query parameter size says, others read the body
+// as it comes and answer with its length. /rejected answers 401, and /token what a token
+// endpoint does to a refresh token that is worth nothing.
 package main
 
 import (
@@ -32,7 +33,17 @@ func main() {
 var content = make([]byte, 100<<20)
 
 func handle(ctx *fasthttp.RequestCtx) {
-	if ctx.IsPost() {
+	switch string(ctx.Path()) {
+	case "/rejected":
+		ctx.SetStatusCode(fasthttp.StatusUnauthorized)
+		return
+	case "/token":
+		ctx.SetStatusCode(fasthttp.StatusBadRequest)
+		ctx.SetContentType("application/json")
+		ctx.SetBodyString(`{"error":"invalid_grant"}`)
+		return
+	}
+	if !ctx.IsGet() {
 		n, err := io.CopyBuffer(io.Discard, onlyReader{ctx.RequestBodyStream()}, make([]byte, 64<<10))
 		if err != nil {
 			ctx.Error(err.Error(), fasthttp.StatusBadRequest)

@@ -1,21 +1,21 @@
-package compare
+package setup
 
 import "slices"
 
-// pair is what two contenders have shown one right after the other.
-type pair[T any] struct{ a, b T }
+// Pair is what two contenders have shown one right after the other.
+type Pair[T any] struct{ A, B T }
 
-// inPairs measures a and b in turn, count times each, and changes who is first each
+// InPairs measures a and b in turn, count times each, and changes who is first each
 // time: A B, B A, A B, …, so that what else the machine does meets both alike.
-func inPairs[T any](count int, a, b func() (T, error)) ([]pair[T], error) {
-	var pairs []pair[T]
+func InPairs[T any](count int, a, b func() (T, error)) ([]Pair[T], error) {
+	var pairs []Pair[T]
 	for i := range count {
-		var p pair[T]
+		var p Pair[T]
 		first, second := a, b
-		into := []*T{&p.a, &p.b}
+		into := []*T{&p.A, &p.B}
 		if i%2 == 1 {
 			first, second = b, a
-			into = []*T{&p.b, &p.a}
+			into = []*T{&p.B, &p.A}
 		}
 		for j, measure := range []func() (T, error){first, second} {
 			var err error
@@ -28,11 +28,11 @@ func inPairs[T any](count int, a, b func() (T, error)) ([]pair[T], error) {
 	return pairs, nil
 }
 
-// spread is the middle of some values, and between what the middle half of them lies.
-type spread struct{ median, low, high float64 }
+// Spread is the middle of some values, and between what the middle half of them lies.
+type Spread struct{ Median, Low, High float64 }
 
-// spreadOf is the spread of what of says of each of the values.
-func spreadOf[T any](values []T, of func(T) float64) spread {
+// SpreadOf is the spread of what of says of each of the values.
+func SpreadOf[T any](values []T, of func(T) float64) Spread {
 	sorted := make([]float64, len(values))
 	for i, v := range values {
 		sorted[i] = of(v)
@@ -44,5 +44,5 @@ func spreadOf[T any](values []T, of func(T) float64) spread {
 		above := min(below+1, len(sorted)-1)
 		return sorted[below] + (position-float64(below))*(sorted[above]-sorted[below])
 	}
-	return spread{median: at(0.5), low: at(0.25), high: at(0.75)}
+	return Spread{Median: at(0.5), Low: at(0.25), High: at(0.75)}
 }

@@ -1,4 +1,4 @@
-package compare
+package setup
 
 import (
 	"bytes"
@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// processorTime is how long the threads of a process have run so far: the first
+// ProcessorTime is how long the threads of a process have run so far: the first
 // number of /proc/PID/task/TID/schedstat, in nanoseconds.
-func processorTime(pid int) (time.Duration, error) {
+func ProcessorTime(pid int) (time.Duration, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		return 0, err
