@@ -23,7 +23,8 @@ type Limits struct {
 	// total.
 	Refreshes Limit `json:"refreshes,omitzero"`
 
-	// Calls of the credentials API under way. Default: 32 of one tenant, 128 in total.
+	// Calls of the credentials API under way. Default: 32 of one tenant, 128 in total. Of
+	// those that change one tenant's credential one is looked at at a time.
 	APICalls Limit `json:"api_calls,omitzero"`
 
 	// Bytes of request bodies that are recorded in memory. What is beyond goes to files.

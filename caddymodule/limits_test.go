@@ -175,6 +175,43 @@ func TestCallsOfTheAPIOverALimitAreRefused(t *testing.T) {
 	})
 }
 
+// While a tenant's credential is looked at, its next change waits, and other tenants' do not.
+func TestATenantsChangesWaitForEachOther(t *testing.T) {
+	asked, held := make(chan string, 10), make(chan struct{})
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("X-Api-Key")
+		if strings.HasPrefix(r.Header.Get("X-Api-Key"), "key-of-acme") {
+			<-held
+		}
+	}))
+	t.Cleanup(upstream.Close)
+	s := startAPI(t, strings.Replace(exposedKey, "{", "{\ntest "+upstream.URL+"\nallowed_hosts 127.0.0.1\n", 1), "", "")
+	const credentials = `{"credentials":{"api_key":"%s","account":"a"}}`
+	var all sync.WaitGroup
+	patch := func(tenant, key string) {
+		all.Go(func() {
+			if status, answer, _ := s.call("PATCH", "/self", s.tenant(tenant), strings.Replace(credentials, "%s", key, 1)); status != 200 {
+				t.Errorf("%s: %d %v", tenant, status, answer)
+			}
+		})
+	}
+	patch("acme", "key-of-acme-1")
+	if got := <-asked; got != "key-of-acme-1" {
+		t.Errorf("tested %s", got)
+	}
+	patch("acme", "key-of-acme-2")
+	patch("globex", "key-of-globex")
+	if got := <-asked; got != "key-of-globex" {
+		t.Errorf("tested %s while acme's was being changed", got)
+	}
+	held <- struct{}{}
+	if got := <-asked; got != "key-of-acme-2" {
+		t.Errorf("tested %s", got)
+	}
+	close(held)
+	all.Wait()
+}
+
 func TestLimitsThatCannotBe(t *testing.T) {
 	const count = ": '%s' is neither an amount nor off, at Caddyfile:4"
 	inLimits := func(lines string) string { return inApp("limits {\n" + lines + "\n}\n" + store) }

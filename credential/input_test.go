@@ -29,6 +29,9 @@ func TestInputThatIsRefused(t *testing.T) {
 		"a key twice, escaped": `{"hunter2":1,"hunter\u0032":3}`,
 		"not UTF-8":            "{\"a\":\"hunter2\xff\"}",
 		"keys not UTF-8":       "{\"a\xff\":1,\"a\xfe\":2}",
+		"many numbers":         `{"a":[` + strings.Repeat("1,", 10_000) + `"hunter2"]}`,
+		"many members":         `{"a":{` + strings.Repeat(`"b":1,`, 10_000) + `"b":"hunter2"}}`,
+		"many arrays":          `{"a":[` + strings.Repeat("[],", 5000) + `"hunter2"]}`,
 		"a long number":        `{"a":{"b":["hunter2",{"c":12345678901234567}]}}`,
 		"a long fraction":      `{"a":0.12345678901234567890}`,
 		"beyond a float64":     `{"a":1e400}`,
@@ -47,6 +50,7 @@ func TestInputThatIsTaken(t *testing.T) {
 	for _, document := range []string{
 		`{}`, ` {"a":1} `, `{"a":{"_upstream_auth":1}}`, `{"_upstream_auth2":1,"_Upstream_Auth":2,"":3}`, `{"a":{"x":1},"b":{"x":1},"A":1}`,
 		`{"a":[0,-0,0.0,0e9,1.50,-12e-3,9007199254740992,12345678901234567000,0.1,1E+300,5e-324,0.30000000000000004]}`, `{"a":"12345678901234567"}`,
+		`{"a":[` + strings.Repeat("1,", 9000) + `1]}`, `{"a":"` + strings.Repeat(`,\"[{`, 9000) + `"}`,
 	} {
 		if err := credential.CheckInput([]byte(document)); err != nil {
 			t.Errorf("%s: %v", document, err)

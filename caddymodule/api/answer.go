@@ -62,7 +62,19 @@ func (a *API) answerGet(w http.ResponseWriter, r *http.Request, c *call) error {
 }
 
 func (a *API) answerPut(w http.ResponseWriter, r *http.Request, c *call) error {
-	change, err := readChange(r, c.tenant != "")
+	if err := rest.CheckJSON(r); err != nil {
+		return err
+	}
+	body, err := rest.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	leave, err := c.account.Alone(r.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	change, err := parseChange(body, c.tenant != "")
 	if err != nil {
 		return err
 	}
@@ -72,13 +84,13 @@ func (a *API) answerPut(w http.ResponseWriter, r *http.Request, c *call) error {
 	return a.collection.Put(w, r, c.name, change)
 }
 
-// readChange reads what a tenant, or an operator, wants to be changed.
-func readChange(r *http.Request, operator bool) (change lifecycle.Change, err error) {
+// parseChange reads what a tenant, or an operator, wants to be changed.
+func parseChange(text []byte, operator bool) (change lifecycle.Change, err error) {
 	var body struct {
 		Credentials json.RawMessage `json:"credentials"`
 		Disabled    *bool           `json:"disabled"`
 	}
-	if err := rest.ReadJSON(r, false, &body); err != nil {
+	if err := rest.ParseJSON(text, &body); err != nil {
 		return change, err
 	}
 	if body.Disabled != nil && !operator {

@@ -111,11 +111,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if err != nil {
 		return a.answerError(w, r, err)
 	}
-	account, err := a.collection.Provider.Budget.Take(string(call.name), budget.Calls)
-	if err != nil {
+	if call.account, err = a.collection.Provider.Budget.Take(string(call.name), budget.Calls); err != nil {
 		return a.answerError(w, r, err)
 	}
-	defer account.Give(budget.Calls, 1)
+	defer call.account.Give(budget.Calls, 1)
 	return a.answer(w, r, call)
 }
 
@@ -164,7 +163,8 @@ func (t target) methods() string {
 // call is an authorized request.
 type call struct {
 	target
-	name credential.Tenant
+	name    credential.Tenant
+	account budget.Account // that has it in use
 }
 
 // authorize finds out who calls, and whether they may do what they ask for.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Kind is what is counted.
@@ -118,7 +120,7 @@ func (u *Usage) Provider(name string, limits Limits) *Provider {
 // Account is what one tenant has in use. The zero Account has no limits.
 type Account struct {
 	provider *Provider
-	tenant   *counts
+	tenant   *tenant
 }
 
 // Take takes one of a kind for a tenant, which gives it back to the account. The error is
@@ -127,13 +129,13 @@ func (p *Provider) Take(tenant string, k Kind) (Account, error) {
 	if p == nil {
 		return Account{}, nil
 	}
-	c, ok := p.usage.take(tenant, k, p.Tenant[k])
+	t, ok := p.usage.take(tenant, k, p.Tenant[k])
 	if !ok {
 		return Account{}, &Error{What: names[k]}
 	}
-	a := Account{p, c}
+	a := Account{p, t}
 	if !a.takeTotal(k, 1) {
-		c[k].Add(-1)
+		t.counts[k].Add(-1)
 		return Account{}, &Error{What: names[k], Total: true}
 	}
 	return a, nil
@@ -148,7 +150,7 @@ func (a Account) Take(k Kind, n int64) error {
 		return &Error{What: names[k]}
 	}
 	if !a.takeTotal(k, n) {
-		a.tenant[k].Add(-n)
+		a.tenant.counts[k].Add(-n)
 		return &Error{What: names[k], Total: true}
 	}
 	return nil
@@ -171,7 +173,7 @@ func (a Account) Give(k Kind, n int64) {
 	if a.provider == nil {
 		return
 	}
-	a.tenant[k].Add(-n)
+	a.tenant.counts[k].Add(-n)
 	a.provider.usage.counts[k].Add(-n)
 	a.provider.total[k].Add(-n)
 }
@@ -179,11 +181,17 @@ func (a Account) Give(k Kind, n int64) {
 // shards keep requests of different tenants from waiting for each other.
 const shards = 32
 
+// tenant is what one of them has in use.
+type tenant struct {
+	counts
+	changing atomic.Pointer[semaphore.Weighted] // see [Account.Alone]
+}
+
 // shard has some tenants' counts. Those of a tenant that has nothing in use stay for a
 // while: it comes again as a rule.
 type shard struct {
 	mu      sync.Mutex
-	tenants map[string]*counts
+	tenants map[string]*tenant
 	sweepAt int // when it has so many, the idle ones are dropped
 }
 
@@ -192,17 +200,17 @@ const minSweep = 64
 var seed = maphash.MakeSeed()
 
 // take takes one of a kind for a tenant.
-func (u *usage) take(tenant string, k Kind, limit int64) (*counts, bool) {
-	s := &u.tenants[maphash.String(seed, tenant)%shards]
+func (u *usage) take(name string, k Kind, limit int64) (*tenant, bool) {
+	s := &u.tenants[maphash.String(seed, name)%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.tenants[tenant]
-	if c == nil {
+	t := s.tenants[name]
+	if t == nil {
 		s.sweep()
-		c = new(counts)
-		s.tenants[tenant] = c
+		t = new(tenant)
+		s.tenants[name] = t
 	}
-	return c, c.take(k, 1, limit)
+	return t, t.take(k, 1, limit)
 }
 
 // sweep makes room for one more. The mutex is held, without which nobody begins to have
@@ -211,10 +219,10 @@ func (s *shard) sweep() {
 	if len(s.tenants) < s.sweepAt {
 		return
 	}
-	kept := make(map[string]*counts) // a map does not shrink
-	for tenant, c := range s.tenants {
-		if !c.isIdle() {
-			kept[tenant] = c
+	kept := make(map[string]*tenant) // a map does not shrink
+	for name, t := range s.tenants {
+		if !t.isIdle() {
+			kept[name] = t
 		}
 	}
 	s.tenants, s.sweepAt = kept, max(minSweep, 2*len(kept))

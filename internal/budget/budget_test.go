@@ -1,6 +1,7 @@
 package budget_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -175,6 +176,45 @@ func TestALineIsBounded(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		leave()
+	})
+}
+
+// A tenant's credential is changed by one at a time, and others' meanwhile.
+func TestATenantChangesOneThingAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var usage budget.Usage
+		p := usage.Provider("crm", budget.Limits{})
+		account := func(tenant string) budget.Account {
+			a, err := p.Take(tenant, budget.Calls)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		leave, err := account("acme").Alone(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := account("globex").Alone(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := account("acme").Alone(t.Context()); outcome(err) != "tenant" || time.Since(start) != 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		ended, end := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, end)
+		if _, err := account("acme").Alone(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("the caller went away: %v", err)
+		}
+		time.AfterFunc(time.Second, leave)
+		leave, err = account("acme").Alone(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		leave()
+		other()
 	})
 }
 

@@ -8,8 +8,14 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// lookupWait is how long a lookup stands in line.
-const lookupWait = 2 * time.Second
+const (
+	// lookupWait is how long a lookup stands in line.
+	lookupWait = 2 * time.Second
+
+	// changeWait is how long a change of a credential waits for those before it, of which
+	// there are no more than the tenant may have calls.
+	changeWait = 10 * time.Second
+)
 
 // Line lets so many do something at a time, first come, first served.
 type Line struct{ places *semaphore.Weighted }
@@ -50,4 +56,27 @@ func (p *Provider) Enter(ctx context.Context) (leave func(), err error) {
 		entered = append(entered, l)
 	}
 	return leave, nil
+}
+
+// Alone waits, bounded, until nobody else changes the tenant's credential: one change at a
+// time leaves the processor to others, and two get in each other's way. Who gets in calls
+// leave, once. The account has something in use. The error is an [Error], or that of ctx.
+func (a Account) Alone(ctx context.Context) (leave func(), err error) {
+	if a.provider == nil {
+		return func() {}, nil
+	}
+	changing := a.tenant.changing.Load()
+	if changing == nil {
+		a.tenant.changing.CompareAndSwap(nil, semaphore.NewWeighted(1))
+		changing = a.tenant.changing.Load()
+	}
+	bounded, cancel := context.WithTimeout(ctx, changeWait)
+	defer cancel()
+	if changing.Acquire(bounded, 1) != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil, ctx.Err()
+		}
+		return nil, &Error{What: "changes of the credential"}
+	}
+	return func() { changing.Release(1) }, nil
 }

@@ -21,21 +21,30 @@ const MaxRequestBody = credential.MaxSize + 4<<10
 // maxDrain is how much is read, in bytes, of what is beyond it.
 const maxDrain = 8 << 20
 
-// ReadJSON reads a body that is one JSON object with nothing unknown in it; optional
-// says that there may be none.
-func ReadJSON(r *http.Request, optional bool, target any) error {
-	if contentType := r.Header.Get("Content-Type"); contentType != "" || !optional {
-		if mediaType, _, _ := mime.ParseMediaType(contentType); mediaType != "application/json" {
-			return ErrNotJSON
+// readOptional reads what [ParseJSON] does, if there is a body.
+func readOptional(r *http.Request, target any) error {
+	if r.Header.Get("Content-Type") != "" {
+		if err := CheckJSON(r); err != nil {
+			return err
 		}
 	}
 	body, err := ReadBody(r)
-	if err != nil {
+	if err != nil || len(body) == 0 {
 		return err
 	}
-	if len(body) == 0 && optional {
-		return nil
+	return ParseJSON(body, target)
+}
+
+// CheckJSON refuses a body that does not say that it is JSON.
+func CheckJSON(r *http.Request) error {
+	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != "application/json" {
+		return ErrNotJSON
 	}
+	return nil
+}
+
+// ParseJSON reads a body that is one JSON object with nothing unknown in it.
+func ParseJSON(body []byte, target any) error {
 	if err := credential.CheckInput(body); err != nil {
 		return BadRequest("the body: " + strings.TrimPrefix(err.Error(), credential.ErrInvalid.Error()+": "))
 	}

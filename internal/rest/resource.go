@@ -138,7 +138,7 @@ func (c *Collection) Delete(w http.ResponseWriter, r *http.Request, tenant crede
 
 // Refresh refreshes a credential now.
 func (c *Collection) Refresh(w http.ResponseWriter, r *http.Request, tenant credential.Tenant) error {
-	if err := ReadJSON(r, true, new(struct{})); err != nil {
+	if err := readOptional(r, new(struct{})); err != nil {
 		return err
 	}
 	if c.Provider.Renewer == nil {
@@ -158,7 +158,7 @@ type Revoked struct {
 
 // Revoke ends a credential at its provider and leaves it in the store.
 func (c *Collection) Revoke(w http.ResponseWriter, r *http.Request, tenant credential.Tenant) error {
-	if err := ReadJSON(r, true, new(struct{})); err != nil {
+	if err := readOptional(r, new(struct{})); err != nil {
 		return err
 	}
 	if err := c.Lifecycle.Revoke(r.Context(), c.Provider, tenant); err != nil {
@@ -171,7 +171,7 @@ func (c *Collection) Revoke(w http.ResponseWriter, r *http.Request, tenant crede
 // Connect answers with a link by which a tenant connects an account.
 func (c *Collection) Connect(w http.ResponseWriter, r *http.Request, tenant credential.Tenant) error {
 	var body LinkRequest
-	if err := ReadJSON(r, true, &body); err != nil {
+	if err := readOptional(r, &body); err != nil {
 		return err
 	}
 	link, err := c.Links.new(r.Context(), c.Provider.Name, tenant, body)

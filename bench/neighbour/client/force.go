@@ -60,7 +60,7 @@ func kind(name, token string) func(*conn) []byte {
 		var n atomic.Int64
 		return func(*conn) []byte { return request("GET", "/", fmt.Sprint("nobody-", n.Add(1)), "") }
 	case "PATCHes":
-		return always(request("PATCH", "/self", "noisy", `{"credentials":`+numbers(1<<20-100)+`}`))
+		return always(request("PATCH", "/self", "noisy", `{"credentials":`+document(1<<20-8<<10)+`}`))
 	case "connects":
 		mint := request("POST", "/self/connect-link", "noisy", "{}")
 		return func(c *conn) []byte {
@@ -80,12 +80,12 @@ func kind(name, token string) func(*conn) []byte {
 	return nil
 }
 
-// numbers is a credential of so many bytes, most of them small numbers.
-func numbers(size int) string {
+// document is a credential of so many bytes, with as many values as one may have.
+func document(size int) string {
 	var b bytes.Buffer
-	b.WriteString(`{"access_token":"access-token-of-noisy","refresh_token":"refresh-token-of-noisy","n":[0`)
+	b.WriteString(`{"access_token":"access-token-of-noisy","refresh_token":"refresh-token-of-noisy","n":[""`)
 	for i := 0; b.Len() < size; i++ {
-		fmt.Fprintf(&b, ",%d", i%10)
+		fmt.Fprintf(&b, `,"%0110d"`, i)
 	}
 	b.WriteString("]}")
 	return b.String()
