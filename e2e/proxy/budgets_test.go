@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +19,8 @@ import (
 )
 
 // One tenant holds more uploads than it may have recorded, names others that do not exist,
-// and has its tokens rejected, all at once. It costs nobody else a refresh or a replay: what
+// has its tokens rejected, brings large credentials, and makes and opens links to connect,
+// all at once. It costs nobody else a refresh or a replay: what
 // it has on disk stays within its own limit.
 func TestTenantAtFullForceCostsOthersNoRefresh(t *testing.T) {
 	w := world.New(t)
@@ -27,11 +31,16 @@ func TestTenantAtFullForceCostsOthersNoRefresh(t *testing.T) {
 		others  = 10
 		limit   = 28 * world.MiB // of one tenant, a quarter of what all may have
 	)
-	w.Start(world.Configuration{
+	w.Start(w.WithAPI(world.Configuration{
 		Provider: "limits {\nrecorded_disk 28MiB 113MiB\n}",
-		Sites:    []world.Site{{Handler: "replay_memory 64KiB\nreplay_dir " + recordings}},
-	})
+		OAuth2:   "authorization_url " + w.AuthURL + "/authorize",
+		Sites: []world.Site{
+			{Handler: "replay_memory 64KiB\nreplay_dir " + recordings},
+			{Name: "connect.example", Around: "upstream_auth_connect api {\nredirect_uris https://connect.example/oauth/callback\n}"},
+		},
+	}, ""))
 	w.Seed("greedy")
+	greedy := w.TokenOf("greedy")
 	ctx, cancel := context.WithTimeout(w.Ctx, 2*time.Minute)
 	defer cancel()
 
@@ -81,6 +90,23 @@ func TestTenantAtFullForceCostsOthersNoRefresh(t *testing.T) {
 
 	noise, quiet := context.WithCancel(ctx)
 	defer quiet()
+	var brought, opened atomic.Int64
+	for range 4 {
+		all.Go(func() {
+			for noise.Err() == nil {
+				if brings(w, greedy) == http.StatusOK {
+					brought.Add(1)
+				}
+			}
+		})
+		all.Go(func() {
+			for noise.Err() == nil {
+				if opensLink(w, greedy) == http.StatusOK {
+					opened.Add(1)
+				}
+			}
+		})
+	}
 	for worker := range 4 {
 		all.Go(func() {
 			for i := 0; noise.Err() == nil; i++ {
@@ -98,6 +124,12 @@ func TestTenantAtFullForceCostsOthersNoRefresh(t *testing.T) {
 			t.Errorf("%s: %d refreshes", tenant, len(got))
 		}
 	}
+	w.Soon(time.Minute, func() error {
+		if brought.Load() == 0 || opened.Load() == 0 {
+			return fmt.Errorf("%d credentials were brought, and %d links opened", brought.Load(), opened.Load())
+		}
+		return nil
+	})
 	if onDisk := recorded(w, recordings); onDisk > limit || onDisk < limit/2 {
 		t.Errorf("%d MiB are recorded on disk of one tenant that may have %d", onDisk/world.MiB, limit/world.MiB)
 	}
@@ -107,6 +139,42 @@ func TestTenantAtFullForceCostsOthersNoRefresh(t *testing.T) {
 	if onDisk := recorded(w, recordings); onDisk > 0 {
 		t.Errorf("%d bytes are left", onDisk)
 	}
+}
+
+// brings has the tenant greedy bring a large credential, with new tokens, and returns the
+// status of the answer.
+func brings(w *world.World, token string) int {
+	tokens, err := w.Auth.Seed("greedy")
+	if err != nil {
+		w.Errorf("seeding greedy: %v", err)
+		return 0
+	}
+	large := struct {
+		world.Document
+		Padding string
+	}{world.DocumentOf("greedy", tokens), strings.Repeat("p", world.MiB/2)}
+	return statusOf(w.Call(world.Call{Token: token, Patch: large}))
+}
+
+// opensLink has it make a link to connect an account, as long as it may, and open that.
+func opensLink(w *world.World, token string) int {
+	made, err := w.Call(world.Call{Method: http.MethodPost, Path: "/self/connect-link", Token: token, Body: "{}"})
+	if statusOf(made, err) != http.StatusOK {
+		return 0
+	}
+	var link struct{ URL string }
+	if err := json.Unmarshal(made.Content, &link); err != nil {
+		w.Errorf("the link: %v", err)
+	}
+	page, err := w.Send(w.Ctx, world.Request{Site: "connect.example", Path: strings.TrimPrefix(link.URL, "https://connect.example")})
+	return statusOf(world.Answer{Response: page}, err)
+}
+
+func statusOf(a world.Answer, err error) int {
+	if err != nil {
+		return 0
+	}
+	return a.StatusCode
 }
 
 // recorded is how much is in the files without a name that the sidecar has open below dir.
