@@ -25,40 +25,21 @@ const (
 // https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v1#read-secret).
 // The document's bytes are as Vault wrote them.
 func parseRead(kvVersion int, a answer) (credential.Document, found) {
-	if a.status != http.StatusOK && a.status != http.StatusNotFound {
-		return credential.Document{}, unclear
-	}
-	var outer struct {
-		Data     json.RawMessage `json:"data"`
-		Errors   []string        `json:"errors"`
-		Warnings []string        `json:"warnings"`
-	}
-	if json.Unmarshal(a.body, &outer) != nil {
-		return credential.Document{}, unclear
-	}
-	if isNull(outer.Data) {
-		// Only a 404 without a word more is a document that is not there. With one,
-		// it is a path that leads nowhere.
-		if a.status == http.StatusNotFound && outer.Errors != nil && len(outer.Errors) == 0 && len(outer.Warnings) == 0 {
-			return credential.Document{}, absent
-		}
-		return credential.Document{}, unclear
-	}
 	if kvVersion == 1 {
-		if a.status != http.StatusOK {
+		data, f := parseData[json.RawMessage](a)
+		switch {
+		case f != present:
+			return credential.Document{}, f
+		case a.status != http.StatusOK:
 			return credential.Document{}, unclear
 		}
-		return credential.Document{Data: outer.Data}, present
+		return credential.Document{Data: *data}, present
 	}
-	var inner struct {
-		Data     json.RawMessage `json:"data"`
-		Metadata struct {
-			CreatedTime  time.Time `json:"created_time"`
-			DeletionTime string    `json:"deletion_time"` // empty, or a time
-			Version      uint64    `json:"version"`
-		} `json:"metadata"`
-	}
-	if json.Unmarshal(outer.Data, &inner) != nil || inner.Metadata.Version == 0 {
+	inner, f := parseData[versioned](a)
+	switch {
+	case f != present:
+		return credential.Document{}, f
+	case inner.Metadata.Version == 0:
 		return credential.Document{}, unclear
 	}
 	doc := credential.Document{Version: inner.Metadata.Version, WrittenAt: inner.Metadata.CreatedTime, ReadAt: a.date}
@@ -72,6 +53,40 @@ func parseRead(kvVersion int, a answer) (credential.Document, found) {
 	}
 	doc.Data = inner.Data
 	return doc, present
+}
+
+// versioned is the data of an answer from KV version 2.
+type versioned struct {
+	Data     json.RawMessage `json:"data"`
+	Metadata struct {
+		CreatedTime  time.Time `json:"created_time"`
+		DeletionTime string    `json:"deletion_time"` // empty, or a time
+		Version      uint64    `json:"version"`
+	} `json:"metadata"`
+}
+
+// parseData reads the data of an answer, in one go: a document may be large, and each copy
+// of it is the collector's until it comes by. What is not absent or unclear is present.
+func parseData[T any](a answer) (*T, found) {
+	if a.status != http.StatusOK && a.status != http.StatusNotFound {
+		return nil, unclear
+	}
+	var outer struct {
+		Data     *T       `json:"data"`
+		Errors   []string `json:"errors"`
+		Warnings []string `json:"warnings"`
+	}
+	switch {
+	case json.Unmarshal(a.body, &outer) != nil:
+		return nil, unclear
+	case outer.Data != nil:
+		return outer.Data, present
+	// Only a 404 without a word more is a document that is not there. With one, it is a
+	// path that leads nowhere.
+	case a.status == http.StatusNotFound && outer.Errors != nil && len(outer.Errors) == 0 && len(outer.Warnings) == 0:
+		return nil, absent
+	}
+	return nil, unclear
 }
 
 // parseNames reads the answer to a request for a list

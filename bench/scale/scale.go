@@ -13,18 +13,25 @@ import (
 // Section measures many tenants.
 var Section = setup.Section{
 	Name:  "scale",
-	About: "a million tenants in the store, many in the cache; memory that comes back; reads of Vault; background refreshes",
+	About: "a million tenants in the store, many in the cache; memory that comes back; large documents; reads of Vault; background refreshes",
 	Run:   run,
 }
 
 var (
 	stored = flag.Int("stored", 1_000_000, "scale: tenants in the local store")
+	only   = flag.String("part", "", "scale: only one of local, touched, large, vault and ahead")
 	cached = flag.Int("cached", 100_000, "scale: tenants that are asked for")
 )
 
 func run(ctx context.Context, b *setup.Bench) error {
-	for _, measure := range []func(context.Context, *setup.Bench) error{local, touched, vault, ahead} {
-		if err := measure(ctx, b); err != nil {
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, *setup.Bench) error
+	}{{"local", local}, {"touched", touched}, {"large", large}, {"vault", vault}, {"ahead", ahead}} {
+		if *only != "" && *only != part.name {
+			continue
+		}
+		if err := part.measure(ctx, b); err != nil {
 			return err
 		}
 	}
