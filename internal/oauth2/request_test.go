@@ -153,19 +153,19 @@ func TestNewRefusesEndpoints(t *testing.T) {
 
 func TestNewRefusesGrants(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		`grant "implicit" is none`:                     func(c *Config) { c.Grant = "implicit" },
-		"grant password needs username":                func(c *Config) { c.Grant, c.Password = GrantPassword, text(t, "p") },
-		"grant password needs password":                func(c *Config) { c.Grant, c.Username = GrantPassword, text(t, "u") },
-		"username goes with grant password":            func(c *Config) { c.Username = text(t, "u") },
-		"grant token_exchange needs subject_token":     func(c *Config) { c.Grant = GrantTokenExchange },
-		"refresh_url goes with grant":                  func(c *Config) { c.Grant, c.RefreshURL = GrantClientCredentials, c.TokenURL },
-		`request "xml" is none of`:                     func(c *Config) { c.Format = "xml" },
-		"expires_in_unit is seconds or milliseconds":   func(c *Config) { c.ExpiresInUnit = time.Minute },
-		"request_header Host cannot be set":            func(c *Config) { c.RequestHeader = map[string]*template.Template{"Host": text(t, "x")} },
-		"request_header authorization is set by":       func(c *Config) { c.RequestHeader = map[string]*template.Template{"authorization": text(t, "x")} },
-		"request_header a b is not a valid name":       func(c *Config) { c.RequestHeader = map[string]*template.Template{"a b": text(t, "x")} },
-		"tls_client_auth needs tls_client_cert":        func(c *Config) { c.ClientAuth, c.ClientSecrets = ClientAuthTLS, nil },
-		"private_key_jwt and one of client_key":         func(c *Config) { c.ClientAuth, c.ClientSecrets = ClientAuthPrivateKeyJWT, nil },
+		`grant "implicit" is none`:                   func(c *Config) { c.Grant = "implicit" },
+		"grant password needs username":              func(c *Config) { c.Grant, c.Password = GrantPassword, text(t, "p") },
+		"grant password needs password":              func(c *Config) { c.Grant, c.Username = GrantPassword, text(t, "u") },
+		"username goes with grant password":          func(c *Config) { c.Username = text(t, "u") },
+		"grant token_exchange needs subject_token":   func(c *Config) { c.Grant = GrantTokenExchange },
+		"refresh_url goes with grant":                func(c *Config) { c.Grant, c.RefreshURL = GrantClientCredentials, c.TokenURL },
+		`request "xml" is none of`:                   func(c *Config) { c.Format = "xml" },
+		"expires_in_unit is seconds or milliseconds": func(c *Config) { c.ExpiresInUnit = time.Minute },
+		"request_header Host cannot be set":          func(c *Config) { c.RequestHeader = map[string]*template.Template{"Host": text(t, "x")} },
+		"request_header authorization is set by":     func(c *Config) { c.RequestHeader = map[string]*template.Template{"authorization": text(t, "x")} },
+		"request_header a b is not a valid name":     func(c *Config) { c.RequestHeader = map[string]*template.Template{"a b": text(t, "x")} },
+		"tls_client_auth needs tls_client_cert":      func(c *Config) { c.ClientAuth, c.ClientSecrets = ClientAuthTLS, nil },
+		"private_key_jwt and one of client_key":      func(c *Config) { c.ClientAuth, c.ClientSecrets = ClientAuthPrivateKeyJWT, nil },
 		"parameter audience and audience exclude": func(c *Config) {
 			c.Audiences, c.Params = []*template.Template{text(t, "x")}, map[string]*template.Template{"audience": text(t, "x")}
 		},
