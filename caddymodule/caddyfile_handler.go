@@ -40,6 +40,7 @@ import (
 //	    replay_memory   <size>
 //	    replay_dir      <directory>|off
 //	    refresh_on      <status codes...>|grpc|@<response matcher>
+//	    on_refresh_failure send|reject
 //	    cookies         pass|drop
 //	    forwarded_headers on|off
 //	    scrub           headers|body|off
@@ -133,6 +134,10 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 		case name == "scrub":
 			if err = config.OneArg(own, &h.Scrub); err == nil {
 				err = config.WrapErr(own, "", checkWord(name, h.Scrub, "headers", "body", "off"))
+			}
+		case name == "on_refresh_failure":
+			if err = config.OneArg(own, &h.OnRefreshFailure); err == nil {
+				err = config.WrapErr(own, "", checkWord(name, h.OnRefreshFailure, "send", "reject"))
 			}
 		case name == "insecure_http":
 			err = config.NoArg(own, &h.InsecureHTTP)

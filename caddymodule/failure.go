@@ -32,7 +32,12 @@ var statuses = map[proxy.Code]int{
 // Caddy's error handling. If no handle_errors is there to write a body, it writes one.
 // err holds neither a secret nor a tenant's name.
 func fail(w http.ResponseWriter, r *http.Request, code proxy.Code, err error) error {
-	header, status := w.Header(), statuses[code]
+	return failWith(w, r, statuses[code], code, err)
+}
+
+// failWith is fail with another status.
+func failWith(w http.ResponseWriter, r *http.Request, status int, code proxy.Code, err error) error {
+	header := w.Header()
 	if spent, ok := errors.AsType[*budget.Error](err); ok {
 		status = spent.Status()
 	}
@@ -102,6 +107,18 @@ func failOpening(w http.ResponseWriter, r *http.Request, err error) error {
 		return fail(w, r, proxy.CodeRefreshFailed, err)
 	default:
 		return fail(w, r, proxy.CodeStoreUnavailable, err)
+	}
+}
+
+// failExpired is failOpening for a token that has expired and could not be refreshed.
+func failExpired(w http.ResponseWriter, r *http.Request, err error) error {
+	switch {
+	case errors.Is(err, context.Canceled), errors.As(err, new(*budget.Error)):
+		return failOpening(w, r, err)
+	case errors.Is(err, renew.ErrReauthorizationRequired):
+		return failWith(w, r, http.StatusUnauthorized, proxy.CodeReauthorizationRequired, err)
+	default:
+		return failWith(w, r, http.StatusUnauthorized, proxy.CodeRefreshFailed, err)
 	}
 }
 

@@ -98,6 +98,10 @@ type Handler struct {
 	// The responses that reject a credential. Default: status 401.
 	RefreshOn *RefreshOn `json:"refresh_on,omitempty"`
 
+	// What becomes of a request whose token has expired and cannot be refreshed: `send` has
+	// the upstream say what it thinks of it; `reject` answers 401. Default: `send`.
+	OnRefreshFailure string `json:"on_refresh_failure,omitempty"`
+
 	// The reverse proxy: a `reverse_proxy` handler, all of whose settings work as
 	// ever. Its transport is wrapped in the one that authenticates.
 	ProxyRaw json.RawMessage `json:"proxy,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
@@ -134,7 +138,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.tenant, err = newTenantSource(h.Tenant); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
-	if err := errors.Join(checkWord("cookies", h.Cookies, "pass", "drop"), checkWord("scrub", h.Scrub, "headers", "body", "off")); err != nil {
+	if err := errors.Join(checkWord("cookies", h.Cookies, "pass", "drop"), checkWord("scrub", h.Scrub, "headers", "body", "off"),
+		checkWord("on_refresh_failure", h.OnRefreshFailure, "send", "reject")); err != nil {
 		return fmt.Errorf("upstream_auth: %w", err)
 	}
 	if h.allowed, err = parseTenants(h.Tenants); err == nil {
@@ -225,6 +230,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	opened, err := h.settings.Credentials.Open(r.Context(), h.provider, tenant)
 	if err != nil {
 		return failOpening(w, r, err)
+	}
+	if opened.Expired != nil && h.OnRefreshFailure == "reject" {
+		return failExpired(w, r, opened.Expired)
 	}
 	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Account: account, Answer: w.Header(), Opened: opened}}
 	s.answer.ResponseWriter, s.answer.exchange = w, &s.Exchange

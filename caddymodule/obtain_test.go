@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
@@ -146,5 +148,23 @@ func TestACredentialWithoutATokenIsTestedWithOne(t *testing.T) {
 	s.wantAnswer(t, http.StatusOK, "")
 	if n := i.requests.Load() - before; n != 1 {
 		t.Errorf("%d token requests", n)
+	}
+}
+
+func TestAnExpiredTokenThatCannotBeRenewed(t *testing.T) {
+	for word, wanted := range map[string]string{"": "asked", "send": "asked", "reject": ""} {
+		i := newIssuer(t)
+		s := newSidecar(t, map[credential.Key]string{key("acme"): `{"region":"eu","secret":"wrong","access_token":"old","expires_at":"2020-01-01T00:00:00Z"}`})
+		setting := ""
+		if word != "" {
+			setting = "on_refresh_failure " + word
+		}
+		s.start(t, i.provider(""), "upstream_auth billing "+i.url+" {\n"+setting+"\nheader_down X-Upstream asked\n}")
+		if res := s.wantAnswer(t, http.StatusUnauthorized, "refresh_failed"); res.Header.Get("X-Upstream") != wanted {
+			t.Errorf("%q: the upstream was %q", word, res.Header.Get("X-Upstream"))
+		}
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

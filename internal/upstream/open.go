@@ -44,6 +44,9 @@ type Opened struct {
 	// Fresh says that it was renewed just now, so that its rejection is one of a fresh
 	// token.
 	Fresh bool
+
+	// Expired says why it could not be renewed, if it has expired.
+	Expired error
 }
 
 // Open finds the credential of a tenant and makes it ready. One that has expired, or has
@@ -69,15 +72,17 @@ func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.T
 	if ready.expires {
 		switch {
 		case !now.Before(ready.expiresAt):
-			if fresh, renewErr := c.renew(ctx, p, tenant, cred); renewErr == nil {
-				ready, err = p.Ready(fresh)
-				return Opened{ready, fresh, true}, err
+			fresh, expired := c.renew(ctx, p, tenant, cred)
+			if expired != nil {
+				return Opened{Ready: ready, Credential: cred, Expired: expired}, err
 			}
+			ready, err = p.Ready(fresh)
+			return Opened{Ready: ready, Credential: fresh, Fresh: true}, err
 		case !now.Before(ready.aheadFrom):
 			c.Ahead(p.Provider, tenant, cred)
 		}
 	}
-	return Opened{ready, cred, false}, err
+	return Opened{Ready: ready, Credential: cred}, err
 }
 
 // Find finds the credential of a tenant in the store, as it is. Errors are those of
@@ -99,7 +104,7 @@ func (c *Credentials) Renew(ctx context.Context, p *Provider, tenant credential.
 		return Opened{}, err
 	}
 	ready, err := p.Ready(fresh)
-	return Opened{ready, fresh, true}, err
+	return Opened{Ready: ready, Credential: fresh, Fresh: true}, err
 }
 
 // renew asks the application for a credential that is beyond refreshing. Over the budget
