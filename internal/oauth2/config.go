@@ -17,6 +17,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
@@ -123,6 +124,12 @@ type Fields struct {
 	TokenType    string // default: token_type
 	ExpiresAt    string // RFC 3339; default: expires_at
 	Scope        string // default: scope
+}
+
+func (f Fields) check() error { return fields.CheckPlaces(f.paths()) }
+
+func (f Fields) paths() []string {
+	return []string{f.AccessToken, f.RefreshToken, f.TokenType, f.ExpiresAt, f.Scope}
 }
 
 // ResponseFields are gjson paths in the token endpoint's answer. An empty one
@@ -341,19 +348,8 @@ func checkHeader(name string, auth ClientAuth) error {
 // ScopeText is the [template.Rule] for a scope (RFC 6749 section 3.3). Some servers
 // separate scopes by other characters than a space.
 func ScopeText(s string) string {
-	if !isVisible(s) || strings.ContainsAny(s, `"\`) {
+	if !fields.IsVisible(s) || strings.ContainsAny(s, `"\`) {
 		return "is not a scope"
 	}
 	return ""
-}
-
-// isVisible reports whether s is one or more visible ASCII characters, which is
-// what tokens are made of (RFC 6749 appendix A).
-func isVisible(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return s != ""
 }

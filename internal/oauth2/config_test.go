@@ -54,7 +54,7 @@ func TestNewRefuses(t *testing.T) {
 		"first field twice":          {func(o *Config) { o.FirstFields = []FieldMapping{{"a", "x"}, {"a", "y"}} }, "overlap"},
 		"refresh field without name": {func(o *Config) { o.RefreshFields = []FieldMapping{{"", "x"}} }, "empty key"},
 		"refresh field with query":   {func(o *Config) { o.RefreshFields = []FieldMapping{{"a.#", "x"}} }, "cannot stand in the path"},
-		"refresh field from nowhere": {func(o *Config) { o.RefreshFields = []FieldMapping{{Field: "a"}} }, "path in the token response is missing"},
+		"refresh field from nowhere": {func(o *Config) { o.RefreshFields = []FieldMapping{{Field: "a"}} }, "path to take it from is missing"},
 		"first field misspelled":     {func(o *Config) { o.FirstFields = []FieldMapping{{"a", "x.y|@hots"}} }, "unknown modifier @hots"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,8 +1,9 @@
 package oauth2
 
 import (
-	"errors"
 	"fmt"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 )
 
 // CheckMappings reports whether mappings from other objects than the token
@@ -15,15 +16,11 @@ func (o *Config) CheckMappings(lists ...[]FieldMapping) error {
 	}
 	for _, list := range lists {
 		for _, m := range list {
-			err := checkSource(m.From)
-			if m.From == "" {
-				err = errors.New("path to take it from is missing")
-			}
-			if err != nil {
+			if err := fields.CheckSource(m.From); err != nil {
 				return fmt.Errorf("field %q: %w", m.Field, err)
 			}
 			paths = append(paths, m.Field)
 		}
 	}
-	return checkPlaces(paths)
+	return fields.CheckPlaces(paths)
 }

@@ -3,16 +3,11 @@ package oauth2
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
-	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
@@ -28,14 +23,6 @@ func (e *responseError) Error() string { return e.reason }
 
 // Is makes it an [ErrResponse].
 func (e *responseError) Is(target error) bool { return target == ErrResponse }
-
-const (
-	// maxAccessToken leaves room for "Bearer " and the like in a header's value.
-	maxAccessToken = template.MaxLength - 1<<10
-
-	// maxLifetime is the longest lifetime of an access token that is believed.
-	maxLifetime = 10 * 365 * 24 * time.Hour
-)
 
 // Merge returns document, a stored JSON object, with the tokens of a token endpoint's
 // answer, and with RefreshFields. Everything else in document stays byte for byte.
@@ -93,16 +80,16 @@ func (r *Renewer) mergeTokens(document, response []byte, now time.Time) ([]byte,
 	if tokens.wrong != "" {
 		return rescued, &responseError{tokens.wrong}
 	}
-	merged, err = set(merged, r.Fields.AccessToken, tokens.accessToken)
+	merged, err = fields.Set(merged, r.Fields.AccessToken, tokens.accessToken)
 	if err != nil {
 		return rescued, err
 	}
-	merged = setOptional(merged, r.Fields.TokenType, tokens.tokenType)
-	merged = setOptional(merged, r.Fields.Scope, tokens.scope)
+	merged = fields.SetOptional(merged, r.Fields.TokenType, tokens.tokenType)
+	merged = fields.SetOptional(merged, r.Fields.Scope, tokens.scope)
 	if tokens.expiresAt != "" {
-		return setOptional(merged, r.Fields.ExpiresAt, tokens.expiresAt), nil
+		return fields.SetOptional(merged, r.Fields.ExpiresAt, tokens.expiresAt), nil
 	}
-	return remove(merged, r.Fields.ExpiresAt), nil
+	return fields.Remove(merged, r.Fields.ExpiresAt), nil
 }
 
 // tokens are a token endpoint's answer, each field as a JSON string, or "" if it
@@ -120,7 +107,7 @@ func (r *Renewer) readTokens(response []byte, now time.Time) tokens {
 	at := func(path string) gjson.Result { return gjson.GetBytes(response, path) }
 	text := func(path string) string {
 		if value := at(path); value.Type == gjson.String && value.Str != "" {
-			return quote(value.Str)
+			return fields.Quote(value.Str)
 		}
 		return ""
 	}
@@ -132,61 +119,29 @@ func (r *Renewer) readTokens(response []byte, now time.Time) tokens {
 	access := at(r.ResponseFields.AccessToken)
 	if access.Type == gjson.Null { // missing, too
 		t.wrong = "without " + r.ResponseFields.AccessToken + " in it"
-	} else if wrong := accessTokenError(access.Type, access.Str); wrong != "" {
+	} else if wrong := fields.TokenError(access.Type, access.Str); wrong != "" {
 		t.wrong = r.ResponseFields.AccessToken + " " + wrong
 	} else {
-		t.accessToken = quote(access.Str)
+		t.accessToken = fields.Quote(access.Str)
 	}
 	if r.Grant != GrantRefreshToken {
 		t.refreshToken = "" // nobody would spend it
 	}
 	if expires, ok := r.readExpiry(at, now); ok {
-		t.expiresAt = quote(expires.UTC().Format(time.RFC3339))
+		t.expiresAt = fields.Quote(expires.UTC().Format(time.RFC3339))
 	}
 	return t
-}
-
-// accessTokenError returns what is wrong with an access token, "" if nothing is.
-func accessTokenError(is gjson.Type, token string) string {
-	switch {
-	case is != gjson.String:
-		return "is missing or not a string"
-	case !isVisible(token):
-		return "is empty or not visible ASCII"
-	case len(token) > maxAccessToken:
-		return fmt.Sprintf("is longer than %d bytes", maxAccessToken)
-	}
-	return ""
 }
 
 // readExpiry returns when a token expires that was asked for now.
 func (r *Renewer) readExpiry(at func(path string) gjson.Result, now time.Time) (time.Time, bool) {
 	if path := r.ResponseFields.ExpiresAt; path != "" {
-		if expires, ok := timeOf(at(path)); ok && expires.Sub(now) <= maxLifetime {
+		if expires, ok := fields.Time(at(path)); ok && expires.Sub(now) <= fields.MaxLifetime {
 			return expires, true
 		}
 	}
-	lifetime, ok := readLifetime(at(r.ResponseFields.ExpiresIn), r.ExpiresInUnit)
+	lifetime, ok := fields.Lifetime(at(r.ResponseFields.ExpiresIn), r.ExpiresInUnit)
 	return now.Add(lifetime), ok
-}
-
-// readLifetime takes what token endpoints send for a number of units: integers,
-// fractions, and either as a string.
-func readLifetime(value gjson.Result, unit time.Duration) (time.Duration, bool) {
-	text := value.Raw
-	switch value.Type {
-	case gjson.Number:
-	case gjson.String:
-		text = value.Str
-	default:
-		return 0, false
-	}
-	units, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	seconds := units * unit.Seconds()
-	if err != nil || !(seconds >= 1 && seconds <= maxLifetime.Seconds()) {
-		return 0, false
-	}
-	return time.Duration(seconds) * time.Second, true
 }
 
 // mergeRefreshToken puts the new refresh token in its place, if there is one.
@@ -194,51 +149,5 @@ func (t tokens) mergeRefreshToken(r *Renewer, document []byte) ([]byte, error) {
 	if t.refreshToken == "" {
 		return document, nil
 	}
-	return set(document, r.Fields.RefreshToken, t.refreshToken)
-}
-
-// quote returns s as a JSON string.
-func quote(s string) string {
-	return string(gjson.AppendJSONString(nil, s))
-}
-
-// set returns document with the JSON value raw at path.
-func set(document []byte, path, raw string) ([]byte, error) {
-	changed, err := sjson.SetRawBytes(document, path, []byte(raw))
-	switch {
-	case err != nil, !json.Valid(changed):
-		return nil, fmt.Errorf("document has no place for field %q", path)
-	case len(changed) > credential.MaxSize:
-		return nil, fmt.Errorf("document with field %q is larger than %d bytes", path, credential.MaxSize)
-	}
-	return changed, nil
-}
-
-// setOptional is set for what is worth less than the tokens: it is left out where
-// there is no place for it.
-func setOptional(document []byte, path, raw string) []byte {
-	if raw == "" {
-		return document
-	}
-	changed, err := set(document, path, raw)
-	if err != nil {
-		return document
-	}
-	return changed
-}
-
-// remove returns document without the value at path, each of them where a key is
-// there more than once, within reason.
-func remove(document []byte, path string) []byte {
-	for range 8 {
-		if !gjson.GetBytes(document, path).Exists() {
-			break
-		}
-		changed, err := sjson.DeleteBytes(document, path)
-		if err != nil || len(changed) >= len(document) || !json.Valid(changed) {
-			break
-		}
-		document = changed
-	}
-	return document
+	return fields.Set(document, r.Fields.RefreshToken, t.refreshToken)
 }

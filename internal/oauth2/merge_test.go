@@ -13,6 +13,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
@@ -141,7 +142,7 @@ func TestMergeWithoutUsableAccessToken(t *testing.T) {
 		`{"refresh_token":"r2","access_token":["hunter2"]}`:     rescued,
 		`{"refresh_token":"r2","access_token":"hunter2`:         rescued,
 		`{"refresh_token":"r2","access_token":"hunter2 ","x":[`: rescued,
-		`{"refresh_token":"r2","access_token":"` + strings.Repeat("a", maxAccessToken+1) + `"}`: rescued,
+		`{"refresh_token":"r2","access_token":"` + strings.Repeat("a", fields.MaxToken+1) + `"}`: rescued,
 	} {
 		got, err := newRenewer(t, nil).Merge(document, granted(response))
 		if !errors.Is(err, ErrResponse) || string(got) != want {

@@ -1,14 +1,12 @@
 package oauth2
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
 
-	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 )
 
 // FieldMapping puts a part of a token response into the credential.
@@ -20,10 +18,6 @@ type FieldMapping struct {
 	// From is a gjson path in the token response. "|@host" makes a host name of a URL.
 	From string
 }
-
-// recordRoom is what mappings leave of a document's largest size, in bytes, for what
-// refreshes write down in it themselves.
-const recordRoom = 4 << 10
 
 // NewDocument returns a new document of the first token response (RFC 6749 section
 // 4.1.4), a JSON object that was received at now: base, without tokens, with those, as in
@@ -43,21 +37,7 @@ func (r *Renewer) NewDocument(base, response []byte, now time.Time) ([]byte, err
 // becomes a string, in which a template finds the same.
 func MapFields(document, response []byte, mappings []FieldMapping) []byte {
 	for _, m := range mappings {
-		value := gjson.GetBytes(response, m.From)
-		if value.Type == gjson.Null {
-			continue
-		}
-		raw := value.Raw
-		if number := strings.TrimSpace(raw); value.Type == gjson.Number && !credential.KeepsNumber(number) {
-			raw = quote(number)
-		}
-		changed, err := set(document, m.Field, raw)
-		if err != nil || len(changed) > len(document) && len(changed) > credential.MaxSize-recordRoom {
-			continue
-		}
-		if _, err := credential.New(credential.Document{Data: changed}); err == nil {
-			document = changed
-		}
+		document = fields.Put(document, m.Field, gjson.GetBytes(response, m.From))
 	}
 	return document
 }
@@ -66,33 +46,13 @@ func (o *Config) checkMappings() error {
 	for name, mappings := range map[string][]FieldMapping{"first": o.FirstFields, "refresh": o.RefreshFields} {
 		paths := o.Fields.paths()
 		for _, m := range mappings {
-			if err := checkSource(m.From); err != nil {
+			if err := fields.CheckSource(m.From); err != nil {
 				return fmt.Errorf("%s field %q: %w", name, m.Field, err)
 			}
 			paths = append(paths, m.Field)
 		}
-		if err := checkPlaces(paths); err != nil {
+		if err := fields.CheckPlaces(paths); err != nil {
 			return fmt.Errorf("%s fields: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// checkSource finds what would never find anything.
-func checkSource(path string) error {
-	if path == "" {
-		return errors.New("path in the token response is missing")
-	}
-	for i, part := range strings.Split(path, "|") {
-		modifier, ok := strings.CutPrefix(part, "@")
-		if !ok || i == 0 {
-			continue // at the start it may be a key
-		}
-		if end := strings.IndexAny(modifier, ":."); end >= 0 {
-			modifier = modifier[:end]
-		}
-		if !gjson.ModifierExists(modifier, nil) {
-			return fmt.Errorf("unknown modifier @%s", modifier)
 		}
 	}
 	return nil

@@ -2,9 +2,7 @@ package oauth2
 
 import (
 	"encoding/json"
-	"math"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/discovery"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
@@ -71,7 +70,7 @@ func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
 		at, known := r.expiresIn(c)
 		return at, known, nil
 	}
-	if at, ok := timeOf(value); ok {
+	if at, ok := fields.Time(value); ok {
 		return at, true, nil
 	}
 	return time.Time{}, false, &credential.FieldError{Path: r.Fields.ExpiresAt, Reason: "is not a time as in RFC 3339, nor in seconds or milliseconds since 1970"}
@@ -80,48 +79,12 @@ func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
 // expiresIn takes a token response that was stored as it came for what it is: its lifetime
 // counts from when the document was written, as long as no refresh has begun.
 func (r *Renewer) expiresIn(c *credential.Credential) (time.Time, bool) {
-	lifetime, ok := numberOf(c.Get(r.ResponseFields.ExpiresIn))
+	lifetime, ok := fields.Number(c.Get(r.ResponseFields.ExpiresIn))
 	lifetime *= r.ExpiresInUnit.Seconds()
-	if !ok || lifetime <= 0 || lifetime > maxLifetime.Seconds() || c.WrittenAt().IsZero() || gjson.GetBytes(c.Stored(), credential.ReservedField+".status").Exists() {
+	if !ok || lifetime <= 0 || lifetime > fields.MaxLifetime.Seconds() || c.WrittenAt().IsZero() || gjson.GetBytes(c.Stored(), credential.ReservedField+".status").Exists() {
 		return time.Time{}, false
 	}
 	return c.WrittenAt().Add(time.Duration(lifetime * float64(time.Second))), true
-}
-
-// timeOf reads a time as in RFC 3339, or as unixTime does.
-func timeOf(value gjson.Result) (time.Time, bool) {
-	if value.Type == gjson.String {
-		if at, err := time.Parse(time.RFC3339, value.Str); err == nil {
-			return at, true
-		}
-	}
-	return unixTime(value)
-}
-
-// unixTime reads a number of seconds since 1970, or of milliseconds, as JavaScript has it.
-func unixTime(value gjson.Result) (time.Time, bool) {
-	const year2001, year5138 = 1e9, 1e11
-	switch n, ok := numberOf(value); {
-	case !ok || n < year2001:
-		return time.Time{}, false
-	case n < year5138:
-		return time.UnixMilli(int64(n * 1000)), true
-	case n < 1000*year5138:
-		return time.UnixMilli(int64(n)), true
-	}
-	return time.Time{}, false
-}
-
-// numberOf reads a number, or a string of one.
-func numberOf(value gjson.Result) (n float64, ok bool) {
-	switch value.Type {
-	case gjson.Number:
-		return value.Num, true
-	case gjson.String:
-		n, err := strconv.ParseFloat(value.Str, 64)
-		return n, err == nil && !math.IsNaN(n)
-	}
-	return 0, false
 }
 
 // OAuth2 returns r.
@@ -166,7 +129,7 @@ func (r *Renewer) CheckNew(c *credential.Credential) error {
 	case err != nil:
 		return err
 	}
-	if wrong := accessTokenError(c.Get(r.Fields.AccessToken).Type, token); wrong != "" {
+	if wrong := fields.TokenError(c.Get(r.Fields.AccessToken).Type, token); wrong != "" {
 		return &credential.FieldError{Path: r.Fields.AccessToken, Reason: wrong}
 	}
 	for _, path := range []string{r.Fields.RefreshToken, r.Fields.TokenType, r.Fields.Scope} {

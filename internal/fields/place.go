@@ -1,22 +1,18 @@
-package oauth2
+package fields
 
 import (
 	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
 
-func (f Fields) check() error { return checkPlaces(f.paths()) }
-
-func (f Fields) paths() []string {
-	return []string{f.AccessToken, f.RefreshToken, f.TokenType, f.ExpiresAt, f.Scope}
-}
-
-// checkPlaces reports whether every path names one place that can be written to,
+// CheckPlaces reports whether every path names one place that can be written to,
 // each another one, none of them under the reserved key.
-func checkPlaces(paths []string) error {
+func CheckPlaces(paths []string) error {
 	for i, path := range paths {
 		if err := checkWritable(path); err != nil {
 			return fmt.Errorf("field %q: %w", path, err)
@@ -69,4 +65,24 @@ func checkWritable(path string) error {
 		key.WriteByte(c)
 	}
 	return endKey(true)
+}
+
+// CheckSource finds what would never find anything.
+func CheckSource(path string) error {
+	if path == "" {
+		return errors.New("path to take it from is missing")
+	}
+	for i, part := range strings.Split(path, "|") {
+		modifier, ok := strings.CutPrefix(part, "@")
+		if !ok || i == 0 {
+			continue // at the start it may be a key
+		}
+		if end := strings.IndexAny(modifier, ":."); end >= 0 {
+			modifier = modifier[:end]
+		}
+		if !gjson.ModifierExists(modifier, nil) {
+			return fmt.Errorf("unknown modifier @%s", modifier)
+		}
+	}
+	return nil
 }
