@@ -6,13 +6,15 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 )
 
 const (
@@ -110,38 +112,68 @@ func isTokenCharacter(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("._~+/=-", c) >= 0
 }
 
-// secretsOf returns the values in a request: of its form, of its query, and of its
-// Authorization header; false if they are not known, as without a request.
+// secretsOf returns the values in a request: of its query, its header, and its body; false
+// if they are not known, as without a request.
 func secretsOf(req *http.Request) (values []string, known bool) {
 	if req == nil || req.Body != nil && req.GetBody == nil {
 		return nil, false
 	}
-	collect := func(form url.Values) {
-		for _, name := range slices.Sorted(maps.Keys(form)) {
-			if name != "grant_type" && name != "token_type_hint" { // names of the protocol's, and no secrets
-				values = append(values, form[name]...)
+	values = append(valuesOf(req.URL.Query()), headerValues(req)...)
+	if req.GetBody == nil {
+		return values, true
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, false
+	}
+	defer body.Close()
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return nil, false
+	}
+	switch mediaType, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); mediaType {
+	case "application/x-www-form-urlencoded":
+		form, err := url.ParseQuery(string(text))
+		return append(values, valuesOf(form)...), err == nil
+	case "application/json":
+		return append(values, scalarsIn(gjson.ParseBytes(text))...), json.Valid(text)
+	}
+	return nil, len(text) == 0
+}
+
+// ofProtocol reports whether what a parameter says is a name of the protocol's, and no secret.
+func ofProtocol(parameter string) bool {
+	return parameter == "grant_type" || parameter == "token_type_hint"
+}
+
+// valuesOf returns the values of a form.
+func valuesOf(form url.Values) (values []string) {
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		if !ofProtocol(name) {
+			values = append(values, form[name]...)
+		}
+	}
+	return values
+}
+
+// headerValues returns what stands in a request's header, and parts of it: there may be the
+// name of a scheme before a token, or that of a cookie.
+func headerValues(req *http.Request) (values []string) {
+	for name, fields := range req.Header {
+		if name == "Accept" || name == "Content-Type" || name == "User-Agent" {
+			continue
+		}
+		for _, value := range fields {
+			if name != "Authorization" {
+				values = append(values, value)
+			}
+			_, parameters, _ := strings.Cut(value, " ")
+			values = append(values, parameters)
+			for _, pair := range strings.Split(value, ";") {
+				_, cookie, _ := strings.Cut(pair, "=")
+				values = append(values, cookie)
 			}
 		}
-	}
-	collect(req.URL.Query())
-	if req.GetBody != nil {
-		body, err := req.GetBody()
-		if err != nil {
-			return nil, false
-		}
-		defer body.Close()
-		text, err := io.ReadAll(body)
-		if err != nil {
-			return nil, false
-		}
-		form, known := parametersIn(req.Header.Get("Content-Type"), text)
-		if !known {
-			return nil, false
-		}
-		collect(form)
-	}
-	if _, parameters, ok := strings.Cut(req.Header.Get("Authorization"), " "); ok {
-		values = append(values, parameters)
 	}
 	if id, secret, ok := req.BasicAuth(); ok {
 		for _, escaped := range []string{id, secret} {
@@ -151,42 +183,19 @@ func secretsOf(req *http.Request) (values []string, known bool) {
 			}
 		}
 	}
-	return values, true
+	return values
 }
 
-// parametersIn returns the parameters in a body as a form or a JSON object; false if it is
-// neither.
-func parametersIn(contentType string, body []byte) (url.Values, bool) {
-	if contentType != "application/json" {
-		form, err := url.ParseQuery(string(body))
-		return form, err == nil
+// scalarsIn returns the texts and numbers in a JSON value.
+func scalarsIn(value gjson.Result) (values []string) {
+	if !value.IsObject() && !value.IsArray() {
+		return []string{value.String()}
 	}
-	var object map[string]any
-	if json.Unmarshal(body, &object) != nil {
-		return nil, false
-	}
-	form := make(url.Values)
-	for name, value := range object {
-		form[name] = textsIn(value)
-	}
-	return form, true
-}
-
-// textsIn returns the strings in a JSON value, and its numbers as text.
-func textsIn(value any) (texts []string) {
-	switch v := value.(type) {
-	case string:
-		texts = append(texts, v)
-	case float64:
-		texts = append(texts, strconv.FormatFloat(v, 'f', -1, 64))
-	case []any:
-		for _, element := range v {
-			texts = append(texts, textsIn(element)...)
+	value.ForEach(func(name, inside gjson.Result) bool {
+		if !ofProtocol(name.Str) {
+			values = append(values, scalarsIn(inside)...)
 		}
-	case map[string]any:
-		for _, member := range v {
-			texts = append(texts, textsIn(member)...)
-		}
-	}
-	return texts
+		return true
+	})
+	return values
 }

@@ -46,6 +46,36 @@ func TestDescriptionsHoldNoSecrets(t *testing.T) {
 	}
 }
 
+// A scheme's own request may have its secrets in any part.
+func TestDescriptionsHoldNothingOfASchemesOwnRequest(t *testing.T) {
+	answer := func(req *http.Request, description string) string {
+		t.Helper()
+		r := (&tokenrequest.Response{Status: 400, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte(url.Values{"error": {"invalid_grant"}, "error_description": {description}}.Encode())}).AnswerTo(req)
+		_, _, e := r.TokenResponse()
+		return e.Description
+	}
+	const said = "No hunter2 of user 4711 by key-1 for Token tok-1 and sess-1"
+	for body, want := range map[[2]string]string{
+		{"application/json", `{"a":{"b":["hunter2"]},"pin":4711}`}:               "No … of user … by … for Token … and …",
+		{"application/x-www-form-urlencoded", "a=hunter2&pin=4711"}:              "No … of user … by … for Token … and …",
+		{"application/json; charset=utf-8", `{"a":{"b":["hunter2"]},"pin":4711`}: "",
+		{"text/xml", "<a>hunter2</a>"}:                                           "",
+		{"", `{"a":"hunter2"}`}:                                                  "",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://as.example/login", strings.NewReader(body[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"Content-Type": {body[0]}, "X-Api-Key": {"key-1"}, "Authorization": {"Token tok-1"}, "Cookie": {"a=1; session=sess-1"}}
+		if body[0] == "" {
+			delete(req.Header, "Content-Type")
+		}
+		if got := answer(req, said); got != want {
+			t.Errorf("%s: got %q, want %q", body, got, want)
+		}
+	}
+}
+
 // FuzzDescription holds that whatever an endpoint says, nothing that was sent is told,
 // in none of the ways to write it.
 func FuzzDescription(f *testing.F) {
