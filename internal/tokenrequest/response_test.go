@@ -221,6 +221,7 @@ func TestAnAnswerIsReadBackAsItWasWritten(t *testing.T) {
 	for _, r := range []tokenrequest.Response{
 		{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(granted), At: at},
 		{Status: 201, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte("a=\xff"), Truncated: true, At: at},
+		{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}, "X-Auth-Token": {"one", "two"}, "Set-Cookie": {"session=three; Path=/"}}, At: at},
 		{Status: 503, Header: http.Header{}},
 	} {
 		data, err := r.MarshalBinary()
@@ -232,7 +233,7 @@ func TestAnAnswerIsReadBackAsItWasWritten(t *testing.T) {
 			t.Errorf("got %+v, %v, want %+v", back, err, r)
 		}
 	}
-	long := tokenrequest.Response{Status: 200, Header: http.Header{"Content-Type": {strings.Repeat("x", 1<<20)}}, At: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)}
+	long := tokenrequest.Response{Status: 200, Header: http.Header{"Content-Type": {strings.Repeat("x", 1<<20)}, "X-Long": {strings.Repeat("x", 1<<20)}}, At: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)}
 	if data, err := long.MarshalBinary(); err != nil || len(data) > 1000 {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
