@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"credential", "internal/renew/journal", "internal/tlsfiles", "internal/body"},
 	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore", "internal/links"},
 	{"internal/tokenrequest", "internal/authorize", "internal/discovery", "internal/jwt", "internal/fields"},
-	{"internal/oauth2", "internal/renew"},
+	{"internal/oauth2", "internal/login", "internal/renew"},
 	{"internal/upstream"},
 	{"internal/proxy", "internal/lifecycle", "internal/connect"},
 	{"internal/explain"},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -60,35 +59,13 @@ func (b *Basic) prepare(lookup func(string) (string, error)) (err error) {
 	if b.user.IsEmpty() {
 		return errors.New("basic has no user name")
 	}
-	if err := b.user.CheckLiterals(userText); err != nil {
+	if err := b.user.CheckLiterals(template.BasicUser); err != nil {
 		return fmt.Errorf("user name of basic: %w", err)
 	}
-	if err := b.password.CheckLiterals(passwordText); err != nil {
+	if err := b.password.CheckLiterals(template.NoControl); err != nil {
 		return fmt.Errorf("password of basic: %w", err)
 	}
 	return nil
-}
-
-// userText is the [template.Rule] for user names: RFC 7617 section 2 takes the first colon
-// for the end of the name, and allows no control characters.
-func userText(value string) string {
-	if strings.Contains(value, ":") {
-		return "has a colon in it, which a user name cannot have"
-	}
-	if value == "" {
-		return "is empty"
-	}
-	return passwordText(value)
-}
-
-func passwordText(value string) string {
-	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "has a control character in it"
-	}
-	if !utf8.ValidString(value) {
-		return "is not UTF-8"
-	}
-	return ""
 }
 
 const authorization = "Authorization"
@@ -109,11 +86,11 @@ func (b *Basic) SetsHeaderAlone() {}
 
 // Bind implements [scheme.Scheme].
 func (b *Basic) Bind(c *credential.Credential) (scheme.Authenticator, error) {
-	user, err := b.user.ExecuteWith(c, userText)
+	user, err := b.user.ExecuteWith(c, template.BasicUser)
 	if err != nil {
 		return nil, err
 	}
-	password, err := b.password.ExecuteWith(c, passwordText)
+	password, err := b.password.ExecuteWith(c, template.NoControl)
 	if err != nil {
 		return nil, err
 	}

@@ -53,3 +53,26 @@ func HeaderText(value string) string {
 	}
 	return ""
 }
+
+// BasicUser is the [Rule] for user names: RFC 7617 section 2 takes the first colon for the
+// end of the name, and allows no control characters.
+func BasicUser(value string) string {
+	if strings.Contains(value, ":") {
+		return "has a colon in it, which a user name cannot have"
+	}
+	if value == "" {
+		return "is empty"
+	}
+	return NoControl(value)
+}
+
+// NoControl is the [Rule] for text without control characters, which may be empty.
+func NoControl(value string) string {
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "has a control character in it"
+	}
+	if !utf8.ValidString(value) {
+		return "is not UTF-8"
+	}
+	return ""
+}

@@ -1,0 +1,125 @@
+package login
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
+)
+
+const (
+	// stepsWithin bounds the steps of a login before the last one, all together.
+	stepsWithin = 10 * time.Second
+
+	// maxLogins is how many logins at a time are at a step before the last one: nobody
+	// else counts those.
+	maxLogins = 64
+)
+
+// Request implements [scheme.Renewer]: it makes the refresh, or the last step of a login,
+// after sending those before it, which use nothing up. The error holds no secret, and has a
+// [*tokenrequest.Error] in it if one of those has no answer, or is refused.
+func (r *Renewer) Request(ctx context.Context, c *credential.Credential) (*http.Request, *tls.Config, error) {
+	if token, err := r.Spends(c); err != nil {
+		return nil, nil, err
+	} else if token != "" && r.refresh != nil {
+		req, err := r.build(r.refresh, c)
+		return req, r.TLS, err
+	}
+	before, last := r.steps[:len(r.steps)-1], r.steps[len(r.steps)-1]
+	if len(before) > 0 {
+		answered, err := r.takeSteps(ctx, before, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		c = answered
+	}
+	req, err := r.build(last, c)
+	return req, r.TLS, err
+}
+
+// build makes a request that may be sent where it goes.
+func (r *Renewer) build(q *request, c *credential.Credential) (*http.Request, error) {
+	req, err := q.build(c)
+	if err != nil {
+		return nil, err
+	}
+	host := req.URL.Host
+	if req.URL.Port() == "" {
+		host = net.JoinHostPort(req.URL.Hostname(), portOf[req.URL.Scheme])
+	}
+	if !r.TokenHosts.Allows(host) {
+		return nil, errors.New("the host is not among token_hosts")
+	}
+	return req, nil
+}
+
+var portOf = map[string]string{"http": "80", "https": "443"}
+
+// takeSteps sends requests one after the other, and returns c with their answers.
+func (r *Renewer) takeSteps(ctx context.Context, steps []*request, c *credential.Credential) (*credential.Credential, error) {
+	limits := tokenrequest.Limits{Start: time.Now(), Send: stepsWithin, Listen: stepsWithin}
+	ctx, cancel := context.WithTimeout(ctx, stepsWithin)
+	defer cancel()
+	select {
+	case r.logins <- struct{}{}:
+		defer func() { <-r.logins }()
+	case <-ctx.Done():
+		return nil, errors.New("too many logins are under way")
+	}
+	for i, q := range steps {
+		req, err := r.build(q, c)
+		if err == nil {
+			c, err = r.takeStep(ctx, req, limits, c, i+1)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("step %d: %w", i+1, err)
+		}
+	}
+	return c, nil
+}
+
+func (r *Renewer) takeStep(ctx context.Context, req *http.Request, limits tokenrequest.Limits, c *credential.Credential, number int) (*credential.Credential, error) {
+	conn, err := new(tokenrequest.Client).Dial(ctx, req.URL.String(), r.TLS)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, conn.Close)()
+	res, err := conn.Send(ctx, req, limits)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := readAnswer(res.ForScheme())
+	if err != nil {
+		return nil, err
+	}
+	if refused := answer.refused; refused != nil {
+		return nil, &tokenrequest.Error{
+			Status: res.Status, Reason: "it is refused", Code: tokenrequest.ErrorCode(refused.Code),
+			Permanent: refused.Permanent, Unspent: refused.Unspent, RetryAfter: refused.RetryAfter,
+		}
+	}
+	// What the credential calls step1 itself stands behind it, and is not found.
+	document := fmt.Appendf(nil, `{"step%d":%s`, number, answer.body)
+	if rest := bytes.TrimSpace(bytes.TrimSpace(c.JSON())[1:]); rest[0] == '}' {
+		document = append(document, '}')
+	} else {
+		document = append(append(document, ','), rest...)
+	}
+	with, err := credential.New(credential.Document{Data: document})
+	if err != nil {
+		return nil, errors.New("the answer cannot be read")
+	}
+	return with, nil
+}
+
+var _ scheme.Renewer = (*Renewer)(nil)
