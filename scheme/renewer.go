@@ -32,7 +32,8 @@ type Renewer interface {
 	Spends(*credential.Credential) (string, error)
 
 	// Request makes the request that renews a credential, and says how its server is
-	// trusted; nil: as the system does. The request has a GetBody if it has a body, and its
+	// trusted; nil: as the system does. It may ask servers before, within seconds and as long
+	// as nothing is spent by that. The request has a GetBody if it has a body, and its
 	// URL is one for [credential.ParseEndpoint]. It is sent once, over HTTP/1.1, and no
 	// redirect is followed. The context says with [IsRetry] that a server asked for another
 	// one right away.
@@ -41,7 +42,9 @@ type Renewer interface {
 	// Merge returns document, a stored JSON object, with what an answer brings. Everything
 	// else in it stays. The error is a [*RefusedError] if the server did not renew, else it
 	// says that the answer is of no use to requests; there may be a document even so, with
-	// a new token to be spent next, which must not be lost with the rest.
+	// a new token to be spent next, which must not be lost with the rest. Beside a
+	// RefusedError that is Permanent it is one without the token that was refused, which
+	// can be renewed in another way: then nobody has to authorize anew.
 	//
 	// It is asked several times about one answer, by this process or by one that finishes
 	// what this one began: with an empty object, to know what the answer says, and with the

@@ -17,6 +17,11 @@ import (
 // store to take the new tokens.
 const releaseAfter = 250 * time.Millisecond
 
+// pauseOfRepeated is how long a request is not repeated at least that uses nothing up, as a
+// login, and was refused, or answered without a token: a user who is often refused is
+// locked out. An outage that looks like a refusal may end meanwhile.
+const pauseOfRepeated = 15 * time.Minute
+
 // conclude does what the answer to a claim of this flight says, whatever is wrong with
 // it, and tells requests.
 func (r *renewal) conclude(claim *pendingClaim, base version, wrong *tokenrequest.Error) result {
@@ -53,14 +58,35 @@ func (r *renewal) conclude(claim *pendingClaim, base version, wrong *tokenreques
 		if err == nil && (!r.holds(newest.Credential, claim.token) || tokenChanged(r.provider, newest.Credential, base.Credential)) {
 			return failure(errConcurrentUpdate) // somebody else spent it first and stored its successor
 		}
+		if err == nil && r.dropRefused(claim, newest, wrong) {
+			return failure(errConcurrentUpdate)
+		}
 	default:
-		if err := r.finish(claim); err != nil && !errors.Is(err, errPending) {
+		err := r.finish(claim)
+		if err != nil && (!errors.Is(err, errPending) || r.withoutRefused(claim, base.Credential) != nil) {
 			return failure(err)
 		}
 	}
 	e := eventOf(Refused, wrong)
 	e.Err = fmt.Errorf("%w: %w", ErrReauthorizationRequired, wrong)
+	if pause := r.pauseAfter(base.Credential, wrong); pause > 0 {
+		return failure(r.failFor(base.Credential, e, pause))
+	}
 	return failure(r.coolDown(base.Credential, e, 0))
+}
+
+// notMade ends a pass whose request cannot be made, also if its scheme was refused, or not
+// answered, what it has to ask before.
+func (r *renewal) notMade(cred *credential.Credential, err error) error {
+	wrong, ok := errors.AsType[*tokenrequest.Error](err)
+	if !ok {
+		return r.fail(cred, Event{Kind: Failed, Err: fmt.Errorf("%w: %w", ErrFailed, err)})
+	}
+	e := eventOf(kindOf(wrong), wrong)
+	if e.Err = fmt.Errorf("%w: %w", ErrFailed, err); wrong.Permanent {
+		e.Err = fmt.Errorf("%w: %w", ErrReauthorizationRequired, err)
+	}
+	return r.failFor(cred, e, r.pauseAfter(cred, wrong))
 }
 
 // finish does what the answer to a claim says, and settles it. The error is errPending if
@@ -256,16 +282,31 @@ func (t *tokenResponse) over(r *renewal, base *credential.Credential) (*credenti
 
 // failAnswer notes a failure at the token endpoint that may pass.
 func (r *renewal) failAnswer(cred *credential.Credential, wrong *tokenrequest.Error) error {
-	kind := Failed
+	e := eventOf(kindOf(wrong), wrong)
+	e.Err = fmt.Errorf("%w: %w", ErrFailed, wrong)
+	return r.failFor(cred, e, r.pauseAfter(cred, wrong))
+}
+
+func kindOf(wrong *tokenrequest.Error) EventKind {
 	switch {
 	case wrong.NoResponse:
-		kind = NoAnswer
-	case !wrong.Unspent && !wrong.Permanent:
-		kind = Unusable
+		return NoAnswer
+	case wrong.Permanent:
+		return Refused
+	case !wrong.Unspent:
+		return Unusable
 	}
-	e := eventOf(kind, wrong)
-	e.Err = fmt.Errorf("%w: %w", ErrFailed, wrong)
-	return r.failFor(cred, e, wrong.RetryAfter)
+	return Failed
+}
+
+// pauseAfter is how long a request is not made again at least.
+func (r *renewal) pauseAfter(cred *credential.Credential, wrong *tokenrequest.Error) time.Duration {
+	if kind := kindOf(wrong); kind == Refused || kind == Unusable {
+		if token, err := r.renewer.Spends(cred); err == nil && token == "" {
+			return pauseOfRepeated
+		}
+	}
+	return wrong.RetryAfter
 }
 
 // eventOf is an event with what the endpoint said.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -28,7 +27,7 @@ func (r *renewal) spend(base version, how spendOptions) result {
 	}
 	request, config, err := r.renewer.Request(ctx, base.Credential)
 	if err != nil {
-		return failure(r.fail(base.Credential, Event{Kind: Failed, Err: fmt.Errorf("%w: %w", ErrFailed, err)}))
+		return failure(r.notMade(base.Credential, err))
 	}
 	r.waitFor(theEndpoint)
 	host := request.URL.Scheme + "://" + request.URL.Host + " of " + r.provider.Name

@@ -2,9 +2,11 @@ package renew
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 const (
@@ -136,9 +138,11 @@ func (r *renewal) obstruct(claim *pendingClaim) error {
 	return errConcurrentUpdate
 }
 
-// refuse writes down that the refresh token was refused for good, unless somebody moved
-// on: with errConcurrentUpdate the document is somebody else's to judge.
+// refuse writes down that the refresh token was refused for good, or takes it out if the
+// credential can be renewed without it, unless somebody moved on: with errConcurrentUpdate
+// the document is to be looked at anew.
 func (r *renewal) refuse(claim *pendingClaim) error {
+	dropped := false
 	_, err := r.update(claim, func(held version, known record, again bool) ([]byte, error) {
 		switch {
 		case again && known.refused() && known.Fingerprint == claim.Fingerprint:
@@ -146,7 +150,57 @@ func (r *renewal) refuse(claim *pendingClaim) error {
 		case known.Nonce != claim.Nonce || known.Over != "":
 			return nil, errConcurrentUpdate
 		}
+		if without := r.withoutRefused(claim, held.Credential); without != nil {
+			dropped = true
+			return without, nil
+		}
 		return record{Status: statusReauthorize, Fingerprint: claim.Fingerprint}.keeping(known).in(held.Credential)
 	})
+	if err == nil && dropped {
+		_, wrong := r.answerTo(claim, nil)
+		r.tellDropped(wrong)
+		return errConcurrentUpdate
+	}
 	return err
+}
+
+// dropRefused takes a refused token that was used without a claim out of a document, if the
+// credential can be renewed without it.
+func (r *renewal) dropRefused(claim *pendingClaim, held version, wrong *tokenrequest.Error) bool {
+	without := r.withoutRefused(claim, held.Credential)
+	if without == nil {
+		return false
+	}
+	if _, err := r.write(without, held); err != nil {
+		return errors.Is(err, credential.ErrConflict)
+	}
+	r.tellDropped(wrong)
+	return true
+}
+
+// tellDropped tells that a token was refused, which is no reason to give up.
+func (r *renewal) tellDropped(wrong *tokenrequest.Error) {
+	e := eventOf(Failed, wrong)
+	e.Err = fmt.Errorf("%w: %w", ErrFailed, wrong)
+	r.tell(e)
+}
+
+// withoutRefused returns a document without the token that the answer to a claim refuses,
+// nil if its scheme can do nothing without that.
+func (r *renewal) withoutRefused(claim *pendingClaim, held *credential.Credential) []byte {
+	if claim.answer == nil {
+		return nil
+	}
+	response, err := responseIn(claim.answer)
+	if err != nil {
+		return nil
+	}
+	document, _ := r.renewer.Merge(held.Stored(), response.ForScheme())
+	without, err := credential.New(credential.Document{Data: document})
+	if err != nil || !r.hasToken(without) || r.holds(without, claim.answer.SpentToken) {
+		return nil
+	}
+	token, _ := r.renewer.Spends(without)
+	document, _ = record{Status: statusReady, Fingerprint: fingerprint(token)}.keeping(recordOf(held)).in(without)
+	return document
 }

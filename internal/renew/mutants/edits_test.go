@@ -45,6 +45,10 @@ var mutants = []mutant{
 	{"journal.go", "a token that comes without rotation is not written into the journal", `if claim.claimless && !r.bringsAnother(claim) {`, `if claim.claimless {`},
 
 	{"finish.go", "a refusal within the grace is the last word", `case claim.withinGrace:`, `case false:`},
+	{"finish.go", "a refused login is repeated until its user is locked out", `			return pauseOfRepeated`, `			return 0`},
+	{"finish.go", "a token that was refused without a claim is the last word", `if err == nil && r.dropRefused(claim, newest, wrong) {`, `if false {`},
+	{"finish.go", "a refusal that is not in the store yet is the last word", `!errors.Is(err, errPending) || r.withoutRefused(claim, base.Credential) != nil`, `!errors.Is(err, errPending)`},
+	{"update.go", "a refused token is the last word", `if without := r.withoutRefused(claim, held.Credential); without != nil {`, `if without := []byte(nil); without != nil {`},
 	{"finish.go", "silence leaves the token as it was", `	case !wrong.Permanent:
 		// Nobody`, `	case !wrong.Permanent:
 		_ = r.unclaim(claim)
