@@ -156,30 +156,7 @@ type OAuth2 struct {
 	UserinfoFields map[string]string `json:"userinfo_fields,omitempty"`
 	IDTokenFields  map[string]string `json:"id_token_fields,omitempty"`
 
-	// How long before its expiry a token is refreshed, in the background, by the
-	// first request that finds it so. A negative value means never, as 0s does in a
-	// Caddyfile. Default: 60s.
-	RefreshAhead caddy.Duration `json:"refresh_ahead,omitempty"`
-
-	// What becomes of a refresh token that was used: `single_use`, it is worth
-	// nothing any more; `grace`, it still counts for rotation_grace; `none`, it
-	// does not change, and needs no claim in the store before it is used. Default:
-	// `single_use`.
-	Rotation string `json:"rotation,omitempty"`
-
-	// With rotation `grace`: how long the previous refresh token still counts. From
-	// 11s to 10s before its end, by the store's clock, another process may use the
-	// token of one that has not answered; so it has an effect above 21s.
-	RotationGrace caddy.Duration `json:"rotation_grace,omitempty"`
-
-	// How old a refresh has to be, by the store's clock, before another process takes
-	// it over whose owner fell silent, and sends its refresh token again. It does not
-	// wait for an exited process whose journal it has. Until shortly before that the
-	// owner listens for the answer. At least 15s, since a token is sent within 10s; a
-	// token that was seen to stay what it is when it is used is taken over after 30s. A
-	// negative value means never: then no refresh token is ever sent twice, and after
-	// a crash in mid-refresh somebody has to authorize anew. Default: 10m.
-	Takeover caddy.Duration `json:"takeover,omitempty"`
+	Spending
 
 	*oauth2.Renewer `json:"-"` // nil until the settings are checked
 }
@@ -376,16 +353,6 @@ func (conf *OAuth2) UseTransit(store Transit) {
 		if s != nil && s.UsesTransit() {
 			s.UseTransit(store)
 		}
-	}
-}
-
-// renewal is how tokens are spent.
-func (conf *OAuth2) renewal() scheme.Renewal {
-	return scheme.Renewal{
-		RefreshAhead:  time.Duration(conf.RefreshAhead),
-		Rotation:      scheme.Rotation(conf.Rotation),
-		RotationGrace: time.Duration(conf.RotationGrace),
-		Takeover:      time.Duration(conf.Takeover),
 	}
 }
 

@@ -3,12 +3,10 @@ package schemes
 import (
 	"fmt"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
-	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
 // UnmarshalCaddyfile sets up the scheme. Syntax:
@@ -181,18 +179,8 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 		return config.NamedArgs(d, &conf.UserinfoFields)
 	case "id_token_field":
 		return config.NamedArgs(d, &conf.IDTokenFields)
-	case "refresh_ahead":
-		if err := config.DurationOrZeroArg(d, &conf.RefreshAhead); err != nil {
-			return err
-		}
-		if conf.RefreshAhead == 0 {
-			conf.RefreshAhead = -1 // 0 in JSON is the default
-		}
-		return nil
-	case "rotation":
-		return conf.unmarshalRotation(d)
-	case "takeover":
-		return conf.unmarshalTakeover(d)
+	case "refresh_ahead", "rotation", "takeover":
+		return conf.unmarshalSpending(d)
 	default:
 		return d.Errf("unrecognized subdirective '%s' of oauth2", name)
 	}
@@ -216,47 +204,4 @@ func secretArg(d *caddyfile.Dispenser, target *string) error {
 		return d.Errf("%s: %w", name, config.ErrInlineSecret)
 	}
 	return nil
-}
-
-// unmarshalRotation reads: rotation single_use|none|grace <duration>
-func (conf *OAuth2) unmarshalRotation(d *caddyfile.Dispenser) error {
-	if conf.Rotation != "" {
-		return d.Err("rotation is given twice")
-	}
-	if !d.NextArg() {
-		return d.ArgErr()
-	}
-	conf.Rotation = d.Val()
-	if conf.Rotation == string(scheme.RotationGrace) {
-		return config.DurationArg(d, &conf.RotationGrace)
-	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return config.WrapErr(d, "", checkRenewal(conf))
-}
-
-// unmarshalTakeover reads: takeover <duration>|never
-func (conf *OAuth2) unmarshalTakeover(d *caddyfile.Dispenser) error {
-	if conf.Takeover != 0 {
-		return d.Err("takeover is given twice")
-	}
-	if d.CountRemainingArgs() == 1 {
-		d.NextArg()
-		if d.Val() == "never" {
-			conf.Takeover = caddy.Duration(-1)
-			return nil
-		}
-		d.Prev()
-	}
-	if err := config.DurationArg(d, &conf.Takeover); err != nil {
-		return err
-	}
-	return config.WrapErr(d, "", checkRenewal(conf))
-}
-
-// checkRenewal checks what a line can get wrong alone.
-func checkRenewal(conf *OAuth2) error {
-	renewal := conf.renewal()
-	return renewal.Check()
 }
