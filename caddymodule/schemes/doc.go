@@ -20,10 +20,13 @@ func init() {
 	caddy.RegisterModule(new(BasePath))
 	caddy.RegisterModule(new(OAuth2))
 	caddy.RegisterModule(new(JWT))
+	caddy.RegisterModule(new(Login))
 }
 
 // IsGivenOnce reports whether a provider has the scheme of that name at most once.
-func IsGivenOnce(name string) bool { return name == "basic" || name == "base_path" || name == "oauth2" }
+func IsGivenOnce(name string) bool {
+	return name == "basic" || name == "base_path" || name == "oauth2" || name == "login"
+}
 
 // module is what each of them is.
 type module interface {
@@ -42,8 +45,10 @@ var (
 	_ module           = (*BasePath)(nil)
 	_ module           = (*OAuth2)(nil)
 	_ module           = (*JWT)(nil)
+	_ module           = (*Login)(nil)
 	_ scheme.Companion = (*BasePath)(nil)
 	_ scheme.Renewer   = (*OAuth2)(nil)
+	_ scheme.Renewer   = (*Login)(nil)
 )
 
 // Explainer is a scheme that tells what it sets, for operators.

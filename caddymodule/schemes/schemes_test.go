@@ -17,6 +17,7 @@ func TestSchemesAreRegistered(t *testing.T) {
 	for name, want := range map[string]module{
 		"header": new(schemes.Header), "query": new(schemes.Query), "cookie": new(schemes.Cookie),
 		"basic": new(schemes.Basic), "base_path": new(schemes.BasePath), "oauth2": new(schemes.OAuth2), "jwt": new(schemes.JWT),
+		"login": new(schemes.Login),
 	} {
 		one, two := registered(t, name), registered(t, name)
 		if reflect.TypeOf(one) != reflect.TypeOf(want) || one == two {
@@ -26,7 +27,7 @@ func TestSchemesAreRegistered(t *testing.T) {
 			t.Errorf("%s calls itself %s", name, id)
 		}
 	}
-	if n := len(caddy.GetModules(schemes.Namespace)); n != 7 {
+	if n := len(caddy.GetModules(schemes.Namespace)); n != 8 {
 		t.Errorf("%d schemes", n)
 	}
 }
@@ -42,6 +43,7 @@ func TestNamesAreWhatIsSet(t *testing.T) {
 		jwtLines(""):                    {Header: []string{"Authorization"}},
 		jwtLines("to header x-token"):   {Header: []string{"x-token"}},
 		jwtLines("to query jwt"):        {Query: []string{"jwt"}},
+		"login {\nrequest https://login.example {\nform user {credential.x}\n}\n}": {},
 	} {
 		if got := read(t, line).Names(); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %v", line, got)
