@@ -18,6 +18,7 @@ type Configuration struct {
 	Others   string // providers beside that one
 	Keys     bool   // the provider takes API keys, and has no oauth2
 	Public   bool   // the client has no secret
+	Schemes  string // instead of oauth2
 	Sites    []Site // default: one site with all defaults
 	Beside   string // whole sites beside them
 }
@@ -40,6 +41,9 @@ func (w *World) Caddyfile(c Configuration) string {
 	scheme := fmt.Sprintf("oauth2 {\ntoken_url %s/token\nclient_id sidecar\n%s\n%s\n}", w.AuthURL, secret, c.OAuth2)
 	if c.Keys {
 		scheme = "header X-Api-Key {credential.apiKey}"
+	}
+	if c.Schemes != "" {
+		scheme = c.Schemes
 	}
 	debug, journal := "debug", ""
 	if c.Quiet {

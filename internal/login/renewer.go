@@ -65,6 +65,14 @@ func (r *Renewer) Spends(c *credential.Credential) (string, error) {
 	return token, nil
 }
 
+// Brings are the fields that a login puts into a credential that has none of them yet.
+func (r *Renewer) Brings() (paths []string) {
+	for _, f := range r.TokenFields {
+		paths = append(paths, f.Field)
+	}
+	return paths
+}
+
 // Renewal says how the tokens are spent, see [scheme.RenewalOf].
 func (r *Renewer) Renewal() scheme.Renewal { return r.Config.Renewal }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
@@ -179,14 +180,19 @@ func (p *Provider) ready(cred *credential.Credential) (*Ready, error) {
 			}
 		}
 	}
+	lacking := p.lacksToken(cred)
+	described := cred
+	if lacking != nil {
+		described = p.asObtained(cred)
+	}
 	for _, schema := range p.Schemas {
-		if err := schema.Check(cred); err != nil {
+		if err := schema.Check(described); err != nil {
 			return ready, err
 		}
 	}
-	if err := p.lacksToken(cred); err != nil {
+	if lacking != nil {
 		ready.Unobtained = true
-		return ready, err
+		return ready, lacking
 	}
 	for _, s := range p.Schemes {
 		authenticator, err := s.Bind(cred)
@@ -222,6 +228,26 @@ func (p *Provider) lacksToken(cred *credential.Credential) error {
 	}
 	_, err := p.Renewer.Token(cred)
 	return err
+}
+
+// asObtained returns a credential with a word in the place of each field that its renewer
+// brings with a token: other schemes use them, and so their schemas require them.
+func (p *Provider) asObtained(cred *credential.Credential) *credential.Credential {
+	own, ok := p.Renewer.(interface{ Brings() []string })
+	if !ok {
+		return cred
+	}
+	document := cred.Stored()
+	for _, path := range own.Brings() {
+		if !cred.Get(path).Exists() {
+			document = fields.SetOptional(document, path, `"x"`)
+		}
+	}
+	obtained, err := credential.New(credential.Document{Data: document})
+	if err != nil {
+		return cred
+	}
+	return obtained
 }
 
 // Check reports whether a new credential can serve, if need be with a token that is

@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/login"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -173,5 +175,40 @@ func TestExposedFieldsHaveToBeThere(t *testing.T) {
 	}
 	if _, err := p.Ready(newCredential(t, `{"k": "1", "name": "x"}`)); !errors.Is(err, credential.ErrInvalid) {
 		t.Error(err)
+	}
+}
+
+// Mappings beside a login need what it brings, and no credential has that from the start.
+func TestCredentialWithoutWhatItsLoginBringsIsNoInvalidOne(t *testing.T) {
+	r, err := login.New(login.Config{
+		Requests:    []login.Request{{URL: "https://as.example/login", Form: map[string]string{"user": "{credential.user}"}}},
+		TokenFields: []login.TokenField{{Field: "session.id", Path: "id"}, {Field: "csrf", Path: "csrf"}},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := mustProvider(t, header("X-Session"), r)
+	for _, t2 := range []*template.Template{mustTemplate(t, "{credential.session.id}-{credential.csrf}"), mustTemplate(t, "{credential.account}")} {
+		schema, err := credential.CompileSchema(template.Schema(t2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Schemas = append(p.Schemas, schema)
+	}
+	for document, want := range map[string]struct{ unobtained, accepted bool }{
+		`{"user":"ann","account":1}`:                            {true, true},
+		`{"user":"ann"}`:                                        {false, false},
+		`{"user":"ann","account":1,"session":{"id":"s"}}`:       {false, false},
+		`{"user":"ann","account":1,"session":{},"csrf":{}}`:     {false, false},
+		`{"user":"ann","account":1,"csrf":"old","k":"a value"}`: {true, true},
+	} {
+		cred := newCredential(t, document)
+		ready, err := p.Ready(cred)
+		if ready.Unobtained != want.unobtained || !errors.Is(err, credential.ErrInvalid) {
+			t.Errorf("%s: unobtained is %t, %v", document, ready.Unobtained, err)
+		}
+		if err := p.Check(cred); (err == nil) != want.accepted {
+			t.Errorf("%s: as a new credential: %v", document, err)
+		}
 	}
 }
