@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/stores"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
@@ -103,6 +104,12 @@ func (conf *Provider) checks(p *upstream.Provider) []explain.Check {
 			}
 		}
 		all = append(all, tlsChecks(conf.oauth2().Files, p.Name)...)
+	}
+	if l := schemes.LoginOf(conf.schemes); l != nil {
+		for _, server := range l.Servers() {
+			all = append(all, explain.Endpoint(explain.CheckTokenEndpoint, "the login server of provider "+p.Name, server, l.TLS))
+		}
+		all = append(all, tlsChecks(l.Files, p.Name)...)
 	}
 	if fetch := p.Fetch; fetch != nil {
 		all = append(all, explain.Endpoint(explain.CheckApplication, "the application of provider "+p.Name, fetch.URL, fetch.TLS))

@@ -78,5 +78,8 @@ func valueOf(p *upstream.Provider) string {
 	if o := p.OAuth2(); o != nil {
 		return "Bearer {credential." + o.Fields.AccessToken + "}"
 	}
+	if l := schemes.LoginOf(p.Schemes); l != nil {
+		return "Bearer {credential." + l.Brings()[0] + "}"
+	}
 	return ""
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/login"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
+	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
 // Login renews a credential at a server that speaks no OAuth 2.0: it sends something, as a
@@ -71,6 +72,16 @@ func (conf *Login) Provision(caddy.Context) error {
 	}
 	conf.Renewer, err = login.New(settings, resolve.Lookup)
 	return err
+}
+
+// LoginOf returns the one among schemes, nil if there is none.
+func LoginOf(all []scheme.Scheme) *Login {
+	for _, s := range all {
+		if l, ok := s.(*Login); ok {
+			return l
+		}
+	}
+	return nil
 }
 
 // adapt checks the settings as far as adapting a Caddyfile can tell.

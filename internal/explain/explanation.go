@@ -36,6 +36,13 @@ func (o *Explanation) Request() string {
 	case lifecycle.StatusInvalid:
 		return "It is refused with 502 " + string(proxy.CodeCredentialInvalid) + ". The upstream is not asked."
 	}
+	if _, refreshable := o.refresh(); o.lacksToken() && refreshable && o.coolsDown() {
+		return "There is no access token yet, and the last attempt to get one failed: it is refused until " + UTC(o.Last.Until).Format(time.RFC3339) + ", when that is tried again."
+	} else if o.lacksToken() && refreshable {
+		return "There is no access token yet: " + o.endpoint() + " is asked for one first, within 15 s. If that fails, it is refused."
+	} else if o.lacksToken() {
+		return "There is no access token, and none to be had: it is refused. The upstream is not asked."
+	}
 	expiresAt, expires := o.expiresAt()
 	if !expires {
 		return "It is sent at once."
@@ -83,11 +90,14 @@ func (o *Explanation) refresh() (text string, refreshable bool) {
 	if o.Disabled {
 		return "Nothing is refreshed, as an operator has disabled it: the app gets the 401, with " + string(proxy.CodeRefreshFailed) + ".", false
 	}
-	if _, err := renewer.Spends(o.Cred); err != nil {
+	spent, err := renewer.Spends(o.Cred)
+	if err != nil {
 		return "Nothing is refreshed, as the credential has no refresh token: " + o.otherwise(proxy.CodeReauthorizationRequired), false
 	}
 	switch {
-	case o.Status != lifecycle.StatusReauthorize && o.Last != nil && o.Last.Kind == renew.Refused:
+	case o.Status != lifecycle.StatusReauthorize && o.Last != nil && o.Last.Kind == renew.Refused && o.coolsDown():
+		return "Nothing is refreshed before " + UTC(o.Last.Until).Format(time.RFC3339) + ", as " + Message(o.Last) + ": " + o.otherwise(proxy.CodeReauthorizationRequired), false
+	case o.Status != lifecycle.StatusReauthorize && o.Last != nil && o.Last.Kind == renew.Refused && o.Last.Until.IsZero():
 		return "Nothing is refreshed, as " + Message(o.Last) + ": " + o.otherwise(proxy.CodeReauthorizationRequired), false
 	case o.Status == lifecycle.StatusReauthorize:
 		return "Nothing is refreshed, as the token endpoint has refused the refresh token for good: " +
@@ -98,6 +108,10 @@ func (o *Explanation) refresh() (text string, refreshable bool) {
 			return text + "If whoever does it has died and left no journal, a person has to authorize anew (takeover never).", true
 		}
 		return text + fmt.Sprintf("If whoever does it has died and left no journal, another process takes over after %v.", takeover), true
+	}
+	if spent == "" {
+		return o.afterFailure() + "Another access token is asked for at " + o.endpoint() + " with what else the credential has, and stored, " +
+			"and the request is sent once more.", true
 	}
 	return o.afterFailure() + "The access token is refreshed at " + o.endpoint() + " with the stored refresh token, the new tokens are stored, " +
 		"and the request is sent once more.", true
@@ -151,7 +165,19 @@ func (o *Explanation) ToDo() string {
 	if expiresAt, expires := o.expiresAt(); o.Status == lifecycle.StatusReady && (!expires || expiresAt.After(o.Now)) {
 		return "Once the access token is not accepted any more, somebody has to authorize anew: " + o.ways()
 	}
+	if spent, err := o.Provider.Renewer.Spends(o.Cred); err == nil && spent == "" {
+		return "Replace the credential by one that " + o.endpoint() + " accepts: " + o.ways()
+	}
 	return "Somebody has to authorize anew: " + o.ways()
+}
+
+// lacksToken reports whether the credential has no access token, and is to get its first.
+func (o *Explanation) lacksToken() bool {
+	if o.Provider.Renewer == nil {
+		return false
+	}
+	_, err := o.Provider.Renewer.Token(o.Cred)
+	return err != nil
 }
 
 // expiresAt is when the token expires, if that is known.
@@ -181,6 +207,9 @@ func (o *Explanation) endpoint() string {
 		if host := hostOf(oauth2.Endpoint()); host != "" {
 			return host
 		}
+	}
+	if own, ok := o.Provider.Renewer.(interface{ Servers() []string }); ok && len(own.Servers()) > 0 {
+		return hostOf(own.Servers()[0])
 	}
 	return "its server"
 }

@@ -122,7 +122,13 @@ func Remedy(p *upstream.Provider, e *renew.Event) string {
 		if e.Code == "unauthorized_client" {
 			return "Have the authorization server allow the client to refresh tokens, and have the tenants authorize anew."
 		}
+		if o == nil {
+			return "Have the tenants bring what its server accepts, as another password: a new credential is tried at once. The same is tried again after a quarter of an hour."
+		}
 		return "Have the tenants authorize anew."
+	}
+	if o == nil && e.Kind == renew.Unusable {
+		return "Check where the scheme that renews them looks for the token in the answer."
 	}
 	if o == nil {
 		return "Check the settings of the scheme that renews them, and whether its server runs, answers, and can be reached from here."

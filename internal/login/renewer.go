@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,24 @@ func (r *Renewer) Brings() (paths []string) {
 		paths = append(paths, f.Field)
 	}
 	return paths
+}
+
+// Servers are where requests go, without their paths and each once, but for those that the
+// credential or an answer has a say in.
+func (r *Renewer) Servers() (urls []string) {
+	for _, q := range append(slices.Clone(r.steps), r.refresh) {
+		if q == nil || q.url.UsesCredential() {
+			continue
+		}
+		u, err := q.url.ExecuteURL(nil)
+		if err != nil {
+			continue
+		}
+		if server := u.Scheme + "://" + u.Host; !slices.Contains(urls, server) {
+			urls = append(urls, server)
+		}
+	}
+	return urls
 }
 
 // Renewal says how the tokens are spent, see [scheme.RenewalOf].

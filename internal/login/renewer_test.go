@@ -114,3 +114,13 @@ func TestNewCredentialsAreCheckedAsFarAsTheyGo(t *testing.T) {
 		t.Errorf("without a password: %v", err)
 	}
 }
+
+func TestServersAreThoseOfTheConfiguration(t *testing.T) {
+	r := newRenewer(t, login.Config{
+		Requests: []login.Request{{Method: "GET", URL: "https://api.example:8443/{env.KEY}/nonce"}, userAndPassword, userAndPassword, {URL: "https://api.example/{credential.user}"}},
+		Refresh:  &refreshing, TokenFields: tokens,
+	})
+	if got := r.Servers(); !reflect.DeepEqual(got, []string{"https://api.example:8443", "https://api.example"}) {
+		t.Errorf("got %v", got)
+	}
+}
