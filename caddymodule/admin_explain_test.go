@@ -144,3 +144,45 @@ func TestExplainSaysWhatHappens(t *testing.T) {
 		})
 	}
 }
+
+// A login has no refresh token to speak of, and at first no token either.
+func TestExplainSpeaksOfLogins(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "canary", http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	s := administered(t, map[credential.Key]string{
+		{Provider: "board", Tenant: "new"}:   `{"user":"canary-user"}`,
+		{Provider: "board", Tenant: "known"}: `{"user":"canary-user","session":"canary-session"}`,
+		{Provider: "board", Tenant: "wrong"}: `{"user":"canary-other"}`,
+	})
+	s.start(t, `provider board {
+		login {
+			request `+server.URL+`/login {
+				form user {credential.user}
+			}
+			token_field session id
+		}
+	}`, "upstream_auth board 127.0.0.1:1")
+	host := strings.TrimPrefix(server.URL, "http://")
+	e := s.explain(t, "board", "new")
+	if want := []schemes.Setting{{In: "header", Name: "Authorization", Value: "Bearer {credential.session}"}}; !reflect.DeepEqual(e.Sets, want) {
+		t.Errorf("sent with %q", e.Sets)
+	}
+	if !strings.Contains(e.Request, "no access token yet: "+host+" is asked for one first") || e.ToDo != "" {
+		t.Errorf("without a token: %+v", e)
+	}
+	e = s.explain(t, "board", "known")
+	if e.Request != "It is sent at once." || !strings.Contains(e.On401, "Another access token is asked for at "+host) || strings.Contains(e.On401, "refresh token") {
+		t.Errorf("with a token: %+v", e)
+	}
+
+	res, body := s.ask(t, "POST", "board/tenants/wrong/refresh", "{}", nil)
+	if res.StatusCode < 400 || strings.Contains(body, "canary") {
+		t.Errorf("a login that is refused: %s %s", res.Status, body)
+	}
+	e = s.explain(t, "board", "wrong")
+	if !strings.Contains(e.Request, "none to be had") || !strings.Contains(e.On401, "Nothing is refreshed before 2") || !strings.Contains(e.ToDo, "Replace the credential by one that "+host+" accepts") {
+		t.Errorf("refused: %+v", e)
+	}
+}

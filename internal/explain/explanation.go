@@ -162,11 +162,11 @@ func (o *Explanation) ToDo() string {
 		}
 		return ""
 	}
-	if expiresAt, expires := o.expiresAt(); o.Status == lifecycle.StatusReady && (!expires || expiresAt.After(o.Now)) {
-		return "Once the access token is not accepted any more, somebody has to authorize anew: " + o.ways()
-	}
 	if spent, err := o.Provider.Renewer.Spends(o.Cred); err == nil && spent == "" {
 		return "Replace the credential by one that " + o.endpoint() + " accepts: " + o.ways()
+	}
+	if expiresAt, expires := o.expiresAt(); o.Status == lifecycle.StatusReady && (!expires || expiresAt.After(o.Now)) {
+		return "Once the access token is not accepted any more, somebody has to authorize anew: " + o.ways()
 	}
 	return "Somebody has to authorize anew: " + o.ways()
 }
