@@ -50,6 +50,7 @@ func (s *Server) grant(r *http.Request, number int, behaviour Behaviour) (answer
 	defer s.mu.Unlock()
 
 	ctx := withBehaviour(context.WithoutCancel(r.Context()), behaviour)
+	s.settings.TokenURL = s.issuer(r) + r.URL.Path // that assertions are for
 	request, err := s.provider.NewAccessRequest(ctx, r, &fosite.DefaultSession{})
 	if err != nil {
 		outcome = outcomeOf(err)
@@ -75,9 +76,9 @@ func (s *Server) grant(r *http.Request, number int, behaviour Behaviour) (answer
 	}
 	outcome = Rotated
 	switch {
-	case request.GetGrantTypes().ExactOne("authorization_code"):
+	case !request.GetGrantTypes().ExactOne("refresh_token"):
 		outcome = Granted
-		s.families[request.GetSession().GetSubject()] = request.GetID()
+		s.families[subjectOf(request)] = request.GetID()
 	case behaviour.Keep:
 		outcome = Kept
 		response.SetExtra("refresh_token", r.PostForm.Get("refresh_token"))

@@ -18,7 +18,7 @@ type Outcome string
 // The outcomes.
 const (
 	Pending Outcome = "pending" // not answered yet
-	Granted Outcome = "granted" // a code, answered with the first tokens
+	Granted Outcome = "granted" // a code, or what needs neither code nor refresh token, answered with the first tokens
 	Rotated Outcome = "rotated" // a refresh token, answered with new tokens
 	Kept    Outcome = "kept"    // a refresh token that stays as it is, answered with a new access token
 	Lost    Outcome = "lost"    // granted or rotated, but the client was not told
@@ -30,8 +30,8 @@ const (
 // Entry is one token request.
 type Entry struct {
 	Grant   string // the parameter "grant_type"
-	Tenant  string // whose refresh token or code it was; empty if nobody's
-	Token   string // SHA-256 of the refresh token or code presented, in hex
+	Tenant  string // whose refresh token, code or assertion it was, or who asked; empty if nobody's
+	Token   string // SHA-256 of the refresh token, code or assertion presented, in hex; empty if there was none
 	Sender  string // the parameter "sender", by which a test tells its clients apart
 	Outcome Outcome
 	At      time.Time // when it arrived
@@ -135,7 +135,7 @@ func (s *Server) PresentedTwice() []Entry {
 	var twice []Entry
 	seen := make(map[string]bool)
 	for _, e := range s.Ledger() {
-		if seen[e.Token] {
+		if e.Token != "" && seen[e.Token] {
 			twice = append(twice, e)
 		}
 		seen[e.Token] = e.Outcome != Kept
@@ -165,10 +165,18 @@ func (s *Server) present(r *http.Request) (number int, b Behaviour) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := Entry{Grant: r.PostForm.Get("grant_type"), Sender: r.PostForm.Get("sender"), Outcome: Pending, At: time.Now()}
-	if e.Grant == "authorization_code" {
+	switch e.Grant {
+	case "authorization_code":
 		code := r.PostForm.Get("code")
 		e.Tenant, e.Token = s.ownerOfCode(code), fingerprint(code)
-	} else {
+	case grantClientCredentials:
+		e.Tenant = clientOf(r)
+	case grantPassword:
+		e.Tenant = r.PostForm.Get("username")
+	case grantJWTBearer:
+		assertion := r.PostForm.Get("assertion")
+		e.Tenant, e.Token = aboutWhom(assertion), fingerprint(assertion)
+	default:
 		token := r.PostForm.Get("refresh_token")
 		e.Tenant, e.Token = s.ownerOf(token), fingerprint(token)
 	}

@@ -3,7 +3,8 @@
 // RFC 7636) and a page where a person allows or denies it, and the refresh token
 // grant (RFC 6749 section 6) with rotation and with the detection of reuse (RFC 9700
 // section 4.14.2): who presents a spent refresh token revokes all that descends from
-// it.
+// it. There are the client credentials, password and JWT bearer grants, too (RFC 6749
+// sections 4.4 and 4.3, RFC 7523).
 //
 // It keeps a ledger of what was presented, and can be told to misbehave.
 package authserver
@@ -74,6 +75,7 @@ type Server struct {
 	config   Config
 	mux      *http.ServeMux
 	provider fosite.OAuth2Provider
+	settings *fosite.Config
 	strategy *oauth2.HMACSHAStrategy
 	key      func() *rsa.PrivateKey // of the ID tokens
 
@@ -117,6 +119,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		config:   config,
 		mux:      http.NewServeMux(),
+		settings: settings,
 		strategy: compose.NewOAuth2HMACStrategy(settings),
 		key:      sync.OnceValue(newKey),
 		store:    storage.NewMemoryStore(),
@@ -134,6 +137,7 @@ func New(config Config) (*Server, error) {
 	s.provider = compose.Compose(settings, store{s.store}, strategy,
 		compose.OAuth2AuthorizeExplicitFactory, compose.OAuth2RefreshTokenGrantFactory,
 		compose.OpenIDConnectExplicitFactory, compose.OpenIDConnectRefreshFactory, compose.OAuth2PKCEFactory,
+		compose.OAuth2ClientCredentialsGrantFactory, compose.OAuth2ResourceOwnerPasswordCredentialsFactory, compose.RFC7523AssertionGrantFactory,
 		compose.OAuth2TokenIntrospectionFactory, compose.OAuth2TokenRevocationFactory)
 	s.route()
 	return s, nil
@@ -152,13 +156,16 @@ func (s *Server) route() {
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
+// grantTypes are those that all clients may use.
+var grantTypes = []string{"authorization_code", "refresh_token", grantClientCredentials, grantPassword, grantJWTBearer}
+
 func newClient(config Config) (fosite.Client, error) {
 	client := &fosite.DefaultOpenIDConnectClient{
 		DefaultClient: &fosite.DefaultClient{
 			ID:            config.ClientID,
 			RedirectURIs:  config.RedirectURIs,
 			ResponseTypes: []string{"code"},
-			GrantTypes:    []string{"authorization_code", "refresh_token"},
+			GrantTypes:    grantTypes,
 			Scopes:        []string{"api", "openid"},
 			Public:        config.ClientAuth == None,
 		},

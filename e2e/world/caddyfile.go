@@ -19,6 +19,7 @@ type Configuration struct {
 	Keys     bool   // the provider takes API keys, and has no oauth2
 	Public   bool   // the client has no secret
 	Schemes  string // instead of oauth2
+	Client   string // lines that say who asks for tokens; default: the world's client, by its secret
 	Sites    []Site // default: one site with all defaults
 	Beside   string // whole sites beside them
 }
@@ -38,7 +39,10 @@ func (w *World) Caddyfile(c Configuration) string {
 	if c.Public {
 		secret = "client_auth none"
 	}
-	scheme := fmt.Sprintf("oauth2 {\ntoken_url %s/token\nclient_id sidecar\n%s\n%s\n}", w.AuthURL, secret, c.OAuth2)
+	if c.Client == "" {
+		c.Client = "client_id sidecar\n" + secret
+	}
+	scheme := fmt.Sprintf("oauth2 {\ntoken_url %s/token\n%s\n%s\n}", w.AuthURL, c.Client, c.OAuth2)
 	if c.Keys {
 		scheme = "header X-Api-Key {credential.apiKey}"
 	}
