@@ -222,6 +222,9 @@ func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err err
 	if err := tlsfiles.Check(conf.Files); err != nil {
 		return o, err
 	}
+	if o.ClientAuth == oauth2.ClientAuthTLS && conf.TLSClientCert == "" {
+		return o, errors.New("client_auth tls_client_auth needs tls_client_cert and tls_client_key")
+	}
 	if o.TokenHosts, err = hosts.Parse(conf.TokenHosts); err != nil {
 		return o, fmt.Errorf("token_hosts: %w", err)
 	}

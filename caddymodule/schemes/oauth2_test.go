@@ -68,6 +68,7 @@ func TestOAuth2ReadsAllItsSubdirectives(t *testing.T) {
 			o.TokenURL, o.ClientSecretFile, o.ClientAuth = "{env.TOKEN_URL}", file, "post"
 			o.RefreshAhead, o.Rotation, o.RotationGrace, o.Takeover = caddy.Duration(5*time.Minute), "grace", caddy.Duration(30*time.Second), -1
 		},
+		"token_url https://as.example/token\nclient_auth tls_client_auth": func(o *schemes.OAuth2) { o.ClientAuth = "tls_client_auth" },
 		"token_url https://as.example/token\nclient_auth none\nrefresh_ahead 0s\nrotation none\ntakeover 1m": func(o *schemes.OAuth2) {
 			o.ClientAuth, o.RefreshAhead, o.Rotation, o.Takeover = "none", -1, "none", caddy.Duration(time.Minute)
 		},
@@ -106,6 +107,7 @@ func TestOAuth2SubdirectivesThatAreWrong(t *testing.T) {
 		endpoint + client + "client_auth jwt\n":                 `client_auth "jwt" is none of basic, post, none`,
 		public + "client_secret {env.SECRET}\n":                 "none goes without a client secret",
 		public + "token_url https://as.example/2\n":             "token_url is given twice",
+		endpoint + client + "client_auth tls_client_auth\n":     "tls_client_auth needs tls_client_cert and tls_client_key",
 		public + "tls_client_cert {env.CERT}\n":                 "tls_client_cert and tls_client_key go together",
 		public + "scopes\n":                                     "wrong argument count",
 		public + "scopes \"a b\"\n":                             "is not a scope",

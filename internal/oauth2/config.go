@@ -170,7 +170,7 @@ func New(c Config) (*Renewer, error) {
 	setDefault(&c.ResponseFields.ExpiresIn, "expires_in")
 	setDefault(&c.ResponseFields.Scope, "scope")
 
-	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkTLS, c.checkGrant, c.checkRequest, c.checkAssertions, c.Check, c.Fields.check, c.checkMappings} {
+	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkGrant, c.checkRequest, c.checkAssertions, c.Check, c.Fields.check, c.checkMappings} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("oauth2: %w", err)
 		}
@@ -255,13 +255,6 @@ func (o *Config) checkHost(address *url.URL) error {
 	}
 	if !o.TokenHosts.Allows(net.JoinHostPort(address.Hostname(), port)) {
 		return errTokenHost
-	}
-	return nil
-}
-
-func (o *Config) checkTLS() error {
-	if o.ClientAuth == ClientAuthTLS && (o.TLS == nil || len(o.TLS.Certificates) == 0 && o.TLS.GetClientCertificate == nil) {
-		return errors.New("client_auth tls_client_auth needs tls_client_cert and tls_client_key")
 	}
 	return nil
 }

@@ -164,7 +164,6 @@ func TestNewRefusesGrants(t *testing.T) {
 		"request_header Host cannot be set":          func(c *Config) { c.RequestHeader = map[string]*template.Template{"Host": text(t, "x")} },
 		"request_header authorization is set by":     func(c *Config) { c.RequestHeader = map[string]*template.Template{"authorization": text(t, "x")} },
 		"request_header a b is not a valid name":     func(c *Config) { c.RequestHeader = map[string]*template.Template{"a b": text(t, "x")} },
-		"tls_client_auth needs tls_client_cert":      func(c *Config) { c.ClientAuth, c.ClientSecrets = ClientAuthTLS, nil },
 		"private_key_jwt and one of client_key":      func(c *Config) { c.ClientAuth, c.ClientSecrets = ClientAuthPrivateKeyJWT, nil },
 		"parameter audience and audience exclude": func(c *Config) {
 			c.Audiences, c.Params = []*template.Template{text(t, "x")}, map[string]*template.Template{"audience": text(t, "x")}
