@@ -1,22 +1,14 @@
 package proxy
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/world"
@@ -32,7 +24,7 @@ func TestCurlUsesTheTenantsThatAreItsOwn(t *testing.T) {
 	_, port, err := net.SplitHostPort(address)
 	w.Check(err)
 	site := "https://localhost:" + port
-	writeCertificates(w, "acme", "globex")
+	w.Certificates("acme", "globex")
 	open, err := os.MkdirTemp("/tmp", "authorize") // where other users get to
 	w.Check(err)
 	t.Cleanup(func() { _ = os.RemoveAll(open) })
@@ -111,35 +103,5 @@ func TestCurlUsesTheTenantsThatAreItsOwn(t *testing.T) {
 			}
 			w.Settled(c.tenant)
 		}
-	}
-}
-
-// writeCertificates writes those of an authority, of a server, and of clients.
-func writeCertificates(w *world.World, clients ...string) {
-	w.Helper()
-	var authority *x509.Certificate
-	var authorityKey *ecdsa.PrivateKey
-	issue := func(name string, template *x509.Certificate) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		w.Check(err)
-		// Without a name it would look like its own authority's.
-		template.Subject.CommonName, template.SerialNumber, template.BasicConstraintsValid = name, big.NewInt(time.Now().UnixNano()), true
-		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-		if authority == nil {
-			authority, authorityKey = template, key
-		}
-		der, err := x509.CreateCertificate(rand.Reader, template, authority, &key.PublicKey, authorityKey)
-		w.Check(err)
-		private, err := x509.MarshalPKCS8PrivateKey(key)
-		w.Check(err)
-		w.File(name+".pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-		w.File(name+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
-	}
-	issue("ca", &x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign})
-	issue("server", &x509.Certificate{DNSNames: []string{"localhost"}})
-	for _, name := range clients {
-		uri, err := url.Parse("spiffe://example.org/tenant/" + name)
-		w.Check(err)
-		issue(name, &x509.Certificate{URIs: []*url.URL{uri}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	}
 }

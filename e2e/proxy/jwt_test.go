@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/hashicorp/vault/api"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/world"
 )
@@ -195,28 +194,12 @@ func examplesOfAPIs(t *testing.T) []*jwtAPI {
 	}
 }
 
-// publicKey is what verifies what a key of Transit has signed.
-func publicKey(w *world.World, name string) any {
-	w.Helper()
-	secret, err := w.Vault.Root.Logical().ReadWithContext(w.Ctx, "transit/keys/"+name)
-	w.Check(err)
-	text := secret.Data["keys"].(map[string]any)["1"].(map[string]any)["public_key"].(string)
-	if block, _ := pem.Decode([]byte(text)); block != nil {
-		public, err := x509.ParsePKIXPublicKey(block.Bytes)
-		w.Check(err)
-		return public
-	}
-	raw, err := base64.StdEncoding.DecodeString(text) // Ed25519
-	w.Check(err)
-	return ed25519.PublicKey(raw)
-}
-
 // With the README's policy, once it is given, Vault signs with each algorithm; a key that is not
 // for it is no key.
 func TestVaultsTransitSigns(t *testing.T) {
 	t.Parallel()
 	w := world.New(t)
-	w.Check(w.Vault.Root.Sys().MountWithContext(w.Ctx, "transit", &api.MountInput{Type: "transit"}))
+	w.MountTransit()
 	var others, beside strings.Builder
 	kinds := map[string]string{"RS256": "rsa-2048", "PS384": "rsa-3072", "ES256": "ecdsa-p256", "ES384": "ecdsa-p384", "ES512": "ecdsa-p521", "EdDSA": "ed25519"}
 	policy, err := world.PolicyText("upstream-auth-transit")
@@ -224,10 +207,9 @@ func TestVaultsTransitSigns(t *testing.T) {
 	var rules strings.Builder
 	for algorithm, kind := range kinds {
 		name := strings.ToLower(algorithm)
-		_, err := w.Vault.Root.Logical().WriteWithContext(w.Ctx, "transit/keys/"+name, map[string]any{"type": kind})
-		w.Check(err)
+		public := w.TransitKey(name, kind)
 		rules.WriteString(strings.ReplaceAll(policy, "api-client", name))
-		a := &jwtAPI{prefix: "Bearer ", key: publicKey(w, name), options: []jwt.ParserOption{jwt.WithValidMethods([]string{algorithm}), jwt.WithSubject("acme")}}
+		a := &jwtAPI{prefix: "Bearer ", key: public, options: []jwt.ParserOption{jwt.WithValidMethods([]string{algorithm}), jwt.WithSubject("acme")}}
 		fmt.Fprintf(&others, "provider %s {\njwt {\nalgorithm %s\nkey vault_transit %s\nclaim sub {credential.account}\n}\n}\n", name, algorithm, name)
 		fmt.Fprintf(&beside, "http://%s {\nbind fd/3\nupstream_auth %s %s\n}\n", name, name, w.Serve(httptest.NewServer(a)))
 		_, err = w.Vault.Root.KVv2("secret").Put(w.Ctx, "upstream-auth/"+name+"/acme", map[string]any{"account": "acme"})

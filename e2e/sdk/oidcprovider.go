@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
@@ -18,12 +19,23 @@ import (
 type OIDCProvider struct {
 	*process.Process
 	URL    string // its token endpoint is at /token
+	TLSURL string // the same by TLS; "" without certificates
 	client *http.Client
 }
 
 // OIDCOptions are the settings of an [OIDCProvider].
 type OIDCOptions struct {
-	ClientID, ClientSecret string // authenticated by client_secret_basic
+	ClientID, ClientSecret string // authenticated by the first of ClientAuth
+
+	// Clients are further clients, as they are registered (RFC 7591 section 2).
+	Clients []map[string]any
+
+	// ClientAuth are the ways in which clients may authenticate, by their registered names.
+	// Default: client_secret_basic, and all others.
+	ClientAuth []string
+
+	// Certificates is a directory with ca.pem, server.pem and server.key, for TLS.
+	Certificates string
 
 	// Delay is how long after the rotation the answer to a token request is sent.
 	Delay time.Duration
@@ -38,6 +50,8 @@ type OIDCTokens struct {
 // OIDCRequest is a token request.
 type OIDCRequest struct {
 	Account string // whose refresh token it was
+	Client  string // who asked
+	By      string // what authenticated it: basic, client_secret, client_assertion or none
 	Token   string // SHA-256 of the refresh token, in hex
 	Status  int    // of the answer; 0 while there is none
 	Error   string // its error code
@@ -57,14 +71,32 @@ func StartOIDCProvider(ctx context.Context, o OIDCOptions) (*OIDCProvider, error
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(address)
+	if o.ClientAuth == nil {
+		o.ClientAuth = []string{"client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth"}
+	}
+	clients, err := json.Marshal(slices.Concat([]map[string]any{}, o.Clients))
+	if err != nil {
+		return nil, err
+	}
+	clientAuth, err := json.Marshal(o.ClientAuth)
+	if err != nil {
+		return nil, err
+	}
 	p := &OIDCProvider{URL: "http://" + address, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
-	p.Process, err = process.Start(process.Command{
-		Path: node, Args: []string{"oidcserver.mjs"}, Dir: dir(),
-		Env: []string{
-			"PORT=" + port, "CLIENT_ID=" + o.ClientID, "CLIENT_SECRET=" + o.ClientSecret,
-			fmt.Sprint("DELAY_MS=", o.Delay.Milliseconds()),
-		},
-	})
+	env := []string{
+		"PORT=" + port, "CLIENT_ID=" + o.ClientID, "CLIENT_SECRET=" + o.ClientSecret,
+		fmt.Sprint("DELAY_MS=", o.Delay.Milliseconds()), fmt.Sprintf("CLIENTS=%s", clients), fmt.Sprintf("CLIENT_AUTH=%s", clientAuth),
+	}
+	if o.Certificates != "" {
+		address, err := process.FreeAddress()
+		if err != nil {
+			return nil, err
+		}
+		_, port, _ := net.SplitHostPort(address)
+		p.TLSURL = "https://localhost:" + port
+		env = append(env, "TLS_PORT="+port, "TLS_FILES="+o.Certificates)
+	}
+	p.Process, err = process.Start(process.Command{Path: node, Args: []string{"oidcserver.mjs"}, Dir: dir(), Env: env})
 	if err != nil {
 		return nil, err
 	}
