@@ -16,8 +16,8 @@ import (
 )
 
 // FetchCredentials asks the application itself for the credential of a tenant: when
-// the store has none, or has one that is beyond refreshing. The request that needs it
-// waits; all that come meanwhile share one question. The answer is checked, stored,
+// the store has none, or has one that is beyond refreshing, or whose own client the token
+// endpoint refuses. The request that needs it waits; all that come meanwhile share one question. The answer is checked, stored,
 // and used.
 //
 // The application is asked with GET. It answers 200 and the credential, a JSON

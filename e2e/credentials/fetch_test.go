@@ -266,3 +266,81 @@ func TestApplicationThatIsOfNoUse(t *testing.T) {
 	}
 	w.RecoversWithin(8*time.Second, "down")
 }
+
+// The application has a client for each tenant. The first request obtains a token with it.
+// After its secret was changed, which the token endpoint refuses from then on, the application
+// is asked once, and not at each request; when it has the new one all is well.
+func TestClientIsFetchedAnewWhenItIsRefused(t *testing.T) {
+	for name, refuse := range map[string]http.HandlerFunc{
+		"invalid_client": nil, // as the authorization server does itself
+		"unauthorized_client": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprint(w, `{"error":"unauthorized_client"}`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := world.New(t)
+			app := newApplication(w)
+			w.Start(app.fetching(world.Configuration{
+				Store:  world.PatientVault + "cache_ttl 1h",
+				Client: "client_id {credential.client_id}\nclient_secret {credential.client_secret}", OAuth2: "grant client_credentials",
+			}, "negative_ttl 2s"))
+			has := func(secret string) {
+				w.Secrets.Add("a client secret", secret)
+				app.has("acme", func() any { return map[string]any{"client_id": "acme", "client_secret": secret} })
+			}
+			has("the secret of before")
+			w.Check(w.Auth.Register("acme", "the secret of before"))
+			for i := range 3 {
+				r := world.Request{Tenant: "acme", ID: fmt.Sprint("before ", i), Body: world.RandomBytes(world.KiB)}
+				if err := w.Delivered(r, w.Must(r)); err != nil || len(w.API.Attempts(r.ID)) != 1 {
+					t.Errorf("%d attempts, %v", len(w.API.Attempts(r.ID)), err)
+				}
+			}
+			w.Asked("acme", authserver.Granted)
+			if asked := app.askedFor("acme"); asked != 1 {
+				t.Errorf("the application was asked %d times", asked)
+			}
+
+			w.Check(w.Auth.Register("acme", "the secret of now"))
+			w.Check(w.Auth.Expire("acme"))
+			w.Auth.PlayFor("acme", func(authserver.Entry) authserver.Behaviour { return authserver.Behaviour{Instead: refuse} })
+			// What was given is asked for again when it is no longer remembered as just given.
+			w.Soon(10*time.Second, func() error {
+				w.Expect(world.Request{Tenant: "acme", ID: fmt.Sprint("refused ", time.Now())}, http.StatusUnauthorized)
+				if asked := app.askedFor("acme"); asked != 2 {
+					return fmt.Errorf("the application was asked %d times", asked)
+				}
+				return nil
+			})
+			begun := time.Now()
+			for i := range 50 {
+				res := w.Expect(world.Request{Tenant: "acme", ID: fmt.Sprint("in vain ", i)}, http.StatusUnauthorized)
+				if string(res.Content) != "attempt 1" {
+					t.Errorf("answer %q", res.Content)
+				}
+			}
+			if asked, atMost := app.askedFor("acme"), 2+int(time.Since(begun)/(2*time.Second)); asked > atMost {
+				t.Errorf("the application was asked %d times", asked)
+			}
+
+			w.Auth.PlayFor("acme", nil)
+			has("the secret of now")
+			w.RecoversWithin(10*time.Second, "acme")
+			stored, _, err := w.StoredRaw("acme")
+			w.Check(err)
+			if tenant, current := w.Auth.Subject(fmt.Sprint(stored["access_token"])); stored["client_secret"] != "the secret of now" || !current || tenant != "acme" {
+				t.Error("Vault has not what the application has, and a token of it")
+			}
+			asked := app.askedFor("acme")
+			for i := range 10 {
+				w.Expect(world.Request{Tenant: "acme", ID: fmt.Sprint("after ", i)}, http.StatusOK)
+			}
+			if again := app.askedFor("acme") - asked; again != 0 {
+				t.Errorf("the application was asked %d times more", again)
+			}
+		})
+	}
+}

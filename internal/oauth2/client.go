@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	xoauth2 "golang.org/x/oauth2"
 
@@ -159,14 +160,14 @@ func readLine(file string) (string, error) {
 	return string(content), nil
 }
 
-// UsesCredential reports whether the credential has a say in who asks.
-func (c *Client) UsesCredential() bool {
-	for _, t := range c.templates() {
-		if t.UsesCredential() {
-			return true
-		}
+// HasOwnClient reports whether each credential has a say in who asks, so that a refused
+// client is that credential's alone.
+func (o *Config) HasOwnClient() bool {
+	all := o.Client.templates()
+	for _, c := range o.clientAssertions() {
+		all = append(all, c.Templates()...)
 	}
-	return false
+	return slices.ContainsFunc(all, (*template.Template).UsesCredential)
 }
 
 // templates are those that authenticate fills in.

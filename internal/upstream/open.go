@@ -8,6 +8,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // Coordinator is what of [renew.Coordinator] requests need.
@@ -118,7 +119,7 @@ func (c *Credentials) renew(ctx context.Context, p *Provider, tenant credential.
 	}
 	defer account.Give(budget.Refreshes, 1)
 	cred, err := c.Refresh(ctx, p.Provider, tenant, rejected)
-	if p.Fetch == nil || !errors.Is(err, renew.ErrReauthorizationRequired) && !errors.Is(err, renew.ErrUnchanged) {
+	if p.Fetch == nil || !p.beyondRefreshing(err) {
 		return cred, err
 	}
 	fetched, fetchErr := c.Fetch(ctx, p, tenant, rejected)
@@ -129,4 +130,18 @@ func (c *Credentials) renew(ctx context.Context, p *Provider, tenant credential.
 		return c.Refresh(ctx, p.Provider, tenant, fetched)
 	}
 	return fetched, nil
+}
+
+// beyondRefreshing reports whether what a refresh came to says that the tenant needs another
+// credential: also one with another client, if the client that was refused is its own.
+func (p *Provider) beyondRefreshing(err error) bool {
+	if errors.Is(err, renew.ErrReauthorizationRequired) || errors.Is(err, renew.ErrUnchanged) {
+		return true
+	}
+	refused, ok := errors.AsType[*tokenrequest.Error](err)
+	if !ok || refused.Code != "invalid_client" {
+		return false
+	}
+	o := p.OAuth2()
+	return o != nil && o.HasOwnClient()
 }

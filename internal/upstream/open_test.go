@@ -10,8 +10,10 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/credential/storetest"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 const acme credential.Tenant = "acme"
@@ -174,6 +176,40 @@ func TestApplicationIsAskedForATokenBeyondRefreshing(t *testing.T) {
 			if token, _ := o.rejected.Text("access_token"); token != "old" {
 				t.Errorf("another was wanted for %s", token)
 			}
+		})
+	}
+}
+
+// A client that is refused is the credential's own, or that of all tenants: then another
+// credential would be of no use.
+func TestApplicationIsAskedForAnotherClient(t *testing.T) {
+	own := mustTemplate(t, "{credential.secret}")
+	bySecret := func(c *oauth2.Config) {
+		c.ClientAuth, c.ClientSecrets = oauth2.ClientAuthBasic, []oauth2.Secret{{Text: own}}
+	}
+	byKey := func(c *oauth2.Config) {
+		c.ClientAuth, c.ClientKey = oauth2.ClientAuthPrivateKeyJWT, &jwt.Config{Algorithm: "ES256", Key: own}
+	}
+	for name, test := range map[string]struct {
+		change func(*oauth2.Config)
+		code   string
+		asked  string
+	}{
+		"of its own":      {bySecret, "invalid_client", "refresh, application"},
+		"of its own key":  {byKey, "invalid_client", "refresh, application"},
+		"another refusal": {bySecret, "invalid_request", "refresh"},
+		"of all":          {nil, "invalid_client", "refresh"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOpening(t, test.change)
+			o.provider.Fetch, o.fetched = new(Fetch), `{"access_token":"fetched"}`
+			o.put(-time.Second)
+			o.refreshErr = fmt.Errorf("%w: %w", renew.ErrFailed, &tokenrequest.Error{Status: 401, Code: test.code})
+			token := "old"
+			if strings.HasSuffix(test.asked, "application") {
+				token = "fetched"
+			}
+			o.expect(token, token == "fetched", test.asked)
 		})
 	}
 }
