@@ -30,7 +30,7 @@ vet:
 	@echo "==> gofmt and go vet"
 	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "not formatted: $$files"; exit 1; }
 	$(GO) vet ./...
-	cd tools && $(GO) vet ./...
+	cd tools/xcaddybuild && $(GO) vet ./...
 	cd e2e && $(GO) vet ./...
 	cd bench && $(GO) vet ./...
 	cd examples/ownschemes && $(GO) vet ./...
@@ -52,7 +52,7 @@ vulnerabilities:
 	@echo "==> looking for known vulnerabilities"
 	@mkdir -p $(BIN)
 	@if curl -fsS -m 20 -o /dev/null $(GOVULNDB)/index/db.json; then \
-		(cd tools && $(GO) build -o $(BIN)/ golang.org/x/vuln/cmd/govulncheck) && $(BIN)/govulncheck -db $(GOVULNDB) ./...; \
+		(cd tools/xcaddybuild && $(GO) build -o $(BIN)/ golang.org/x/vuln/cmd/govulncheck) && $(BIN)/govulncheck -db $(GOVULNDB) ./...; \
 	else \
 		echo "==> SKIPPED: $(GOVULNDB) cannot be reached, so nobody has looked for known vulnerabilities"; \
 	fi
@@ -86,12 +86,12 @@ e2e-programs:
 
 xcaddy-programs:
 	@mkdir -p $(BIN)
-	cd tools && $(GO) build -o $(BIN)/ github.com/caddyserver/xcaddy/cmd/xcaddy ./xcaddybuild
+	cd tools/xcaddybuild && $(GO) build -o $(BIN)/ github.com/caddyserver/xcaddy/cmd/xcaddy .
 
 # The build that users make, from xcaddy.json with the real xcaddy.
 xcaddy: xcaddy-programs
 	@echo "==> building bin/caddy-xcaddy from xcaddy.json"
-	cd tools && $(GO) test ./...
+	cd tools/xcaddybuild && $(GO) test ./...
 	$(BIN)/xcaddybuild -xcaddy $(BIN)/xcaddy -output $(BIN)/caddy-xcaddy
 	$(BIN)/caddy-xcaddy list-modules | grep -x http.handlers.upstream_auth
 

@@ -1,4 +1,4 @@
-module github.com/upstreamauth/caddy-upstream-auth/tools
+module github.com/upstreamauth/caddy-upstream-auth/tools/xcaddybuild
 
 go 1.26.0
 
