@@ -9,11 +9,13 @@ import (
 
 // WriteOnly reports whether the schema says "writeOnly" of the property at path, or
 // of one above it: keys joined by dots, the index of an array for its items. What is
-// said in any branch of the schema counts, whether a credential takes it or not.
+// said in any branch of the schema counts, whether a credential takes it or not. The
+// modifier "|@host" behind a path leads to a part of what is there.
 // With any other path nobody can tell where it leads, so it is true if the schema
 // has a "writeOnly" in it at all.
 func (s *Schema) WriteOnly(path string) bool {
 	c := s.first
+	path, _ = strings.CutSuffix(path, "|@host")
 	if strings.ContainsAny(path, `\*?|#@!{}[]()"`) {
 		return len(c.writeOnly) > 0
 	}

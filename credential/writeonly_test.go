@@ -57,6 +57,10 @@ func TestWriteOnly(t *testing.T) {
 			`{"properties":{"a.b":{"writeOnly":true}}}`,
 			map[string]bool{`a\.b`: true, "list.#(x==1).y": true, "a*": true, "@this": true, "a.b": false},
 		},
+		"a host of a field": {
+			`{"properties":{"token":{"writeOnly":true},"at":{"properties":{"url":{}}}}}`,
+			map[string]bool{"at.url|@host": false, "token|@host": true, "at.url|@this": true, "#.url|@host": true},
+		},
 		"nothing to hide": {`{"properties":{"a":{}}}`, map[string]bool{"a": false, "list.#.y": false, "": false}},
 		"false":           {`false`, map[string]bool{"a": false}},
 	} {
