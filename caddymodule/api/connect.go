@@ -72,7 +72,7 @@ func (c *Connect) provision(ctx caddy.Context) error {
 		return err
 	}
 	c.app = app
-	settings, err := c.config(schemes.OAuth2Of(provider.Schemes), config.NewResolver())
+	settings, err := c.Config(schemes.OAuth2Of(provider.Schemes), config.NewResolver())
 	if err != nil {
 		return err
 	}
@@ -111,9 +111,9 @@ func (c *Connect) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// config checks the settings together with those of the provider, as far as adapting
+// Config checks the settings together with those of the provider, as far as adapting
 // a Caddyfile can tell.
-func (c *Connect) config(o *schemes.OAuth2, resolve *config.Resolver) (*connect.Config, error) {
+func (c *Connect) Config(o *schemes.OAuth2, resolve *config.Resolver) (*connect.Config, error) {
 	if o == nil {
 		return nil, errors.New("the provider has no oauth2")
 	}

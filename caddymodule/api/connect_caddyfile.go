@@ -79,7 +79,7 @@ func (c *Connect) unmarshalAsk(d *caddyfile.Dispenser) error {
 // Check reports what is wrong with the settings beside those of the provider's oauth2, as
 // far as adapting a Caddyfile can tell.
 func (c *Connect) Check(oauth2 *schemes.OAuth2) error {
-	settings, err := c.config(oauth2, config.AdaptingResolver())
+	settings, err := c.Config(oauth2, config.AdaptingResolver())
 	if err != nil {
 		return err
 	}
