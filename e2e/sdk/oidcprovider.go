@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os/exec"
-	"slices"
 	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/e2e/process"
@@ -74,7 +73,7 @@ func StartOIDCProvider(ctx context.Context, o OIDCOptions) (*OIDCProvider, error
 	if o.ClientAuth == nil {
 		o.ClientAuth = []string{"client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth"}
 	}
-	clients, err := json.Marshal(slices.Concat([]map[string]any{}, o.Clients))
+	clients, err := json.Marshal(append([]map[string]any{}, o.Clients...))
 	if err != nil {
 		return nil, err
 	}
