@@ -87,6 +87,16 @@ func (r *Renewer) expiresIn(c *credential.Credential) (time.Time, bool) {
 	return c.WrittenAt().Add(time.Duration(lifetime * float64(time.Second))), true
 }
 
+// Brings are the fields that a token response puts into a credential that has none of them
+// yet.
+func (r *Renewer) Brings() []string {
+	paths := []string{r.Fields.AccessToken}
+	for _, m := range r.RefreshFields {
+		paths = append(paths, m.Field)
+	}
+	return paths
+}
+
 // OAuth2 returns r.
 func (r *Renewer) OAuth2() *Renewer { return r }
 

@@ -212,3 +212,19 @@ func TestCredentialWithoutWhatItsLoginBringsIsNoInvalidOne(t *testing.T) {
 		}
 	}
 }
+
+func TestCredentialWithoutWhatItsGrantBringsIsNoInvalidOne(t *testing.T) {
+	p := mustProvider(t, header("X-Token"), newRenewer(t, func(c *oauth2.Config) {
+		c.Grant, c.RefreshFields = oauth2.GrantClientCredentials, []oauth2.FieldMapping{{Field: "host", From: "host"}}
+	}))
+	schema, err := credential.CompileSchema(template.Schema(mustTemplate(t, "{credential.access_token}-{credential.host}-{credential.account}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Schemas = append(p.Schemas, schema)
+	for document, want := range map[string]bool{`{"account":1}`: true, `{}`: false} {
+		if ready, err := p.Ready(newCredential(t, document)); ready.Unobtained != want || err == nil {
+			t.Errorf("%s: unobtained is %t, %v", document, ready.Unobtained, err)
+		}
+	}
+}
