@@ -97,6 +97,9 @@ func (a *api) loginRequest(directive string, f *facts, address string, hosts *[]
 		refreshing: directive == "refresh",
 	}
 	url := a.ours("token_url", address)
+	if strings.HasPrefix(url, "{step") { // a whole URL, of which the host is taken
+		url = "https://" + strings.Replace(url, "}", "|@host}", 1)
+	}
 	words := []string{directive}
 	if want.method != "" && want.method != http.MethodPost {
 		words = append(words, want.method)
