@@ -21,10 +21,11 @@ type api struct {
 	provider, site, connect block
 	upstream                string
 
-	document []byte          // a tenant's credential
-	optional map[string]bool // its fields for which there is something else
-	required map[string]bool // those that have to be there, for all that
-	exposed  []string
+	document      []byte          // a tenant's credential
+	optional      map[string]bool // its fields for which there is something else
+	required      map[string]bool // those that have to be there, for all that
+	exposed       []string
+	constantHosts []string // of token requests
 
 	// What is expected of the provider, in the words of the line.
 	base         string

@@ -59,9 +59,7 @@ func (a *api) readLogin() {
 		}
 	}
 	a.readExpiry(response)
-	if slices.Sort(hosts); len(hosts) > 0 {
-		a.provider.add(append([]string{"token_hosts"}, slices.Compact(hosts)...)...)
-	}
+	a.addTokenHosts(hosts)
 	a.provider.end()
 	a.readMappingsOf(token)
 }
@@ -104,8 +102,11 @@ func (a *api) loginRequest(directive string, f *facts, address string, hosts *[]
 	if want.method != "" && want.method != http.MethodPost {
 		words = append(words, want.method)
 	}
-	if host, _ := cutHost(strings.TrimPrefix(url, "https://")); strings.Contains(host, "{credential.") {
+	host, _ := cutHost(strings.TrimPrefix(url, "https://"))
+	if strings.Contains(host, "{credential.") {
 		*hosts = append(*hosts, a.pattern(host))
+	} else if !strings.Contains(host, "{") {
+		a.constantHosts = append(a.constantHosts, host)
 	} else if strings.Contains(url, "{step") {
 		*hosts = append(*hosts, "*.tenant.example")
 	}

@@ -48,9 +48,7 @@ func (a *api) openOAuth2(clientAuth string) wantedRequest {
 	if a.connects() {
 		hosts = append(hosts, a.endpoint("authorization_url", f.text("authorization_url"))...)
 	}
-	if slices.Sort(hosts); len(hosts) > 0 {
-		a.provider.add(append([]string{"token_hosts"}, slices.Compact(hosts)...)...)
-	}
+	a.addTokenHosts(hosts)
 	switch want.clientAuth {
 	case "none", "post", "basic", "private_key_jwt":
 		a.provider.add("client_auth", want.clientAuth)
@@ -128,7 +126,19 @@ func (a *api) endpoint(setting, address string) []string {
 		}
 		return []string{a.pattern(host)}
 	}
+	a.constantHosts = append(a.constantHosts, hostOf(text))
 	return nil
+}
+
+// addTokenHosts writes where secrets may go if the credential has a say in that: there, and
+// to the hosts that are certain.
+func (a *api) addTokenHosts(hosts []string) {
+	if len(hosts) == 0 {
+		return
+	}
+	hosts = append(hosts, a.constantHosts...)
+	slices.Sort(hosts)
+	a.provider.add(append([]string{"token_hosts"}, slices.Compact(hosts)...)...)
 }
 
 // fieldsOfOurs is the field in a text of Caddyfiles, without its filters.
