@@ -103,11 +103,12 @@ func (a *api) loginRequest(directive string, f *facts, address string, hosts *[]
 		words = append(words, want.method)
 	}
 	host, _ := cutHost(strings.TrimPrefix(url, "https://"))
-	if strings.Contains(host, "{credential.") {
+	switch {
+	case strings.Contains(host, "{credential."):
 		*hosts = append(*hosts, a.pattern(host))
-	} else if !strings.Contains(host, "{") {
+	case !strings.Contains(host, "{"):
 		a.constantHosts = append(a.constantHosts, host)
-	} else if strings.Contains(url, "{step") {
+	case strings.Contains(url, "{step"):
 		*hosts = append(*hosts, "*.tenant.example")
 	}
 	a.provider.open(append(words, url)...)
