@@ -139,7 +139,7 @@ func (r *Request) parse(step int, lookup func(name string) (string, error)) (*re
 	case q.user != nil && q.headerOf("Authorization") != nil:
 		return nil, errors.New("basic and header Authorization exclude each other")
 	}
-	if err := fields.CheckPlaces(slices.Collect(maps.Keys(r.JSON))); err != nil {
+	if err := fields.CheckPlaces(slices.Sorted(maps.Keys(r.JSON))); err != nil {
 		return nil, fmt.Errorf("json: %w", err)
 	}
 	return q, nil
