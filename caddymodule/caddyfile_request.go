@@ -99,12 +99,8 @@ func (conf *FetchCredentials) unmarshalSetting(d *caddyfile.Dispenser) error {
 		}
 		conf.Header = append(conf.Header, Mapping{Name: field, Value: value})
 		return nil
-	case "tls_client_cert":
-		return config.FileArg(d, &conf.TLSClientCert)
-	case "tls_client_key":
-		return config.FileArg(d, &conf.TLSClientKey)
-	case "tls_ca":
-		return config.FileArg(d, &conf.TLSCA)
+	case "tls_ca", "tls_client_cert", "tls_client_key":
+		return config.TLSFileArg(d, &conf.Files)
 	case "timeout":
 		return config.DurationArg(d, &conf.Timeout)
 	case "negative_ttl":

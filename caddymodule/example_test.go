@@ -26,7 +26,13 @@ func TestCaddyfileExampleIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": "Caddyfile.example"})
+	wantValid(t, "Caddyfile.example", text)
+}
+
+// wantValid adapts a Caddyfile, without a warning, and validates what comes of it.
+func wantValid(t *testing.T, name string, text []byte) {
+	t.Helper()
+	conf, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": name})
 	if err != nil {
 		t.Fatal(err)
 	}

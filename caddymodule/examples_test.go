@@ -11,9 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 )
 
 var (
@@ -64,20 +61,7 @@ func TestExamplesAreValid(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			conf, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": file})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, warning := range warnings {
-				t.Errorf("warning: %s", warning)
-			}
-			var parsed caddy.Config
-			if err := caddy.StrictUnmarshalJSON(conf, &parsed); err != nil {
-				t.Fatal(err)
-			}
-			if err := caddy.Validate(&parsed); err != nil {
-				t.Error(err)
-			}
+			wantValid(t, file, text)
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
@@ -67,7 +68,7 @@ func (conf *FetchCredentials) check() error {
 		case strings.EqualFold(m.Name, upstream.HeaderTenant), strings.EqualFold(m.Name, "Host"):
 			return fmt.Errorf("header %s has its own meaning", m.Name)
 		case !strings.Contains(m.Value, "{"):
-			return fmt.Errorf("header %s: %w", m.Name, config.ErrInlineSecret)
+			return fmt.Errorf("header %s: %w", m.Name, template.ErrInlineSecret)
 		}
 	}
 	return nil

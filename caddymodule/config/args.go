@@ -6,6 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
+
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tlsfiles"
 )
 
 // OneArg reads the only argument of a subdirective, which may be given once.
@@ -50,6 +52,13 @@ func FileArg(d *caddyfile.Dispenser, target *string) error {
 		return d.Errf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// TLSFileArg is [FileArg] for tls_ca, tls_client_cert or tls_client_key.
+func TLSFileArg(d *caddyfile.Dispenser, files *tlsfiles.Files) error {
+	return FileArg(d, map[string]*string{
+		"tls_ca": &files.TLSCA, "tls_client_cert": &files.TLSClientCert, "tls_client_key": &files.TLSClientKey,
+	}[d.Val()])
 }
 
 // DurationArg reads the only argument of a subdirective, a duration above zero.

@@ -3,7 +3,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -113,14 +112,10 @@ func IsOnePlaceholder(text string) bool {
 	return strings.HasPrefix(text, "{") && strings.Index(text, "}") == len(text)-1
 }
 
-// ErrInlineSecret refuses values that would put a secret into the configuration.
-var ErrInlineSecret = errors.New("a secret is not written into the configuration: " +
-	"use {credential.<path>}, {env.NAME} or {file.PATH}")
-
 // ParseSecret parses a template that carries a secret.
 func ParseSecret(text string, lookup func(string) (string, error)) (*template.Template, error) {
 	if !strings.Contains(text, "{") {
-		return nil, ErrInlineSecret
+		return nil, template.ErrInlineSecret
 	}
 	return template.Parse(text, lookup)
 }

@@ -48,7 +48,7 @@ func (b *Basic) Provision(caddy.Context) error { return b.prepare(config.NewReso
 
 func (b *Basic) prepare(lookup func(string) (string, error)) (err error) {
 	if !strings.Contains(b.User+b.Password, "{") {
-		return fmt.Errorf("basic: %w", config.ErrInlineSecret)
+		return fmt.Errorf("basic: %w", template.ErrInlineSecret)
 	}
 	if b.user, err = template.Parse(b.User, lookup); err != nil {
 		return fmt.Errorf("basic: user: %w", err)

@@ -75,14 +75,7 @@ func (conf *Login) Provision(caddy.Context) error {
 }
 
 // LoginOf returns the one among schemes, nil if there is none.
-func LoginOf(all []scheme.Scheme) *Login {
-	for _, s := range all {
-		if l, ok := s.(*Login); ok {
-			return l
-		}
-	}
-	return nil
-}
+func LoginOf(all []scheme.Scheme) *Login { return first[*Login](all) }
 
 // adapt checks the settings as far as adapting a Caddyfile can tell.
 func (conf *Login) adapt() error {

@@ -74,12 +74,8 @@ func (conf *Login) unmarshalSetting(d *caddyfile.Dispenser) error {
 		}
 		_, err := hosts.Parse(conf.TokenHosts)
 		return config.WrapErr(d, name, err)
-	case "tls_ca":
-		return config.FileArg(d, &conf.TLSCA)
-	case "tls_client_cert":
-		return config.FileArg(d, &conf.TLSClientCert)
-	case "tls_client_key":
-		return config.FileArg(d, &conf.TLSClientKey)
+	case "tls_ca", "tls_client_cert", "tls_client_key":
+		return config.TLSFileArg(d, &conf.Files)
 	case "refresh_ahead", "rotation", "takeover":
 		return conf.unmarshalSpending(d)
 	default:

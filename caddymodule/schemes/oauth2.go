@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -195,13 +194,16 @@ func ScopeTemplates(texts []string, resolve *config.Resolver) ([]*template.Templ
 }
 
 // OAuth2Of returns the one among schemes, nil if there is none.
-func OAuth2Of(all []scheme.Scheme) *OAuth2 {
+func OAuth2Of(all []scheme.Scheme) *OAuth2 { return first[*OAuth2](all) }
+
+// first returns the first of a type, nil if there is none.
+func first[T scheme.Scheme](all []scheme.Scheme) (found T) {
 	for _, s := range all {
-		if o, ok := s.(*OAuth2); ok {
-			return o
+		if one, ok := s.(T); ok {
+			return one
 		}
 	}
-	return nil
+	return found
 }
 
 // Sets implements [Explainer]: it is others that put the token into requests, or the
@@ -308,25 +310,31 @@ func FieldMappings(fields map[string]string) []oauth2.FieldMapping {
 
 // complete fills in what needs the running process: files.
 func (conf *OAuth2) complete(o *oauth2.Config, resolve *config.Resolver) error {
-	files := map[string]*string{"client_assertion_file": &o.ClientAssertionFile}
 	for i := range o.ClientSecrets {
-		files[fmt.Sprintf("client_secret_file %d", i+1)] = &o.ClientSecrets[i].File
+		if err := completeFile("client_secret_file", &o.ClientSecrets[i].File, resolve); err != nil {
+			return err
+		}
 	}
-	for name, file := range files {
-		if *file == "" {
-			continue
-		}
-		name, _, _ = strings.Cut(name, " ")
-		if *file = resolve.Text(name, *file); resolve.Err() != nil {
-			return resolve.Err()
-		}
-		if err := config.CheckReadable(*file); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+	if err := completeFile("client_assertion_file", &o.ClientAssertionFile, resolve); err != nil {
+		return err
 	}
 	var err error
 	o.TLS, err = config.LoadTLS(conf.Files, resolve)
 	return err
+}
+
+// completeFile fills in the name of a file, if there is one, which can be read.
+func completeFile(name string, file *string, resolve *config.Resolver) error {
+	if *file == "" {
+		return nil
+	}
+	if *file = resolve.Text(name, *file); resolve.Err() != nil {
+		return resolve.Err()
+	}
+	if err := config.CheckReadable(*file); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
 
 // Endpoint returns the template of another endpoint of the authorization server than the

@@ -7,6 +7,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 )
 
 // UnmarshalCaddyfile sets up the scheme. Syntax:
@@ -127,12 +128,8 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 		return config.FileArg(d, &conf.ClientAssertionFile)
 	case "client_auth":
 		return config.OneArg(d, &conf.ClientAuth)
-	case "tls_ca":
-		return config.FileArg(d, &conf.TLSCA)
-	case "tls_client_cert":
-		return config.FileArg(d, &conf.TLSClientCert)
-	case "tls_client_key":
-		return config.FileArg(d, &conf.TLSClientKey)
+	case "tls_ca", "tls_client_cert", "tls_client_key":
+		return config.TLSFileArg(d, &conf.Files)
 	case "scopes":
 		return config.ManyArgs(d, &conf.Scopes)
 	case "scope_separator":
@@ -201,7 +198,7 @@ func secretArg(d *caddyfile.Dispenser, target *string) error {
 		return err
 	}
 	if !config.IsOnePlaceholder(*target) {
-		return d.Errf("%s: %w", name, config.ErrInlineSecret)
+		return d.Errf("%s: %w", name, template.ErrInlineSecret)
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (t *templates) url(name, text string, allowed *hosts.List) *template.Templa
 // secret is parse for what must not be written into a configuration.
 func (t *templates) secret(name, text string) *template.Template {
 	if text != "" && t.err == nil && !config.IsOnePlaceholder(text) {
-		t.err = fmt.Errorf("%s: %w", name, config.ErrInlineSecret)
+		t.err = fmt.Errorf("%s: %w", name, template.ErrInlineSecret)
 	}
 	return t.parse(name, text)
 }

@@ -59,12 +59,8 @@ func (s *Vault) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		case "auth":
 			err = s.unmarshalAuth(d)
-		case "tls_ca":
-			err = config.FileArg(d, &s.TLSCA)
-		case "tls_client_cert":
-			err = config.FileArg(d, &s.TLSClientCert)
-		case "tls_client_key":
-			err = config.FileArg(d, &s.TLSClientKey)
+		case "tls_ca", "tls_client_cert", "tls_client_key":
+			err = config.TLSFileArg(d, &s.Files)
 		case "tls_server_name":
 			err = config.OneArg(d, &s.TLSServerName)
 		case "timeout":

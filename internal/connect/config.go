@@ -252,10 +252,7 @@ func (c *Config) checkFields() error {
 		}
 		asked = append(asked, oauth2.FieldMapping{Field: q.Path, From: "@this"})
 	}
-	if err := c.OAuth2.CheckMappings(c.IDTokenFields, c.UserinfoFields, asked); err != nil {
-		return err
-	}
-	return nil
+	return c.OAuth2.CheckMappings(c.IDTokenFields, c.UserinfoFields, asked)
 }
 
 func (c *Config) checkOwnAddresses() error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -61,6 +62,16 @@ func (l List) Allows(host string) bool {
 	}
 	name, port, ok := splitHost(host)
 	return ok && l.allows(name, port)
+}
+
+// AllowsURL reports whether what goes to a URL, at its scheme's port unless it names another
+// one, goes to a host on the list.
+func (l List) AllowsURL(u *url.URL) bool {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return l.Allows(net.JoinHostPort(u.Hostname(), port))
 }
 
 func (l List) allows(name string, port uint16) bool {

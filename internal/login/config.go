@@ -11,6 +11,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -143,7 +144,7 @@ func (r *Renewer) parse(lookup func(name string) (string, error)) error {
 		r.steps = append(r.steps, step)
 	}
 	if !placeholders {
-		return fmt.Errorf("request: %w", ErrInlineSecret)
+		return fmt.Errorf("request: %w", template.ErrInlineSecret)
 	}
 	if r.Refresh != nil {
 		var err error

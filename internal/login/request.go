@@ -54,10 +54,6 @@ type Request struct {
 	Password string `json:"password,omitempty"`
 }
 
-// ErrInlineSecret refuses what would put a secret into the configuration.
-var ErrInlineSecret = errors.New("a secret is not written into the configuration: " +
-	"use {credential.<path>}, {env.NAME} or {file.PATH}")
-
 // Methods are those of a [Request].
 var Methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch}
 
@@ -135,7 +131,7 @@ func (r *Request) parse(step int, lookup func(name string) (string, error)) (*re
 	case q.user != nil && r.User == "":
 		return nil, errors.New("basic has no user name")
 	case q.user != nil && !strings.Contains(r.User+r.Password, "{"):
-		return nil, fmt.Errorf("basic: %w", ErrInlineSecret)
+		return nil, fmt.Errorf("basic: %w", template.ErrInlineSecret)
 	case q.user != nil && q.headerOf("Authorization") != nil:
 		return nil, errors.New("basic and header Authorization exclude each other")
 	}
@@ -192,7 +188,7 @@ func (r *reader) values(kind string, texts map[string]string, rule template.Rule
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		text := texts[name]
 		if text != "" && !strings.Contains(text, "{") && secretNames.MatchString(name) && r.err == nil {
-			r.err = fmt.Errorf("%s %s: %w", kind, name, ErrInlineSecret)
+			r.err = fmt.Errorf("%s %s: %w", kind, name, template.ErrInlineSecret)
 		}
 		values[name] = r.value(kind+" "+name, text, rule)
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -52,17 +51,11 @@ func (r *Renewer) build(q *request, c *credential.Credential) (*http.Request, er
 	if err != nil {
 		return nil, err
 	}
-	host := req.URL.Host
-	if req.URL.Port() == "" {
-		host = net.JoinHostPort(req.URL.Hostname(), portOf[req.URL.Scheme])
-	}
-	if !r.TokenHosts.Allows(host) {
+	if !r.TokenHosts.AllowsURL(req.URL) {
 		return nil, errors.New("the host is not among token_hosts")
 	}
 	return req, nil
 }
-
-var portOf = map[string]string{"http": "80", "https": "443"}
 
 // takeSteps sends requests one after the other, and returns c with their answers.
 func (r *Renewer) takeSteps(ctx context.Context, steps []*request, c *credential.Credential) (*credential.Credential, error) {

@@ -16,30 +16,20 @@ type assertions struct {
 	client []*jwt.Minter // who asks: one with a key, or one for each secret
 }
 
-// makeAssertions makes what [Config.checkAssertions] has checked.
-func (o *Config) makeAssertions() (a assertions) {
+func (o *Config) makeAssertions() (a assertions, err error) {
 	if o.Assertion != nil {
-		a.grant, _ = jwt.New(o.grantAssertion())
+		if a.grant, err = jwt.New(o.grantAssertion()); err != nil {
+			return a, fmt.Errorf("assertion: %w", err)
+		}
 	}
 	for _, c := range o.clientAssertions() {
-		m, _ := jwt.New(c)
+		m, err := jwt.New(c)
+		if err != nil {
+			return a, fmt.Errorf("client_assertion: %w", err)
+		}
 		a.client = append(a.client, m)
 	}
-	return a
-}
-
-func (o *Config) checkAssertions() error {
-	if o.Assertion != nil {
-		if _, err := jwt.New(o.grantAssertion()); err != nil {
-			return fmt.Errorf("assertion: %w", err)
-		}
-	}
-	for _, c := range o.clientAssertions() {
-		if _, err := jwt.New(c); err != nil {
-			return fmt.Errorf("client_assertion: %w", err)
-		}
-	}
-	return nil
+	return a, nil
 }
 
 // grantAssertion is the JWT of the grant (RFC 7523 section 3).

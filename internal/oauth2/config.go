@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -170,13 +168,17 @@ func New(c Config) (*Renewer, error) {
 	setDefault(&c.ResponseFields.ExpiresIn, "expires_in")
 	setDefault(&c.ResponseFields.Scope, "scope")
 
-	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkGrant, c.checkRequest, c.checkAssertions, c.Check, c.Fields.check, c.checkMappings} {
+	r := new(Renewer)
+	makeAssertions := func() (err error) {
+		r.assertions, err = c.makeAssertions()
+		return err
+	}
+	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkGrant, c.checkRequest, makeAssertions, c.Check, c.Fields.check, c.checkMappings} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("oauth2: %w", err)
 		}
 	}
-	r := &Renewer{Config: c}
-	r.assertions = c.makeAssertions()
+	r.Config = c
 	if c.Issuer != "" {
 		r.issuer = &discovery.Issuer{Name: c.Issuer, Client: discovery.NewClient(nil, c.TLS)}
 	}
@@ -230,33 +232,17 @@ var errTokenHost = errors.New("the host is not among token_hosts")
 // sent there. The error, a [credential.FieldError] if the credential has a say in it, holds
 // nothing of the credential.
 func (o *Config) AddressOf(u *template.Template, c *credential.Credential) (string, error) {
-	address, err := o.addressOf(u, c)
-	if err != nil {
-		address = ""
-	}
-	if _, known := errors.AsType[*credential.FieldError](err); err == nil || known || !u.UsesCredential() {
-		return address, err
-	}
-	return "", &credential.FieldError{Path: u.Paths()[0], Reason: "makes no address to send secrets to: " + err.Error()}
-}
-
-func (o *Config) addressOf(u *template.Template, c *credential.Credential) (string, error) {
 	address, err := u.ExecuteURL(c)
-	if err != nil {
+	if err == nil && !o.TokenHosts.AllowsURL(address) {
+		err = errTokenHost
+	}
+	if err == nil {
+		return address.String(), nil
+	}
+	if _, known := errors.AsType[*credential.FieldError](err); known || !u.UsesCredential() {
 		return "", err
 	}
-	return address.String(), o.checkHost(address)
-}
-
-func (o *Config) checkHost(address *url.URL) error {
-	port := address.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[address.Scheme]
-	}
-	if !o.TokenHosts.Allows(net.JoinHostPort(address.Hostname(), port)) {
-		return errTokenHost
-	}
-	return nil
+	return "", &credential.FieldError{Path: u.Paths()[0], Reason: "makes no address to send secrets to: " + err.Error()}
 }
 
 func (o *Config) checkGrant() error {

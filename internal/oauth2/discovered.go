@@ -68,8 +68,8 @@ func (r *Renewer) discoveredAddress(address string) (string, error) {
 		return "", &discovery.Error{Reason: "they name no token endpoint"}
 	}
 	u, err := credential.ParseEndpoint(address)
-	if err == nil {
-		err = r.checkHost(u)
+	if err == nil && !r.TokenHosts.AllowsURL(u) {
+		err = errTokenHost
 	}
 	if err != nil {
 		return "", errors.Join(&discovery.Error{Reason: "they name an endpoint that cannot be used"}, err)

@@ -51,7 +51,7 @@ func (r *Request) Send(ctx context.Context, p *Provider, cred *credential.Creden
 	if err != nil {
 		return 0, err
 	}
-	if !p.Hosts.Allows(hostPort(u)) {
+	if !p.Hosts.AllowsURL(u) {
 		return 0, errHost
 	}
 	timeout := r.Timeout
@@ -128,17 +128,6 @@ func (r *Request) succeeded(status int) bool {
 		return status >= 200 && status <= 299
 	}
 	return slices.Contains(r.Statuses, status)
-}
-
-// hostPort returns the host of u with its port.
-func hostPort(u *url.URL) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	if u.Scheme == "http" {
-		return u.Host + ":80"
-	}
-	return u.Host + ":443"
 }
 
 // TestError says that a new credential did not pass its provider's test.
