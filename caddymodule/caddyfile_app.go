@@ -95,6 +95,12 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 //	            status  <codes...>
 //	            timeout <duration>
 //	        }
+//	        retry_after [<header fields...>] {
+//	            status    <codes...>
+//	            remaining <header field>
+//	            longest   <duration>
+//	            wait      <duration>
+//	        }
 //	        fetch_credentials <url> {
 //	            header          <name> <value>
 //	            tls_client_cert <file>

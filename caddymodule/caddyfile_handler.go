@@ -36,6 +36,7 @@ import (
 //	    authorize peer {
 //	        uid|gid <number> [<tenants...>]
 //	    }
+//	    replay          <matcher>|{ <matchers...> }
 //	    replay_max_body <size>
 //	    replay_memory   <size>
 //	    replay_dir      <directory>|off
@@ -121,6 +122,8 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 			}
 		case name == "authorize":
 			err = h.unmarshalAuthorize(own)
+		case name == "replay":
+			err = h.unmarshalReplay(own)
 		case name == "replay_max_body":
 			err = config.SizeArg(own, &h.ReplayMaxBody)
 		case name == "replay_memory":

@@ -44,6 +44,8 @@ func (conf *Provider) unmarshalBlock(d *caddyfile.Dispenser) error {
 			err = unmarshalRequest(d, &conf.Test)
 		case "revoke":
 			err = unmarshalRequest(d, &conf.Revoke)
+		case "retry_after":
+			err = unmarshalRetryAfter(d, &conf.RetryAfter)
 		case "fetch_credentials":
 			err = conf.unmarshalFetch(d)
 		default:

@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 )
 
 // statuses are the status codes of the errors that are known before the
@@ -22,6 +25,7 @@ var statuses = map[proxy.Code]int{
 	proxy.CodeCredentialInvalid: http.StatusBadGateway,
 	proxy.CodeStoreUnavailable:  http.StatusServiceUnavailable,
 	proxy.CodeMethodNotAllowed:  http.StatusMethodNotAllowed,
+	proxy.CodeRateLimited:       http.StatusTooManyRequests,
 
 	// These without a token to ask the upstream with.
 	proxy.CodeRefreshFailed:           http.StatusServiceUnavailable,
@@ -46,6 +50,10 @@ func failWith(w http.ResponseWriter, r *http.Request, status int, code proxy.Cod
 	switch code {
 	case proxy.CodeStoreUnavailable, proxy.CodeTooManyRequests, proxy.CodeRefreshFailed:
 		header.Set("Retry-After", proxy.RetryAfter)
+	case proxy.CodeRateLimited:
+		if tooSoon, ok := errors.AsType[*upstream.TooSoonError](err); ok {
+			header.Set("Retry-After", strconv.Itoa(int(math.Ceil(tooSoon.After.Seconds()))))
+		}
 	case proxy.CodeMethodNotAllowed:
 		header.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 	}
@@ -97,6 +105,8 @@ func failOpening(w http.ResponseWriter, r *http.Request, err error) error {
 		return caddyhttp.Error(proxy.StatusClientClosedRequest, err)
 	case errors.As(err, new(*budget.Error)):
 		return fail(w, r, proxy.CodeTooManyRequests, err)
+	case errors.As(err, new(*upstream.TooSoonError)):
+		return fail(w, r, proxy.CodeRateLimited, err)
 	case errors.Is(err, credential.ErrNotFound):
 		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound) // all alike
 	case errors.Is(err, credential.ErrInvalid):

@@ -59,6 +59,10 @@ type Handler struct {
 	// no credential. Default: whoever reaches the handler may use any.
 	Authorize *authorize.Config `json:"authorize,omitempty"`
 
+	// The requests that may be sent more than once. The others' bodies are not recorded; their
+	// credential is refreshed as ever. Default: all.
+	ReplayRaw caddyhttp.RawMatcherSets `json:"replay,omitempty" caddy:"namespace=http.matchers"`
+
 	// The largest request body, in bytes, that is recorded to be sent again. A
 	// larger one is sent once. Default: 10 MiB.
 	ReplayMaxBody *int64 `json:"replay_max_body,omitempty"`
@@ -111,6 +115,7 @@ type Handler struct {
 	tenant     *tenantSource
 	authorizer *authorize.Authorizer          // nil: there is no Authorize
 	allowed    map[credential.Tenant]struct{} // nil: all
+	replay     caddyhttp.MatcherSets          // empty: all
 	settings   *proxy.Settings
 	proxy      caddyhttp.MiddlewareHandler
 	logger     *slog.Logger
@@ -164,6 +169,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		ScrubBodies:   h.Scrub == "body",
 		Limits:        limits,
 		Logger:        h.logger,
+	}
+	if err := h.loadReplay(ctx); err != nil {
+		return fmt.Errorf("upstream_auth: replay: %w", err)
 	}
 	if h.RefreshOn != nil {
 		h.settings.RefreshOn = h.RefreshOn.Match
@@ -222,6 +230,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
 		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound)
 	}
+	sentOnce, err := h.sendsOnce(r)
+	if err != nil {
+		return err
+	}
 	account, err := h.provider.Budget.Take(string(tenant), budget.Requests)
 	if err != nil {
 		return fail(w, r, proxy.CodeTooManyRequests, err)
@@ -234,7 +246,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if opened.Expired != nil && h.OnRefreshFailure == "reject" {
 		return failExpired(w, r, opened.Expired)
 	}
-	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Account: account, Answer: w.Header(), Opened: opened}}
+	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Account: account, Answer: w.Header(), SentOnce: sentOnce, Opened: opened}}
 	s.answer.ResponseWriter, s.answer.exchange = w, &s.Exchange
 	if len(opened.Exposed) > 0 {
 		repl := replacerOf(r)

@@ -64,6 +64,10 @@ type Provider struct {
 	// Default: oauth2's revocation_url, if it has one, else nothing is revoked.
 	Revoke *Request `json:"revoke,omitempty"`
 
+	// How answers are heeded that say that too much is asked. Default: they are passed on,
+	// and forgotten.
+	RetryAfter *RetryAfter `json:"retry_after,omitempty"`
+
 	// The application's own endpoint for credentials. Default: it is not asked.
 	FetchCredentials *FetchCredentials `json:"fetch_credentials,omitempty"`
 
@@ -177,6 +181,11 @@ func (conf *Provider) provision(ctx caddy.Context, name string) (*upstream.Provi
 	}
 	if p.Revocation, err = conf.revocation(resolve); err != nil {
 		return nil, err
+	}
+	if conf.RetryAfter != nil {
+		if p.RetryAfter, err = conf.RetryAfter.retryAfter(); err != nil {
+			return nil, fmt.Errorf("retry_after: %w", err)
+		}
 	}
 	if conf.FetchCredentials != nil {
 		if p.Fetch, err = conf.FetchCredentials.fetch(resolve); err != nil {

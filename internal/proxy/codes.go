@@ -12,9 +12,9 @@ const (
 	// HeaderError carries a [Code]: why a request could not be authenticated.
 	HeaderError = "Upstream-Auth-Error"
 
-	// HeaderReplay says why a request was not sent again after a refresh:
+	// HeaderReplay says why a request was not sent again:
 	// "skipped; reason=" and one of body-too-large, recording-failed, recording-limit,
-	// body-not-recorded.
+	// body-not-recorded, not-matched.
 	HeaderReplay = "Upstream-Auth-Replay"
 )
 
@@ -32,6 +32,7 @@ const (
 	CodeBodyTooLarge            Code = "body_too_large"           // 413: it is to be signed, and is longer than replay_max_body
 	CodeStoreUnavailable        Code = "store_unavailable"        // 503, with Retry-After
 	CodeTooManyRequests         Code = "too_many_requests"        // 429 or, if it is not the tenant's own budget, 503, with Retry-After; or the upstream's own answer
+	CodeRateLimited             Code = "rate_limited"             // 429, with Retry-After: the upstream has asked to wait
 	CodeRefreshFailed           Code = "refresh_failed"           // the upstream's own answer; 503, with Retry-After, if there was no token to ask it with
 	CodeReauthorizationRequired Code = "reauthorization_required" // the upstream's own answer; 401 if there was no token to ask it with
 )

@@ -89,6 +89,9 @@ type Exchange struct {
 	// nil: what there is to be added goes there.
 	Answer http.Header
 
+	// SentOnce says that the request is not to be sent again, whatever its answer.
+	SentOnce bool
+
 	// Opened is what the request is sent with. A refresh replaces it.
 	upstream.Opened
 
@@ -105,6 +108,7 @@ type Exchange struct {
 
 	challenged  bool // schemes were asked whether they can answer a challenge
 	replayed    bool // the one replay after a renewal is used
+	waited      bool // the one wait that an upstream may ask for is used
 	unconfirmed bool // Credential is fresh, and the upstream has not said yet what it thinks of it
 }
 
@@ -130,7 +134,7 @@ func (x *Exchange) begin(req *http.Request) {
 	if x.begun {
 		return
 	}
-	x.begun, x.unconfirmed = true, x.Fresh
+	x.begun, x.unconfirmed, x.waited = true, x.Fresh, x.Waited
 	none := req.Body == nil || req.Body == http.NoBody
 	if len(req.Trailer) > 0 || !none && req.ContentLength <= 0 {
 		x.trailer = req.Trailer.Clone() // Others come with a body that has a length, and are not sent.
@@ -181,6 +185,9 @@ func (x *Exchange) request(req *http.Request) (*http.Request, error) {
 	}
 	if x.body == nil {
 		return out, nil
+	}
+	if x.SentOnce && !x.Retries {
+		x.body.Stop() // what had to be signed is
 	}
 
 	var clean func(http.Header) // The client need not have announced what it sends.

@@ -19,6 +19,7 @@ var messages = map[Code]string{
 	CodeBodyTooLarge:            "the request is signed with its body, which is too large for that",
 	CodeReauthorizationRequired: "the tenant's credential was refused: somebody has to give another one",
 	CodeTooManyRequests:         "too much is under way at the same time: try again later",
+	CodeRateLimited:             "the API has asked to wait with this tenant's requests: try again later",
 	CodeRefreshFailed:           "no token could be obtained for the tenant: try again later",
 	CodeStoreUnavailable:        "the credential cannot be read now: try again later",
 }

@@ -49,16 +49,26 @@ func (t *Transport) refresh(req *http.Request, first *http.Response, x *Exchange
 
 // replay sends req once more. If it cannot be, it returns the first answer.
 func (t *Transport) replay(req *http.Request, first *bufferedResponse, x *Exchange) (*http.Response, error) {
-	if x.body != nil {
-		if reason := x.body.Rewind(); reason != "" {
-			x.unconfirmed = false
-			res := first.restore()
-			res.Header.Set(HeaderReplay, "skipped; reason="+string(reason))
-			return res, nil
-		}
+	if reason := x.whyNot(); reason != "" {
+		x.unconfirmed = false
+		res := first.restore()
+		res.Header.Set(HeaderReplay, "skipped; reason="+reason)
+		return res, nil
 	}
 	first.discard()
 	return t.attempt(req, x)
+}
+
+// whyNot returns why a request cannot be sent again, "" if it can. Its body is as it was
+// at the start then.
+func (x *Exchange) whyNot() string {
+	switch {
+	case x.SentOnce:
+		return "not-matched"
+	case x.body == nil:
+		return ""
+	}
+	return string(x.body.Rewind())
 }
 
 // codeOf returns what the client is told of a refresh that did not succeed: nothing

@@ -44,7 +44,8 @@ type Transport struct {
 
 // Send sends req with the credential of x. If the upstream refuses it, a scheme that can
 // answer the challenge has it sent once more; else, or after that, the credential is
-// refreshed and req is sent once more, each once for all requests of the exchange; the
+// refreshed and req is sent once more, each once for all requests of the exchange. If the
+// upstream asks to wait, req may be sent once more after that. The
 // last answer is returned whatever it is. If the credential cannot be refreshed, or the
 // request not be sent again, the answer so far is returned as it came, with [HeaderError]
 // or [HeaderReplay] added.
@@ -66,14 +67,11 @@ func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error)
 	}
 	x.begin(req)
 	res, err := t.attempt(req, x)
-	if err == nil && x.answersChallenge(res) {
-		res, err = t.replay(req, bufferResponse(res), x)
-	}
 	if err == nil {
-		x.reportOutcome(res)
+		res, err = t.settle(req, res, x)
 	}
-	if err == nil && !x.replayed && x.refused(res) {
-		res, err = t.refresh(req, res, x)
+	if err == nil && x.Provider.RetryAfter != nil {
+		res, err = t.heed(req, res, x)
 	}
 	if err != nil {
 		return nil, err
@@ -83,6 +81,22 @@ func (t *Transport) Send(req *http.Request, x *Exchange) (*http.Response, error)
 	}
 	res.Request = req // Not the one with the secret.
 	x.guardAnswer(res)
+	return res, nil
+}
+
+// settle takes the answer to an attempt. If that refuses the credential, req is sent once
+// more with another, or with what answers the challenge.
+func (t *Transport) settle(req *http.Request, res *http.Response, x *Exchange) (*http.Response, error) {
+	if x.answersChallenge(res) {
+		var err error
+		if res, err = t.replay(req, bufferResponse(res), x); err != nil {
+			return nil, err
+		}
+	}
+	x.reportOutcome(res)
+	if !x.replayed && x.refused(res) {
+		return t.refresh(req, res, x)
+	}
 	return res, nil
 }
 

@@ -48,6 +48,9 @@ type Opened struct {
 
 	// Expired says why it could not be renewed, if it has expired.
 	Expired error
+
+	// Waited says that the request has waited, as the upstream had asked for.
+	Waited bool
 }
 
 // Open finds the credential of a tenant and makes it ready. One that has expired, or has
@@ -55,8 +58,20 @@ type Opened struct {
 // can be done in time; without a fresh one the upstream has the last word on an old one.
 //
 // Errors: [credential.ErrNotFound], [credential.ErrInvalid], [credential.ErrUnavailable],
-// a [budget.Error], that of ctx; without a token those of [Credentials.Renew].
-func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
+// a [budget.Error], a [TooSoonError], that of ctx; without a token those of [Credentials.Renew].
+func (c *Credentials) Open(ctx context.Context, p *Provider, tenant credential.Tenant) (opened Opened, err error) {
+	if p.RetryAfter == nil {
+		return c.open(ctx, p, tenant)
+	}
+	waited, err := p.RetryAfter.await(ctx, tenant)
+	if err == nil {
+		opened, err = c.open(ctx, p, tenant)
+	}
+	opened.Waited = waited
+	return opened, err
+}
+
+func (c *Credentials) open(ctx context.Context, p *Provider, tenant credential.Tenant) (Opened, error) {
 	now := time.Now()
 	cred, err := c.find(ctx, now, p, tenant)
 	if errors.Is(err, credential.ErrNotFound) && p.Fetch != nil {

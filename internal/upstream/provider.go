@@ -46,6 +46,10 @@ type Provider struct {
 	// is not asked.
 	Fetch *Fetch
 
+	// RetryAfter heeds answers that say that too much is asked. Nil: they are passed on and
+	// forgotten.
+	RetryAfter *RetryAfter
+
 	// Budget is what its tenants may have in use at the same time. Nil: any amount.
 	Budget *budget.Provider
 

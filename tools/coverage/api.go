@@ -36,7 +36,8 @@ type api struct {
 	refresh      *wantedRequest // of a login that has one
 	code         *wantedCode    // nil: nobody connects an account
 	answer       answer         // to token requests
-	assertion    string         // the parameter that has a JWT: signed
+	limited      []limitedAnswer
+	assertion    string // the parameter that has a JWT: signed
 	signed       *wantedJWT
 	severalSteps bool // the renewal is not one request
 }
@@ -58,11 +59,8 @@ func read(line []byte) *api {
 		return a
 	}
 	a.id, a.method = a.facts.text("api"), a.facts.text("method")
-	if a.facts.has("retry_after") {
-		a.facts.asked["retry_after"] = true
-		a.omit("retry_after: how long to wait after a 429")
-	}
 	a.makeUp()
+	a.readRetryAfter()
 	switch a.method {
 	case "api_key":
 		a.readMappings()

@@ -58,6 +58,7 @@ func (a *api) examine() {
 	for _, document := range a.documents() {
 		t.try(document)
 	}
+	t.tryRetryAfter()
 	if a.code != nil {
 		t.tryConnecting()
 	}

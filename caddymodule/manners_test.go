@@ -1,0 +1,80 @@
+package caddymodule_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/upstreamauth/caddy-upstream-auth/credential"
+)
+
+func TestAnAPIThatAsksToWaitIsLeftAlone(t *testing.T) {
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1); r.Header.Get("X-Api-Key") == "acme's" {
+			w.Header().Set("X-Reset-In", "30")
+			w.WriteHeader(http.StatusTooManyRequests)
+			fmt.Fprint(w, "slow down")
+		}
+	}))
+	t.Cleanup(server.Close)
+	s := newSidecar(t, map[credential.Key]string{
+		{Provider: "billing", Tenant: "acme"}:   `{"api_key":"acme's"}`,
+		{Provider: "billing", Tenant: "globex"}: `{"api_key":"globex's"}`,
+	})
+	s.start(t, `provider billing {
+		header X-Api-Key {credential.api_key}
+		retry_after X-Reset-In
+	}`, "upstream_auth billing "+server.URL)
+
+	if res, body := s.get(t, "/", as("acme")); res.StatusCode != 429 || body != "slow down" || res.Header.Get("Upstream-Auth-Error") != "" {
+		t.Errorf("the API's own answer is %d %q, with %v", res.StatusCode, body, res.Header)
+	}
+	res, body := s.get(t, "/", as("acme"))
+	after, err := strconv.Atoi(res.Header.Get("Retry-After"))
+	if res.StatusCode != 429 || err != nil || after < 1 || after > 30 || res.Header.Get("Upstream-Auth-Error") != "rate_limited" || !strings.Contains(body, "asked to wait") {
+		t.Errorf("the next is %d %q, with %v", res.StatusCode, body, res.Header)
+	}
+	if res, _ := s.get(t, "/", as("globex")); res.StatusCode != 200 {
+		t.Errorf("another tenant's gets %d", res.StatusCode)
+	}
+	if n := requests.Load(); n != 2 {
+		t.Errorf("the API had %d requests, want 2", n)
+	}
+}
+
+func TestWhichRequestsAreReplayed(t *testing.T) {
+	i := newIssuer(t)
+	s := newSidecar(t, map[credential.Key]string{{Provider: "billing", Tenant: "acme"}: `{"region":"eu","secret":"s3cret","access_token":"old"}`})
+	s.start(t, i.provider(""), "upstream_auth billing "+i.url+` {
+		replay method GET
+		replay header Idempotency-Key *
+	}`)
+	for _, test := range []struct {
+		method, key string
+		status      int
+	}{{"POST", "", 401}, {"POST", "k", 200}, {"GET", "", 200}} {
+		i.requests.Add(1) // so that the token that is stored is refused
+		req, err := http.NewRequestWithContext(t.Context(), test.method, s.url+"/", strings.NewReader("the body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Tenant-ID", "acme")
+		if test.key != "" {
+			req.Header.Set("Idempotency-Key", test.key)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		why := res.Header.Get("Upstream-Auth-Replay")
+		if res.StatusCode != test.status || (why != "") != (test.status == 401) || why != "" && why != "skipped; reason=not-matched" {
+			t.Errorf("%s with key %q: %d, replay %q", test.method, test.key, res.StatusCode, why)
+		}
+	}
+}
