@@ -69,6 +69,7 @@ func (a *App) Checks() []explain.Check {
 	for _, name := range names {
 		p := a.providers[name]
 		all = append(all, a.Providers[name].checks(p)...)
+		all = append(all, explain.UpstreamClock(p))
 		if p.Renewer != nil {
 			all = append(all, explain.Refreshes(p, a.backend.coordinator, a.backend.lifecycle))
 		}

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 )
@@ -76,5 +78,37 @@ func TestWhichRequestsAreReplayed(t *testing.T) {
 		if res.StatusCode != test.status || (why != "") != (test.status == 401) || why != "" && why != "skipped; reason=not-matched" {
 			t.Errorf("%s with key %q: %d, replay %q", test.method, test.key, res.StatusCode, why)
 		}
+	}
+}
+
+func TestAnUpstreamWithAnotherTimeIsTold(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(-7*time.Minute).UTC().Format(http.TimeFormat))
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(server.Close)
+	s := administered(t, map[credential.Key]string{{Provider: "billing", Tenant: "acme"}: `{"key":"0123456789abcdef0123456789abcdef"}`})
+	text := s.caddyfile(`provider billing {
+		jwt {
+			algorithm HS256
+			key       {credential.key}
+			claim     iss acme
+		}
+	}`, "upstream_auth billing "+server.URL)
+	startText(t, strings.Replace(text, "level ERROR", "output file "+s.path("log"), 1))
+	if d := s.diagnose(t); !d.Healthy {
+		t.Errorf("before: %+v", d)
+	}
+	for range 3 {
+		if res, _ := s.get(t, "/", as("acme")); res.StatusCode != 401 {
+			t.Errorf("%d", res.StatusCode)
+		}
+	}
+	if found := s.diagnose(t).wrong()["clock"]; !strings.Contains(found, "about 7m") || !strings.Contains(found, "behind this machine's → Set the clock") {
+		t.Errorf("the doctor says %q", found)
+	}
+	log, err := os.ReadFile(s.path("log"))
+	if n := strings.Count(string(log), "clock"); err != nil || n != 1 {
+		t.Errorf("the log says it %d times, %v", n, err)
 	}
 }

@@ -22,6 +22,7 @@ func (x *Exchange) answersChallenge(res *http.Response) bool {
 // refresh has the credential that first refuses refreshed and sends req again. If
 // either cannot be, it returns first.
 func (t *Transport) refresh(req *http.Request, first *http.Response, x *Exchange) (*http.Response, error) {
+	x.lookAtClock(first)
 	ctx := req.Context()
 	buffered := bufferResponse(first)
 	fresh, err := x.Credentials.Renew(ctx, x.Provider, x.Tenant, x.Credential)
@@ -69,6 +70,14 @@ func (x *Exchange) whyNot() string {
 		return ""
 	}
 	return string(x.body.Rewind())
+}
+
+// lookAtClock tells operators of an upstream that refuses a credential when it is another
+// time there, which may be why.
+func (x *Exchange) lookAtClock(res *http.Response) {
+	if ahead, news := x.Provider.Clock.Look(res.Header); news && x.Logger != nil {
+		x.Logger.Warn("the upstream refuses a credential, and its clock and this machine's are apart", "provider", x.Provider.Name, "ahead", ahead)
+	}
 }
 
 // codeOf returns what the client is told of a refresh that did not succeed: nothing

@@ -50,6 +50,9 @@ type Provider struct {
 	// forgotten.
 	RetryAfter *RetryAfter
 
+	// Clock is how far the upstream's is from ours.
+	Clock *Clock
+
 	// Budget is what its tenants may have in use at the same time. Nil: any amount.
 	Budget *budget.Provider
 
@@ -83,6 +86,7 @@ func (p *Provider) ChangesURL() bool { return p.changesURL }
 // but for Cookie; a name that is not valid; a header that frames the message or belongs
 // to the connection.
 func New(p Provider) (*Provider, error) {
+	p.Clock = new(Clock)
 	says := false
 	for _, s := range p.Schemes {
 		if r, ok := s.(scheme.Renewer); ok && r != p.Renewer {
