@@ -15,6 +15,13 @@ func inConnect(oauth2, lines string) string {
 		"http://127.0.0.1:8080 {\nupstream_auth_connect billing {\n" + lines + "\n}\n}\n"
 }
 
+// inForm is a Caddyfile with lines in a provider with an API key, and lines in
+// upstream_auth_connect; with one line of the provider's, the first is line 14.
+func inForm(provider, lines string) string {
+	return inProvider("header X-Api-Key {credential.api_key}\n"+provider) +
+		"http://127.0.0.1:8080 {\nupstream_auth_connect billing {\n" + lines + "\n}\n}\n"
+}
+
 // The errors of what brings credentials in, each with its place.
 func TestErrorsOfRoadsInNameTheirPlace(t *testing.T) {
 	const key = "header X-Api-Key {credential.api_key}\n"
@@ -79,18 +86,28 @@ func TestErrorsOfRoadsInNameTheirPlace(t *testing.T) {
 		"any origin":                    {inAPI("cors_origins *"), "cors_origins: '*' is not an origin such as https://app.example.com, at Caddyfile:13"},
 
 		// connecting
-		"connect without a provider":   {inSite("upstream_auth_connect"), "wrong argument count or unexpected line ending after 'upstream_auth_connect', at Caddyfile:12"},
-		"connect without oauth2":       {inSite("upstream_auth_connect billing {\n" + redirect + "}"), "the provider has no oauth2, at Caddyfile:"},
-		"connect without a redirect":   {inConnect(issuer, ""), "upstream_auth_connect needs redirect_uris, at Caddyfile:19"},
-		"connect with an unknown line": {inConnect(issuer, "redirect https://a.example"), "unrecognized subdirective 'redirect' of upstream_auth_connect, at Caddyfile:18"},
-		"redirect over plain HTTP":     {inConnect(issuer, "redirect_uris http://connect.example.com/callback"), "redirect_uris: 'http://connect.example.com/callback': must be https"},
-		"redirect to where links lead": {inConnect(issuer, "redirect_uris https://connect.example.com/connect"), "at Caddyfile:"},
-		"nowhere to authorize":         {inConnect("", redirect), "at Caddyfile:"},
-		"param of the protocol's own":  {inConnect(issuer, redirect+"param state x"), "at Caddyfile:"},
-		"param twice":                  {inConnect(issuer, redirect+"param a b\nparam a c"), "param a is given twice, at Caddyfile:20"},
-		"application of two lines":     {inConnect(issuer, redirect+"application `a\nb`"), "application: is not one line of at most 100 characters, at Caddyfile:"},
-		"application twice":            {inConnect(issuer, redirect+"application a\napplication b"), "application is given twice, at Caddyfile:20"},
-		"link_ttl too long":            {inConnect(issuer, redirect+"link_ttl 48h"), "at Caddyfile:"},
+		"connect without a provider":    {inSite("upstream_auth_connect"), "wrong argument count or unexpected line ending after 'upstream_auth_connect', at Caddyfile:12"},
+		"connect without oauth2":        {inSite("upstream_auth_connect billing {\n" + redirect + "}"), "the provider has no oauth2, at Caddyfile:"},
+		"form that is twice":            {inForm("", redirect+"form\nform"), "form is given twice, at Caddyfile:"},
+		"form with too much":            {inForm("", redirect+"form https://a.example x"), "wrong argument count or unexpected line ending after 'x', at Caddyfile:15"},
+		"form with help over HTTP":      {inForm("", redirect+"form http://docs.example"), "form: is no https URL of a page with help, at Caddyfile:15"},
+		"form with a script":            {inForm("", redirect+"form javascript:alert(1)"), "form: is no https URL of a page with help, at Caddyfile:15"},
+		"form of an array":              {inForm("schema `{\"properties\":{\"scopes\":{\"type\":\"array\"}}}`", redirect+"form"), `form cannot show "scopes": it is an array, or an object of which nobody says what is in it, at Caddyfile:15`},
+		"form of the reserved field":    {inForm("schema `{\"properties\":{\"_upstream_auth\":{}}}`", redirect+"form"), `form cannot show "_upstream_auth": it is reserved, at Caddyfile:15`},
+		"form beside signing in":        {inConnect(issuer, redirect+"form"), "form is for credentials that people type, and oauth2 with grant refresh_token has tokens of its authorization server: leave form out, at Caddyfile:19"},
+		"form with what is asked":       {inForm("", redirect+"form\nask shop"), "ask, scopes, param and token_param are for signing in at an authorization server, which a form is instead of, at Caddyfile:"},
+		"form without an address":       {inForm("", "form"), "upstream_auth_connect needs redirect_uris, at Caddyfile:"},
+		"no form where there has to be": {inConnect("grant client_credentials", redirect), "which needs nobody who connects an account: say form for what people type, at Caddyfile:"},
+		"connect without a redirect":    {inConnect(issuer, ""), "upstream_auth_connect needs redirect_uris, at Caddyfile:19"},
+		"connect with an unknown line":  {inConnect(issuer, "redirect https://a.example"), "unrecognized subdirective 'redirect' of upstream_auth_connect, at Caddyfile:18"},
+		"redirect over plain HTTP":      {inConnect(issuer, "redirect_uris http://connect.example.com/callback"), "redirect_uris: 'http://connect.example.com/callback': must be https"},
+		"redirect to where links lead":  {inConnect(issuer, "redirect_uris https://connect.example.com/connect"), "at Caddyfile:"},
+		"nowhere to authorize":          {inConnect("", redirect), "at Caddyfile:"},
+		"param of the protocol's own":   {inConnect(issuer, redirect+"param state x"), "at Caddyfile:"},
+		"param twice":                   {inConnect(issuer, redirect+"param a b\nparam a c"), "param a is given twice, at Caddyfile:20"},
+		"application of two lines":      {inConnect(issuer, redirect+"application `a\nb`"), "application: is not one line of at most 100 characters, at Caddyfile:"},
+		"application twice":             {inConnect(issuer, redirect+"application a\napplication b"), "application is given twice, at Caddyfile:20"},
+		"link_ttl too long":             {inConnect(issuer, redirect+"link_ttl 48h"), "at Caddyfile:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := adapt(t, c.caddyfile)

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/form"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/renew"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/upstream"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
@@ -73,20 +75,47 @@ func (conf *Provider) known() (known []scheme.Scheme) {
 	return known
 }
 
-// readOAuth2 reads the scheme oauth2, if there is one, of a provider that was read from JSON.
-func (conf *Provider) readOAuth2() error {
+// readRenewer reads the scheme that renews credentials, if it is one of ours, of a provider
+// that was read from JSON.
+func (conf *Provider) readRenewer() error {
 	for _, raw := range conf.SchemesRaw {
-		o := new(schemes.OAuth2)
-		if gjson.GetBytes(raw, "scheme").Str != "oauth2" {
+		var s interface {
+			scheme.Scheme
+			Adapt() error
+		}
+		switch gjson.GetBytes(raw, "scheme").Str {
+		case "oauth2":
+			s = new(schemes.OAuth2)
+		case "login":
+			s = new(schemes.Login)
+		default:
 			continue
 		}
-		if err := json.Unmarshal(raw, o); err != nil {
+		if err := json.Unmarshal(raw, s); err != nil {
 			return err
 		}
-		conf.schemes = append(conf.schemes, o)
-		return o.Adapt()
+		conf.schemes = append(conf.schemes, s)
+		return s.Adapt()
 	}
 	return nil
+}
+
+// form makes the form of a provider that was read from JSON, as far as adapting a Caddyfile
+// can tell: of its own schema. Nobody has asked the schemes yet what they need.
+func (conf *Provider) form() (*form.Form, error) {
+	own, err := loadSchema(conf.literalSchema(), config.NewResolver())
+	if err != nil {
+		return nil, err
+	}
+	p := upstream.Provider{Provider: &renew.Provider{Renewer: conf.renewer()}, OwnSchema: own, Expose: conf.Expose}
+	if own != nil {
+		p.Schemas = append(p.Schemas, own)
+	}
+	f, err := p.Form()
+	if errors.Is(err, form.ErrEmpty) {
+		return new(form.Form), nil
+	}
+	return f, err
 }
 
 // nameOf returns the name of a scheme's module.
@@ -130,7 +159,7 @@ func (conf *Provider) checkTogether(d *caddyfile.Dispenser) error {
 		}
 	}
 	literal := Provider{Schema: conf.literalSchema(), schemes: conf.known()}
-	all, err := literal.schemas(config.NewResolver())
+	_, all, err := literal.schemas(config.NewResolver())
 	if err != nil {
 		all = nil // unmarshalSchema has told
 	}

@@ -53,11 +53,11 @@ func parseConnect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := provider.readOAuth2(); err != nil {
+	if err := provider.readRenewer(); err != nil {
 		return nil, h.WrapErr(err)
 	}
-	if err := handler.Check(provider.oauth2()); err != nil {
-		return nil, h.WrapErr(err)
+	if err := handler.Check(h.Dispenser, provider.oauth2(), provider.form); err != nil {
+		return nil, err
 	}
 	return handler, nil
 }

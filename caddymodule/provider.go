@@ -167,7 +167,7 @@ func (conf *Provider) provision(ctx caddy.Context, name string) (*upstream.Provi
 	if p.Hosts, err = conf.allowedHosts(); err != nil {
 		return nil, err
 	}
-	if p.Schemas, err = conf.schemas(resolve); err != nil {
+	if p.OwnSchema, p.Schemas, err = conf.schemas(resolve); err != nil {
 		return nil, err
 	}
 	if err := checkExpose(p.Expose, p.Schemas...); err != nil {
@@ -197,12 +197,10 @@ func (conf *Provider) provision(ctx caddy.Context, name string) (*upstream.Provi
 
 // schemas returns what a credential has to fit: the provider's own schema, if it has one,
 // and those of its schemes.
-func (conf *Provider) schemas(resolve *config.Resolver) ([]*credential.Schema, error) {
-	own, err := loadSchema(conf.Schema, resolve)
-	if err != nil {
-		return nil, err
+func (conf *Provider) schemas(resolve *config.Resolver) (own *credential.Schema, all []*credential.Schema, err error) {
+	if own, err = loadSchema(conf.Schema, resolve); err != nil {
+		return nil, nil, err
 	}
-	var all []*credential.Schema
 	if own != nil {
 		all = append(all, own)
 	}
@@ -213,11 +211,11 @@ func (conf *Provider) schemas(resolve *config.Resolver) ([]*credential.Schema, e
 		}
 		schema, err := credential.CompileSchema(described.Schema())
 		if err != nil {
-			return nil, fmt.Errorf("the schema of %T: %w", s, err)
+			return nil, nil, fmt.Errorf("the schema of %T: %w", s, err)
 		}
 		all = append(all, schema)
 	}
-	return all, nil
+	return own, all, nil
 }
 
 // revocation returns how a credential is ended, nil if there is no way to.

@@ -16,6 +16,7 @@ import (
 // like. Drafts 4, 6, 7, 2019-09 and 2020-12 are understood; without "$schema" it
 // is 2020-12. It is safe for concurrent use.
 type Schema struct {
+	document []byte
 	first    *checker // for what is asked of the schema itself
 	checkers sync.Pool
 }
@@ -32,7 +33,7 @@ func CompileSchema(document []byte) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Schema{first: first}
+	s := &Schema{document: document, first: first}
 	s.checkers.New = func() any {
 		c, _ := newChecker(document) // it compiled before
 		return c
@@ -40,6 +41,9 @@ func CompileSchema(document []byte) (*Schema, error) {
 	s.checkers.Put(first)
 	return s, nil
 }
+
+// Document is the schema as it was given. The caller does not change it.
+func (s *Schema) Document() []byte { return s.document }
 
 // Check reports whether c fits the schema. The error is a [SchemaError].
 //

@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"internal/budget", "internal/hosts"},
 	{"credential", "internal/renew/journal", "internal/tlsfiles", "internal/body"},
 	{"scheme", "credential/storetest", "internal/template", "internal/bearer", "vaultstore", "localstore", "internal/links"},
-	{"internal/tokenrequest", "internal/authorize", "internal/discovery", "internal/jwt", "internal/fields"},
+	{"internal/tokenrequest", "internal/authorize", "internal/discovery", "internal/jwt", "internal/fields", "internal/form"},
 	{"internal/oauth2", "internal/login", "internal/renew"},
 	{"internal/upstream"},
 	{"internal/proxy", "internal/lifecycle", "internal/connect"},

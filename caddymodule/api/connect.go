@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/budget"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/form"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/lifecycle"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/rest"
@@ -36,7 +39,9 @@ func init() {
 // and its sibling `/oauth/connect`, where links lead, on that host, and leaves all
 // other requests to the next handler.
 //
-// The provider has an `oauth2` with an `issuer` or an `authorization_url`.
+// The provider has an `oauth2` with an `issuer` or an `authorization_url`. For one whose
+// credentials people have, such as API keys, the page is a form instead, at `/oauth/connect`
+// alone: see `form`.
 type Connect struct {
 	// The provider, by its name in the app `upstream_auth`.
 	Provider string `json:"provider"`
@@ -46,8 +51,9 @@ type Connect struct {
 	// How long a link may be opened, at most 24h. Default: 15m.
 	LinkTTL caddy.Duration `json:"link_ttl,omitempty"`
 
-	app  App
-	flow *connect.Flow
+	app      App
+	flow     *connect.Flow
+	formLine *caddyfile.Dispenser // where a Caddyfile says form
 }
 
 // CaddyModule returns the Caddy module information.
@@ -72,14 +78,31 @@ func (c *Connect) provision(ctx caddy.Context) error {
 		return err
 	}
 	c.app = app
-	settings, err := c.Config(schemes.OAuth2Of(provider.Schemes), config.NewResolver())
+	var filledIn *form.Form
+	if c.Form != nil {
+		if filledIn, err = provider.Form(); err != nil {
+			return err
+		}
+	}
+	settings, err := c.Config(schemes.OAuth2Of(provider.Schemes), filledIn, config.NewResolver())
 	if err != nil {
 		return err
 	}
 	logger := ctx.Slogger()
 	settings.Logger = logger
 	settings.Links = app.Service().Links.Registry
+	settings.Check = func(document []byte) error {
+		_, err := lifecycle.Check(provider, document)
+		return err
+	}
 	settings.Accept = func(ctx context.Context, tenant credential.Tenant, document []byte) error {
+		if c.Form != nil { // a code that was spent is not let go for want of a place
+			account, err := provider.Budget.Take(string(tenant), budget.Calls)
+			if err != nil {
+				return err
+			}
+			defer account.Give(budget.Calls, 1)
+		}
 		_, err := app.Service().Lifecycle.Put(ctx, provider, tenant, lifecycle.Change{Document: document, By: "connect", Logger: logger})
 		if test, ok := errors.AsType[*upstream.TestError](err); ok && test.Rejected() {
 			return fmt.Errorf("%w: %w", credential.ErrInvalid, err) // another account may do
@@ -111,30 +134,34 @@ func (c *Connect) provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Config checks the settings together with those of the provider, as far as adapting
-// a Caddyfile can tell.
-func (c *Connect) Config(o *schemes.OAuth2, resolve *config.Resolver) (*connect.Config, error) {
-	if o == nil {
-		return nil, errors.New("the provider has no oauth2")
-	}
+// Config checks the settings together with those of the provider, its oauth2 or what people
+// fill in, as far as adapting a Caddyfile can tell.
+func (c *Connect) Config(o *schemes.OAuth2, filledIn *form.Form, resolve *config.Resolver) (*connect.Config, error) {
 	settings := &connect.Config{
-		OAuth2:         o.Renewer,
-		Provider:       c.Provider,
-		Issuer:         resolve.URL("issuer", o.Issuer),
-		Application:    resolve.Text("application", c.Application),
-		Ask:            c.Ask,
-		LinkTTL:        time.Duration(c.LinkTTL),
-		IDTokenFields:  schemes.FieldMappings(o.IDTokenFields),
-		UserinfoFields: schemes.FieldMappings(o.UserinfoFields),
+		Provider:    c.Provider,
+		Application: resolve.Text("application", c.Application),
+		Ask:         c.Ask,
+		LinkTTL:     time.Duration(c.LinkTTL),
+		Form:        filledIn,
+	}
+	switch {
+	case c.Form != nil:
+		settings.HelpURL = resolve.URL("form", c.Form.HelpURL)
+	case o == nil:
+		return nil, errors.New("say form, for what people type in: the provider has no oauth2")
+	default:
+		settings.OAuth2, settings.Issuer, settings.Scopes = o.Renewer, resolve.URL("issuer", o.Issuer), o.Renewer.Scopes
+		settings.IDTokenFields, settings.UserinfoFields = schemes.FieldMappings(o.IDTokenFields), schemes.FieldMappings(o.UserinfoFields)
+		var err error
+		if settings.AuthorizationURL, err = o.Endpoint("authorization_url", o.AuthorizationURL, resolve); err != nil {
+			return nil, err
+		}
+		if settings.UserinfoURL, err = o.Endpoint("userinfo_url", o.UserinfoURL, resolve); err != nil {
+			return nil, err
+		}
 	}
 	var err error
-	if settings.AuthorizationURL, err = o.Endpoint("authorization_url", o.AuthorizationURL, resolve); err != nil {
-		return nil, err
-	}
-	if settings.UserinfoURL, err = o.Endpoint("userinfo_url", o.UserinfoURL, resolve); err != nil {
-		return nil, err
-	}
-	if settings.Scopes = o.Renewer.Scopes; len(c.Scopes) > 0 {
+	if len(c.Scopes) > 0 {
 		if settings.Scopes, err = schemes.ScopeTemplates(c.Scopes, resolve); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/schemes"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/connect"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/form"
 )
 
 // UnmarshalCaddyfile sets up the handler. Syntax:
@@ -13,6 +14,7 @@ import (
 //	upstream_auth_connect [<matcher>] <provider> {
 //	    application   <name>
 //	    redirect_uris <urls...>
+//	    form          [<help url>]
 //	    scopes        <scopes...>
 //	    param         <name> <value>
 //	    token_param   <name> <value>
@@ -36,6 +38,8 @@ func (c *Connect) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err = config.ManyArgs(d, &c.RedirectURIs); err == nil {
 				err = config.WrapErr(d, "", checkRedirectURIs(c.RedirectURIs))
 			}
+		case "form":
+			err = c.unmarshalForm(d)
 		case "scopes":
 			err = config.ManyArgs(d, &c.Scopes)
 		case "param":
@@ -76,12 +80,37 @@ func (c *Connect) unmarshalAsk(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Check reports what is wrong with the settings beside those of the provider's oauth2, as
-// far as adapting a Caddyfile can tell.
-func (c *Connect) Check(oauth2 *schemes.OAuth2) error {
-	settings, err := c.Config(oauth2, config.AdaptingResolver())
-	if err != nil {
-		return err
+// unmarshalForm reads: form [<help url>]
+func (c *Connect) unmarshalForm(d *caddyfile.Dispenser) error {
+	if c.Form != nil {
+		return d.Err("form is given twice")
 	}
-	return settings.Validate()
+	args := d.RemainingArgs()
+	if len(args) > 1 {
+		return d.ArgErr()
+	}
+	line := *d
+	c.Form, c.formLine = new(connect.FormSettings), &line
+	if len(args) == 0 {
+		return nil
+	}
+	c.Form.HelpURL = args[0]
+	return config.CheckLiteral(d, "form", args[0], connect.CheckHelpURL)
+}
+
+// Check reports what is wrong with the settings beside those of the provider: its oauth2,
+// or what people fill in, as made says. It goes as far as adapting a Caddyfile can tell.
+func (c *Connect) Check(d *caddyfile.Dispenser, oauth2 *schemes.OAuth2, made func() (*form.Form, error)) error {
+	var filledIn *form.Form
+	if c.Form != nil {
+		var err error
+		if filledIn, err = made(); err != nil {
+			return c.formLine.WrapErr(err)
+		}
+	}
+	settings, err := c.Config(oauth2, filledIn, config.AdaptingResolver())
+	if err == nil {
+		err = settings.Validate()
+	}
+	return config.WrapErr(d, "", err)
 }

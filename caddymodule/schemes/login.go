@@ -77,8 +77,8 @@ func (conf *Login) Provision(caddy.Context) error {
 // LoginOf returns the one among schemes, nil if there is none.
 func LoginOf(all []scheme.Scheme) *Login { return first[*Login](all) }
 
-// adapt checks the settings as far as adapting a Caddyfile can tell.
-func (conf *Login) adapt() error {
+// Adapt checks the settings as far as adapting a Caddyfile can tell.
+func (conf *Login) Adapt() error {
 	settings, err := conf.settings()
 	if err != nil {
 		return fmt.Errorf("login: %w", err)

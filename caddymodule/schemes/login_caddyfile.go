@@ -42,7 +42,7 @@ func (conf *Login) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return config.WrapErr(d, "", conf.adapt())
+	return config.WrapErr(d, "", conf.Adapt())
 }
 
 func (conf *Login) unmarshalSetting(d *caddyfile.Dispenser) error {

@@ -66,6 +66,7 @@ func prepareConnecting(t *testing.T) *connecting {
 	c.Secrets.Add("the secret of the API's tokens", secret)
 	c.File("api-secret", secret)
 	c.File("schema.json", `{"required":["workspace"]}`)
+	c.File("keys.json", keySchema)
 	return c
 }
 
@@ -86,9 +87,10 @@ const (
 	strict = "strict" // the schema wants what there is not
 	tested = "tested" // the test request is answered 401
 	nested = "nested" // below a handle_path
+	keys   = "keys"   // has no OAuth: people fill in a form
 )
 
-var providers = []string{plain, brief, strict, tested, nested}
+var providers = []string{plain, brief, strict, tested, nested, keys}
 
 // connectLog is the file of the site where accounts are connected, in Caddy's directory.
 const connectLog = "connect-access.log"
@@ -111,6 +113,8 @@ func (c *connecting) configuration() world.Configuration {
 		others += fmt.Sprintf("provider %s {\n%s\noauth2 {\ntoken_url %s/token\nissuer %[3]s\nclient_id sidecar\nclient_secret_file %s\n}\n}\n",
 			provider, lines, c.AuthURL, filepath.Join(c.Files, "client-secret"))
 	}
+	others += fmt.Sprintf("provider %s {\nschema %s\nheader X-Api-Key {credential.apiKey}\nallowed_hosts 127.0.0.1\ntest %s/echo\n}\n",
+		keys, filepath.Join(c.Files, "keys.json"), c.APIURL)
 	tokens := "token hs256 {\nsecret_file " + filepath.Join(c.Files, "api-secret") + "\n}\noperators role operator"
 	var handlers strings.Builder
 	for _, provider := range providers {
@@ -145,6 +149,8 @@ func (c *connecting) connect(provider string) string {
 		lines = fmt.Sprintf("redirect_uris %s\nreturn_to %s/done %[2]s/tenants/", strings.Join(c.front.addresses(callback(plain)), " "), c.app)
 	case brief:
 		lines += "\nlink_ttl 1s"
+	case keys:
+		return fmt.Sprintf("upstream_auth_connect %s {\n%s\nform https://docs.example/keys\nreturn_to %s/done\n}\n", keys, lines, c.app)
 	}
 	return fmt.Sprintf("upstream_auth_connect %s {\nscopes openid api\n%s\n}\n", provider, lines)
 }
@@ -234,7 +240,12 @@ func (c *connecting) versions(provider, tenant string) int {
 // fields are what lies in Vault for a tenant of the plain provider.
 func (c *connecting) fields(tenant string) map[string]any {
 	c.Helper()
-	secret, err := c.Vault.Root.KVv2("secret").Get(c.Ctx, "upstream-auth/"+plain+"/"+tenant)
+	return c.fieldsOf(plain, tenant)
+}
+
+func (c *connecting) fieldsOf(provider, tenant string) map[string]any {
+	c.Helper()
+	secret, err := c.Vault.Root.KVv2("secret").Get(c.Ctx, "upstream-auth/"+provider+"/"+tenant)
 	c.Check(err)
 	return secret.Data
 }

@@ -73,7 +73,7 @@ func (p *person) do(req *http.Request) world.Response {
 		return res
 	}
 	referrer := "no-referrer"
-	if titleOf(res) == questionTitle {
+	if title := titleOf(res); title == questionTitle || title == troubleTitle {
 		referrer = "strict-origin" // or its form would have the origin null
 	}
 	for name, want := range map[string]string{

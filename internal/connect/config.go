@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/form"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/links"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/oauth2"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
@@ -41,8 +42,13 @@ type Settings struct {
 	// is used whose host the browser came to; links lead to the first. Its sibling
 	// `connect` is where links lead: for `https://h/oauth/callback` it is
 	// `https://h/oauth/connect`, which no redirect URI may be. So two providers with one
-	// host need two directories.
+	// host need two directories. With a form, that sibling is all that is served.
 	RedirectURIs []string `json:"redirect_uris"`
+
+	// For a provider whose credentials people have, such as API keys: the page of a link is a
+	// form, made of the provider's schema or else of what its schemes need. Default: people
+	// sign in at an authorization server.
+	Form *FormSettings `json:"form,omitempty"`
 
 	// The scope to ask for. Default: oauth2's scopes; none at all means those that the
 	// server chooses.
@@ -66,6 +72,13 @@ type Settings struct {
 	ReturnTo []string `json:"return_to,omitempty"`
 }
 
+// FormSettings are those of a form.
+type FormSettings struct {
+	// A page that says where to find what the form asks for, https. It is opened beside the
+	// form. Default: none.
+	HelpURL string `json:"help_url,omitempty"`
+}
+
 // Question is a field of the credential that a person fills in.
 type Question struct {
 	// The field's path in the credential.
@@ -84,6 +97,17 @@ type Question struct {
 type Config struct {
 	// Provider is its name.
 	Provider string
+
+	// Form is what a person fills in. Nil: they sign in at an authorization server. With it
+	// what is for that is left out: OAuth2, Issuer, the endpoints, Ask, Scopes and parameters.
+	Form *form.Form
+
+	// HelpURL is a page with help for the form.
+	HelpURL string
+
+	// Check reports whether a document that was filled in can become a credential, before it
+	// is sent anywhere. The error is a [credential.ErrInvalid]. It is required with Form.
+	Check func(document []byte) error
 
 	// OAuth2 is how its credentials are refreshed. Its token endpoint, TLS, client, fields and
 	// FirstFields are used here, its scopes and parameters are not.
@@ -150,13 +174,37 @@ type Config struct {
 
 // Validate reports what is wrong with the settings. It opens and asks nothing.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{
+	checks := []func() error{
 		func() error { return credential.CheckProvider(c.Provider) },
 		c.checkClient, c.checkServer, c.checkRequest, c.checkFields, c.checkOwnAddresses,
-	} {
+	}
+	if c.Form != nil {
+		checks = []func() error{checks[0], c.checkForm, c.checkRequest, c.checkOwnAddresses}
+	}
+	for _, check := range checks {
 		if err := check(); err != nil {
 			return fmt.Errorf("connect: %w", err)
 		}
+	}
+	return nil
+}
+
+func (c *Config) checkForm() error {
+	if len(c.Ask)+len(c.Scopes)+len(c.Params)+len(c.TokenParams) > 0 {
+		return errors.New("ask, scopes, param and token_param are for signing in at an authorization server, which a form is instead of")
+	}
+	if c.HelpURL != "" {
+		if err := CheckHelpURL(c.HelpURL); err != nil {
+			return fmt.Errorf("form: %w", err)
+		}
+	}
+	return nil
+}
+
+// CheckHelpURL reports whether a page with help can be linked to.
+func CheckHelpURL(text string) error {
+	if u, err := url.Parse(text); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return errors.New("is no https URL of a page with help")
 	}
 	return nil
 }
@@ -167,7 +215,7 @@ func (c *Config) checkClient() error {
 	case o == nil, o.ClientID == nil:
 		return errors.New("provider has no oauth2")
 	case o.Grant != oauth2.GrantRefreshToken:
-		return fmt.Errorf("oauth2 has grant %s, which needs nobody who connects an account", o.Grant)
+		return fmt.Errorf("oauth2 has grant %s, which needs nobody who connects an account: say form for what people type", o.Grant)
 	}
 	return nil
 }

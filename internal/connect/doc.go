@@ -2,7 +2,9 @@
 // code grant of OAuth 2.0 (RFC 6749 section 4.1) with PKCE (RFC 7636, always
 // S256), the issuer check of RFC 9207, the advice of RFC 9700, and discovery by
 // OpenID Connect or RFC 8414. It knows neither stores nor Caddy: what was granted
-// goes to [Config].Accept.
+// goes to [Config].Accept. So does what a person types where there is nothing to sign
+// in at: then the link's page is a form (formpage.go), which ends it all (fill.go, and
+// trouble.go if something is wrong).
 //
 //	[Flow.Link] ──▶ https://h/oauth/connect?link=…        start.go: a page asks
 //	                     │ POST of its form, 303           form.go, cookie.go

@@ -33,8 +33,8 @@ func New(c Config) (*Flow, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if c.Links == nil || c.Accept == nil {
-		return nil, errors.New("connect: Links and Accept are required")
+	if c.Links == nil || c.Accept == nil || c.Form != nil && c.Check == nil {
+		return nil, errors.New("connect: Links and Accept are required, and Check with Form")
 	}
 	if c.LinkTTL == 0 {
 		c.LinkTTL = DefaultLinkTTL
@@ -43,9 +43,13 @@ func New(c Config) (*Flow, error) {
 	if c.Dialer == nil {
 		c.Dialer = new(tokenrequest.Client)
 	}
-	f := &Flow{config: c, client: discovery.NewClient(c.Transport, c.OAuth2.TLS), logger: c.Logger}
+	f := &Flow{config: c, logger: c.Logger}
 	if f.logger == nil {
 		f.logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Form == nil {
+		f.client = discovery.NewClient(c.Transport, c.OAuth2.TLS)
+		f.paths = f.takenFields()
 	}
 	if c.Issuer != "" {
 		f.metadata = &discovery.Issuer{Name: c.Issuer, Client: f.client}
@@ -67,7 +71,6 @@ func New(c Config) (*Flow, error) {
 		}
 		f.returnTo = append(f.returnTo, p)
 	}
-	f.paths = f.takenFields()
 	return f, nil
 }
 
@@ -115,14 +118,19 @@ func (f *Flow) ServeHTTP(w http.ResponseWriter, r *http.Request) (handled bool) 
 	return true
 }
 
-// serveStart shows a link's question, or goes on from it.
+// serveStart shows a link's question, or goes on from it: to the authorization server, or
+// with a form to the end.
 func (f *Flow) serveStart(w http.ResponseWriter, r *http.Request, at *redirect) {
 	var address string
 	var err error
-	if r.Method == http.MethodPost {
-		address, err = f.begin(w, r, at)
-	} else {
+	switch {
+	case r.Method != http.MethodPost:
 		err = f.ask(w, r, at)
+	case f.config.Form != nil:
+		f.serveForm(w, r, at)
+		return
+	default:
+		address, err = f.begin(w, r, at)
 	}
 	switch {
 	case err != nil:
@@ -136,10 +144,15 @@ func (f *Flow) serveStart(w http.ResponseWriter, r *http.Request, at *redirect) 
 // serveCallback ends what a link began, well or not.
 func (f *Flow) serveCallback(w http.ResponseWriter, r *http.Request, at *redirect) {
 	returnTo, err := f.comeBack(w, r, at)
+	f.end(w, r, comingBack, returnTo, err)
+}
+
+// end tells the person how it went, and the application if it wants the browser back.
+func (f *Flow) end(w http.ResponseWriter, r *http.Request, s step, returnTo string, err error) {
 	status := "success"
 	if err != nil {
 		status = "error"
-		f.logFailure(r.Context(), comingBack, err)
+		f.logFailure(r.Context(), s, err)
 	} else {
 		f.logger.LogAttrs(r.Context(), slog.LevelInfo, "account connected", slog.String("provider", f.config.Provider))
 	}

@@ -76,6 +76,7 @@ type question struct {
 
 	Form      string // the token that the form has to have
 	WantsCode bool
+	ReturnTo  bool       // there is somewhere to return to
 	Ask       []Question // without answers; there is no Host then
 }
 
@@ -92,10 +93,16 @@ var page = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{.Title}}</title>
 <style>
-body { margin: 0; background: #fff; color: #1a1a1a; font: 1.125rem/1.5 sans-serif; overflow-wrap: anywhere; }
+:root { color-scheme: light dark; }
+body { margin: 0; background: Canvas; color: CanvasText; font: 1.125rem/1.5 sans-serif; overflow-wrap: anywhere; }
 main { max-width: 36rem; margin: 4rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; }
-button, input { font: inherit; padding: 0.5rem 1rem; max-width: 100%; box-sizing: border-box; }
+button, input, select, textarea { font: inherit; padding: 0.5rem 1rem; max-width: 100%; box-sizing: border-box; }
+form > div, fieldset { margin: 0 0 1.25rem; min-width: 0; }
+fieldset > div + div { margin-top: 1.25rem; }
+label, small, strong { display: block; }
+div > input, div > select, textarea { width: 100%; }
+[role=alert] { border-left: 0.25rem solid #c00; padding-left: 1rem; }
 </style>
 </head>
 <body>
@@ -106,6 +113,10 @@ button, input { font: inherit; padding: 0.5rem 1rem; max-width: 100%; box-sizing
 </main>
 </body>
 </html>
+
+{{- define "handoff"}}{{if .WantsCode}}<p><label for="handoff">The code that {{.Application}} shows you:</label><br>
+<input id="handoff" name="handoff" required autocomplete="off" autocapitalize="characters" spellcheck="false"></p>
+{{end}}{{end}}
 `))
 
 var questionPage = template.Must(template.Must(page.Clone()).Parse(`{{define "content" -}}
@@ -114,10 +125,8 @@ var questionPage = template.Must(template.Must(page.Clone()).Parse(`{{define "co
 <p>Go on only if this is what you want. If you did not expect this page, close it: nothing is connected then.</p>
 <form method="post">
 <input type="hidden" name="form" value="{{.Form}}">
-{{if .WantsCode}}<p><label for="handoff">The code that {{.Application}} shows you:</label><br>
-<input id="handoff" name="handoff" required autocomplete="off" autocapitalize="characters" spellcheck="false"></p>
-{{end -}}
-{{range .Ask}}<p><label for="ask.{{.Path}}">{{or .Label .Path}}:</label><br>
+{{template "handoff" .}}
+{{- range .Ask}}<p><label for="ask.{{.Path}}">{{or .Label .Path}}:</label><br>
 <input id="ask.{{.Path}}" name="ask.{{.Path}}"{{if .Secret}} type="password"{{end}} required autocomplete="off" spellcheck="false"></p>
 {{end -}}
 <p><button id="go-on">Go on to {{.Account}}</button></p>
@@ -137,15 +146,15 @@ func harden(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// writeQuestion asks. The form's Origin would be null with no-referrer; its Referer has
-// the origin alone, and not the link.
-func writeQuestion(w http.ResponseWriter, q question) error {
+// writeAsking writes a page that asks. Its form's Origin would be null with no-referrer; its
+// Referer has the origin alone, and not the link.
+func writeAsking(w http.ResponseWriter, status int, t *template.Template, asked any) error {
 	var b bytes.Buffer
-	if err := questionPage.Execute(&b, q); err != nil {
+	if err := t.Execute(&b, asked); err != nil {
 		return err
 	}
 	w.Header().Set("Referrer-Policy", "strict-origin")
-	write(w, http.StatusOK, &b)
+	write(w, status, &b)
 	return nil
 }
 

@@ -72,7 +72,8 @@ func (f *Flow) find(r *http.Request) (at *redirect, s step) {
 			asked = starting
 		case candidate.path:
 			asked = comingBack
-		default:
+		}
+		if asked == foreign || asked == comingBack && f.config.Form != nil { // from where nobody comes back
 			continue
 		}
 		if at == nil {

@@ -1,7 +1,6 @@
 package connect
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -29,18 +28,16 @@ func (f *Flow) ask(w http.ResponseWriter, r *http.Request, at *redirect) error {
 	if err != nil {
 		return err
 	}
+	asked := f.question(l, registered, query)
+	if f.config.Form != nil {
+		asked.Form = formToken(at.giveCookie(w, r, l), l)
+		return f.writeForm(w, http.StatusOK, asked, nil, nil)
+	}
 	known, err := f.known(r.Context(), l.Tenant, registered.Parameters)
 	if err != nil {
 		return err
 	}
-	asked := question{
-		Application: f.config.Application,
-		Provider:    f.config.Provider,
-		Tenant:      string(l.Tenant),
-		WantsCode:   registered.Handoff != "" && query.Get("handoff") == "",
-		Ask:         f.unanswered(known),
-	}
-	if len(asked.Ask) == 0 {
+	if asked.Ask = f.unanswered(known); len(asked.Ask) == 0 {
 		// Better no start than no end: the endpoint, and the client secret.
 		endpoint, err := f.endpoint(r.Context(), known)
 		if err != nil {
@@ -52,7 +49,18 @@ func (f *Flow) ask(w http.ResponseWriter, r *http.Request, at *redirect) error {
 		asked.Host = endpoint.Host
 	}
 	asked.Form = formToken(at.giveCookie(w, r, l), l)
-	return writeQuestion(w, asked)
+	return writeAsking(w, http.StatusOK, questionPage, asked)
+}
+
+// question is what is asked for a link, whose address has the query.
+func (f *Flow) question(l *link, registered *links.Link, query url.Values) question {
+	return question{
+		Application: f.config.Application,
+		Provider:    f.config.Provider,
+		Tenant:      string(l.Tenant),
+		WantsCode:   registered.Handoff != "" && query.Get("handoff") == "",
+		ReturnTo:    registered.ReturnTo != "",
+	}
 }
 
 // formToken is what the form for l in a browser's page has in it, and no other site's.
@@ -61,22 +69,11 @@ func formToken(browser string, l *link) string { return links.Fingerprint("form"
 // begin takes the form of a page that ask has shown, and returns where the browser goes
 // from here: the authorization request (RFC 6749 section 4.1.1).
 func (f *Flow) begin(w http.ResponseWriter, r *http.Request, at *redirect) (address string, err error) {
-	if err := f.checkOrigin(r); err != nil {
-		return "", err
-	}
-	form, err := readForm(w, r)
+	p, err := f.takeForm(w, r, at, maxForm)
 	if err != nil {
 		return "", err
 	}
-	l, query, err := f.openLink(r)
-	if err != nil {
-		return "", err
-	}
-	browser := at.readCookie(r, l)
-	if browser == "" || !links.Matches(form.Get("form"), "form", browser, l.ID) {
-		return "", ErrOtherBrowser
-	}
-	known, err := f.answered(r.Context(), l, form)
+	known, err := f.answered(r.Context(), p.link, p.values)
 	if err != nil {
 		return "", err
 	}
@@ -84,12 +81,12 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, at *redirect) (addr
 	if err != nil {
 		return "", err
 	}
-	p, err := f.config.OAuth2.Parameters(r.Context(), known)
+	client, err := f.config.OAuth2.Parameters(r.Context(), known)
 	if err != nil {
 		return "", err
 	}
-	s := newState(l, at.uri, browser)
-	if err := f.beginAttempt(r.Context(), s, cmp.Or(query.Get("handoff"), form.Get("handoff")), known.Stored()); err != nil {
+	s := newState(p.link, at.uri, p.browser)
+	if err := f.beginAttempt(r.Context(), p, s.ID, links.Attempt{Expires: s.expires(), Known: known.Stored()}); err != nil {
 		return "", err
 	}
 	sealed, err := f.config.Links.Seal(r.Context(), stateKind, s)
@@ -100,7 +97,7 @@ func (f *Flow) begin(w http.ResponseWriter, r *http.Request, at *redirect) (addr
 	if err != nil {
 		return "", err
 	}
-	c := &oauth2.Config{ClientID: p.ClientID, Endpoint: oauth2.Endpoint{AuthURL: endpoint.String()}, RedirectURL: at.uri}
+	c := &oauth2.Config{ClientID: client.ClientID, Endpoint: oauth2.Endpoint{AuthURL: endpoint.String()}, RedirectURL: at.uri}
 	var options []oauth2.AuthCodeOption
 	if !f.config.OAuth2.WithoutPKCE {
 		options = append(options, oauth2.S256ChallengeOption(s.Verifier))
@@ -142,17 +139,22 @@ func (f *Flow) fillIn(params url.Values, templates map[string]*template.Template
 	return nil
 }
 
-// beginAttempt notes that s was made, with what is known of the credential to be: what
-// comes back goes to the servers that the browser was sent to the like of. A wrong code is
-// an attempt, too, that has ended.
-func (f *Flow) beginAttempt(ctx context.Context, s *state, code string, known []byte) error {
+// beginAttempt notes an attempt at using a link, with what is known of the credential to
+// be: what comes back goes to the servers that the browser was sent to the like of. A wrong
+// code is an attempt, too, that has ended. One that has ended with the right one uses the
+// link.
+func (f *Flow) beginAttempt(ctx context.Context, p *posted, id string, a links.Attempt) error {
 	wrong := false
-	_, err := f.config.Links.Update(ctx, s.Link.key(), s.Link.ID, func(l *links.Link) error {
+	_, err := f.config.Links.Update(ctx, p.key(), p.ID, func(l *links.Link) error {
 		if !time.Now().Before(l.Expires) {
 			return ErrExpired
 		}
-		wrong = l.Handoff != "" && !links.Matches(l.Handoff, s.Link.ID, strings.ToUpper(strings.TrimSpace(code)))
-		return l.Begin(s.ID, links.Attempt{Expires: s.expires(), Ended: wrong, Known: known})
+		begun := a
+		if wrong = l.Handoff != "" && !links.Matches(l.Handoff, p.ID, strings.ToUpper(strings.TrimSpace(p.code))); wrong {
+			begun.Ended = true
+		}
+		l.Used = a.Ended && !wrong
+		return l.Begin(id, begun)
 	})
 	if err == nil && wrong {
 		return ErrHandoff

@@ -129,9 +129,9 @@ func (e *Service) Put(ctx context.Context, p *upstream.Provider, tenant credenti
 	return nil, fmt.Errorf("write the credential: %w", credential.ErrConflict)
 }
 
-// accept returns a new document that can become a credential: with a token, if it came
-// without one and is tested.
-func accept(ctx context.Context, p *upstream.Provider, document []byte) ([]byte, error) {
+// Check returns what a document that was brought would be as a credential, without sending
+// it anywhere. The error is a [credential.ErrInvalid].
+func Check(p *upstream.Provider, document []byte) (*credential.Credential, error) {
 	if err := credential.CheckInput(document); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,14 @@ func accept(ctx context.Context, p *upstream.Provider, document []byte) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Check(cred); err != nil {
+	return cred, p.Check(cred)
+}
+
+// accept returns a new document that can become a credential: with a token, if it came
+// without one and is tested.
+func accept(ctx context.Context, p *upstream.Provider, document []byte) ([]byte, error) {
+	cred, err := Check(p, document)
+	if err != nil {
 		return nil, err
 	}
 	tested, err := p.Try(ctx, cred)

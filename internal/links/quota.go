@@ -10,7 +10,8 @@ const (
 	// attempts they are a document of 100 KB.
 	MaxLinks = 100
 
-	// MaxAttempts is how often one link can be tried within the time that an attempt has.
+	// MaxAttempts is how often one link can be tried within the time that an attempt has:
+	// that at an authorization server, or with a form all of the link's.
 	MaxAttempts = 10
 
 	// maxWaiting is how many requests for one tenant's links wait for the store.

@@ -74,6 +74,15 @@ func (r *Renewer) Brings() (paths []string) {
 	return paths
 }
 
+// Obtained are the fields of a credential that a login fills in, and nobody brings.
+func (r *Renewer) Obtained() []string {
+	own := append(r.Brings(), expiresAtField)
+	if r.refresh != nil {
+		return own
+	}
+	return slices.DeleteFunc(own, func(path string) bool { return path == r.spent }) // the first login takes it
+}
+
 // Servers are where requests go, without their paths and each once, but for those that the
 // credential or an answer has a say in.
 func (r *Renewer) Servers() (urls []string) {

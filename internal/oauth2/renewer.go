@@ -97,6 +97,10 @@ func (r *Renewer) Brings() []string {
 	return paths
 }
 
+// Obtained are the fields of a credential that token responses fill in, and nobody brings,
+// unless the grant is [GrantRefreshToken].
+func (r *Renewer) Obtained() []string { return append(r.Fields.paths(), r.Brings()...) }
+
 // OAuth2 returns r.
 func (r *Renewer) OAuth2() *Renewer { return r }
 

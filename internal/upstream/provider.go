@@ -29,6 +29,9 @@ type Provider struct {
 	// and those of its schemes.
 	Schemas []*credential.Schema
 
+	// OwnSchema is the one among them that is the provider's own. Nil: it has none.
+	OwnSchema *credential.Schema
+
 	// Expose are the fields that may be shown, by path. Each has to be there.
 	Expose []string
 

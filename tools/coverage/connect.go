@@ -35,7 +35,7 @@ func (t *trial) tryConnecting() {
 		t.gap("connecting: %v", err)
 		return
 	}
-	settings, err := conf.Config(schemes.OAuth2Of(t.provider.Schemes), config.NewResolver())
+	settings, err := conf.Config(schemes.OAuth2Of(t.provider.Schemes), nil, config.NewResolver())
 	if err != nil {
 		t.gap("connecting: %v", err)
 		return
