@@ -125,7 +125,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth: store: %w", err)
 	}
 	a.service = &rest.Service{
-		Lifecycle: a.backend.lifecycle, Coordinator: a.backend.coordinator, Links: rest.Links{Registry: links.New(a.backend.store)},
+		Lifecycle: a.backend.lifecycle, Coordinator: a.backend.coordinator, Credentials: a.backend.credentials(logger),
+		Links: rest.Links{Registry: links.New(a.backend.store)},
 	}
 	a.use = newUse(a.backend.release)
 	if err := a.useTransit(); err != nil {

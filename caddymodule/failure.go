@@ -3,9 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"math"
 	"net/http"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -52,7 +50,7 @@ func failWith(w http.ResponseWriter, r *http.Request, status int, code proxy.Cod
 		header.Set("Retry-After", proxy.RetryAfter)
 	case proxy.CodeRateLimited:
 		if tooSoon, ok := errors.AsType[*upstream.TooSoonError](err); ok {
-			header.Set("Retry-After", strconv.Itoa(int(math.Ceil(tooSoon.After.Seconds()))))
+			header.Set("Retry-After", tooSoon.RetryAfter())
 		}
 	case proxy.CodeMethodNotAllowed:
 		header.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")

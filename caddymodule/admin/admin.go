@@ -29,7 +29,7 @@ func init() {
 //     `PUT` is the credential itself
 //   - `GET /upstream_auth/P/tenants/T/explain`: what requests are sent with, and what
 //     happens when the upstream rejects it
-//   - `POST /upstream_auth/P/tenants/T/refresh`, `…/revoke` and `…/connect-link`
+//   - `POST /upstream_auth/P/tenants/T/refresh`, `…/revoke`, `…/test` and `…/connect-link`
 //   - `DELETE /upstream_auth/P/tenants/T/connect-link`: withdraws the tenant's links
 //   - `DELETE /upstream_auth/connect-links`: withdraws all tenants' links
 //   - `GET /upstream_auth/doctor`: whether all that it takes is there
@@ -75,6 +75,7 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 		tenants + "/{tenant}/explain": {http.MethodGet: adminExplain},
 		tenants + "/{tenant}/refresh": {http.MethodPost: onTenant((*rest.Collection).Refresh)},
 		tenants + "/{tenant}/revoke":  {http.MethodPost: onTenant((*rest.Collection).Revoke)},
+		tenants + "/{tenant}/test":    {http.MethodPost: onTenant((*rest.Collection).Test)},
 		tenants + "/{tenant}/connect-link": {
 			http.MethodPost: onTenant((*rest.Collection).Connect), http.MethodDelete: onTenant((*rest.Collection).WithdrawLinks),
 		},

@@ -19,7 +19,7 @@ func init() {
 		Short: "Looks after the credentials that upstream_auth sends for tenants",
 		Long: `
 Looks after the credentials that upstream_auth sends for tenants: lists, shows,
-stores, refreshes, revokes and deletes them, says what becomes of a tenant's
+stores, tests, refreshes, revokes and deletes them, says what becomes of a tenant's
 requests, and finds out what is wrong with the setup.
 
 The commands talk to a running Caddy, over its administration endpoint. Its
@@ -51,7 +51,7 @@ func addCommands(cmd *cobra.Command) {
 	flags.BoolP("json", "", false, "Write JSON, errors included")
 	cmd.AddCommand(
 		listCommand(), getCommand(), putCommand(), deleteCommand(),
-		refreshCommand(), revokeCommand(), connectLinkCommand(), withdrawLinksCommand(),
+		refreshCommand(), testCommand(), revokeCommand(), connectLinkCommand(), withdrawLinksCommand(),
 		explainCommand(), doctorCommand(),
 	)
 }
@@ -98,7 +98,7 @@ func command(f func(*commandRun) error) func(*cobra.Command, []string) error {
 // commandError is an error of a command.
 type commandError struct {
 	// Code is that of the administration API, or of the command itself:
-	// caddy_unreachable, caddy_refused, input_invalid, unhealthy.
+	// caddy_unreachable, caddy_refused, input_invalid, test_failed, unhealthy.
 	Code    string `json:"code"`
 	Message string `json:"message"`
 

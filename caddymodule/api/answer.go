@@ -36,11 +36,13 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, c *call) error {
 
 func (a *API) dispatch(w http.ResponseWriter, r *http.Request, c *call) error {
 	switch {
-	case c.link && r.Method == http.MethodPost:
+	case c.action == "connect-link" && r.Method == http.MethodPost:
 		return a.collection.Connect(w, r, c.name)
-	case c.link && r.Method == http.MethodDelete:
+	case c.action == "connect-link" && r.Method == http.MethodDelete:
 		return a.collection.WithdrawLinks(w, r, c.name)
-	case c.link:
+	case c.action == "test" && r.Method == http.MethodPost:
+		return a.collection.Test(w, r, c.name)
+	case c.action != "":
 		return rest.ErrMethod
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		return a.answerGet(w, r, c)

@@ -30,7 +30,8 @@ func init() {
 //   - `GET /self`, `PATCH /self`: the tenant that the token names
 //   - `POST /self/connect-link`: a link by which the tenant connects an account;
 //     `DELETE` withdraws all that there are
-//   - `GET`, `PUT`, `PATCH`, `DELETE /tenants/{tenant}` and
+//   - `POST /self/test`: makes the provider's test with its credential
+//   - `GET`, `PUT`, `PATCH`, `DELETE /tenants/{tenant}`, `POST /tenants/{tenant}/test` and
 //     `POST`, `DELETE /tenants/{tenant}/connect-link`: any tenant, for operators
 //
 // `PATCH` and `PUT` take `{"credentials": {…}}`, which replaces the credential after
@@ -121,7 +122,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 // target is what a request is about.
 type target struct {
 	tenant string // empty: the caller's own
-	link   bool   // a link to connect
+	action string // what is below the tenant: connect-link or test, or nothing
 }
 
 // parseTarget reads a path. ours is false if it is not one of the API's.
@@ -142,8 +143,8 @@ func parseTarget(path string) (t target, ours bool) {
 	switch rest {
 	case "":
 		return t, true
-	case "/connect-link":
-		t.link = true
+	case "/connect-link", "/test":
+		t.action = rest[1:]
 		return t, true
 	}
 	return target{}, false
@@ -152,8 +153,10 @@ func parseTarget(path string) (t target, ours bool) {
 // methods are those that the target takes.
 func (t target) methods() string {
 	switch {
-	case t.link:
+	case t.action == "connect-link":
 		return "DELETE, POST"
+	case t.action == "test":
+		return "POST"
 	case t.tenant == "":
 		return "GET, HEAD, PATCH"
 	}

@@ -91,6 +91,7 @@ func asError(err error) *Error {
 	test, isTest := errors.AsType[*upstream.TestError](err)
 	quota, isQuota := errors.AsType[*links.QuotaError](err)
 	spent, isSpent := errors.AsType[*budget.Error](err)
+	_, isTooSoon := errors.AsType[*upstream.TooSoonError](err)
 	forbidden, isForbidden := errors.AsType[*credential.PermissionError](err)
 	switch {
 	case errors.Is(err, bearer.ErrMissing):
@@ -125,6 +126,8 @@ func asError(err error) *Error {
 		return &Error{http.StatusServiceUnavailable, "store_unavailable", "the store does not answer; nobody knows whether a change was made"}
 	case errors.Is(err, upstream.ErrNoRevocation):
 		return answer(http.StatusConflict, "no_revocation")
+	case isTooSoon:
+		return answer(http.StatusTooManyRequests, "rate_limited")
 	case errors.Is(err, renew.ErrReauthorizationRequired):
 		return answer(http.StatusConflict, "reauthorization_required")
 	case errors.Is(err, renew.ErrFailed):
@@ -150,6 +153,9 @@ func ErrorOf(r *http.Request, err error, operator bool) *Error {
 func (e *Error) RetryAfter(err error) string {
 	if quota, ok := errors.AsType[*links.QuotaError](err); ok {
 		return quota.Seconds()
+	}
+	if tooSoon, ok := errors.AsType[*upstream.TooSoonError](err); ok {
+		return tooSoon.RetryAfter()
 	}
 	if e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests {
 		return proxy.RetryAfter

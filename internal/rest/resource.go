@@ -17,6 +17,7 @@ import (
 type Service struct {
 	Lifecycle   *lifecycle.Service
 	Coordinator *renew.Coordinator
+	Credentials *upstream.Credentials
 	Links       Links
 }
 

@@ -130,7 +130,7 @@ func (r *Request) succeeded(status int) bool {
 	return slices.Contains(r.Statuses, status)
 }
 
-// TestError says that a new credential did not pass its provider's test.
+// TestError says that a credential did not pass its provider's test.
 type TestError struct {
 	// Status is the upstream's answer, 0 if there was none; with Err it is the token
 	// endpoint's.
@@ -174,14 +174,8 @@ func (p *Provider) Try(ctx context.Context, cred *credential.Credential) (*crede
 			return nil, err
 		}
 	}
-	status, err := p.Test.Send(ctx, p, cred)
-	switch {
-	case errors.Is(err, credential.ErrInvalid):
+	if _, err := p.runTest(ctx, cred); err != nil {
 		return nil, err
-	case err != nil:
-		return nil, &TestError{Err: err}
-	case !p.Test.succeeded(status):
-		return nil, &TestError{Status: status}
 	}
 	return cred, nil
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -49,6 +50,9 @@ type TooSoonError struct {
 func (e *TooSoonError) Error() string {
 	return fmt.Sprintf("the upstream has asked to wait for %s", e.After.Round(time.Second))
 }
+
+// RetryAfter is After in whole seconds, for a header.
+func (e *TooSoonError) RetryAfter() string { return strconv.Itoa(int(math.Ceil(e.After.Seconds()))) }
 
 // await waits until the tenant may be asked for again. The error is a [TooSoonError] or
 // that of ctx.
