@@ -16,8 +16,9 @@ func connectLinkCommand() *cobra.Command {
 		Use:   "connect-link --provider <name> --tenant <name> [--return-to <url>] [--handoff] [--account <claim>=<value>] [--parameter <path>=<value>]",
 		Short: "Makes a link by which an end user connects an account",
 		Long: `Makes a link to send to an end user, who connects an account with it in a
-browser. Whoever has the link can do so, until it expires, was used or was
-withdrawn. It takes the directive upstream_auth_connect.
+browser, or fills in a form with a key if the directive has one. Whoever has the link
+can do so, until it expires, was used or was withdrawn. It takes the directive
+upstream_auth_connect.
 
 With --handoff a code is needed, too, which is to reach the person in another
 way. With --account, which may be repeated, only an account will do of which the

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -92,6 +93,9 @@ func (c *connecting) fillsIn(b *browser.Browser, tenant string, dark bool) {
 		c.Errorf("in Vault lie %d fields of %s, not what was filled in", len(got), tenant)
 	}
 	v.goTo(link, http.StatusGone, usedTitle)
+	c.tests(tenant, 200)
+	c.NewKey(tenant)
+	c.tests(tenant, 401)
 
 	v.goTo(c.secureKeyLink(tenant, c.app+"/done"), http.StatusOK, questionTitle)
 	v.is(`[...document.querySelectorAll('input:not([type=hidden]), select, textarea')].map(e => e.value).join('')`, "10") // nothing that is stored
@@ -101,6 +105,23 @@ func (c *connecting) fillsIn(b *browser.Browser, tenant string, dark bool) {
 	v.is("location.href", c.app+"/done?status=error")
 	if got := c.versions(keys, tenant); got != 1 {
 		c.Errorf("%d versions in Vault", got)
+	}
+}
+
+// tests has a tenant test what is stored, which the upstream answers so.
+func (c *connecting) tests(tenant string, status int) {
+	c.Helper()
+	req, err := http.NewRequestWithContext(c.Ctx, http.MethodPost, c.front.plain.URL+"/"+keys+"/api/self/test", http.NoBody)
+	c.Check(err)
+	req.Header.Set("Authorization", "Bearer "+c.token(map[string]any{"id": tenant}))
+	res := c.newPerson().do(req)
+	var result struct {
+		OK     bool
+		Status int
+	}
+	c.Check(json.Unmarshal(res.Content, &result))
+	if result.Status != status || result.OK != (status == http.StatusOK) {
+		c.Errorf("the test came to %s, not to %d", res.Content, status)
 	}
 }
 
