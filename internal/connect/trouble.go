@@ -52,7 +52,7 @@ func ruleText(rule string) string {
 	case "pattern", "format":
 		return "does not look as it has to"
 	case "type":
-		return "is not a number"
+		return "is not a number, or not a whole one"
 	case "enum", "const":
 		return "is not one of the choices"
 	case "minimum", "exclusiveMinimum":
