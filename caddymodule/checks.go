@@ -94,7 +94,7 @@ func secretFiles(store stores.Store) []explain.Check {
 // checks are what there is to look at of one provider.
 func (conf *Provider) checks(p *upstream.Provider) []explain.Check {
 	var all []explain.Check
-	if o := p.OAuth2(); o != nil {
+	for _, o := range p.OAuth2().Chain() {
 		if o.TokenURL == nil || !o.TokenURL.UsesCredential() {
 			all = append(all, explain.Endpoint(explain.CheckTokenEndpoint, "the token endpoint of provider "+p.Name, o.Endpoint(), o.TLS))
 		}
@@ -104,7 +104,9 @@ func (conf *Provider) checks(p *upstream.Provider) []explain.Check {
 				all = append(all, explain.File(what, secret.File), explain.Private(what, secret.File))
 			}
 		}
-		all = append(all, tlsChecks(conf.oauth2().Files, p.Name)...)
+	}
+	for o := conf.oauth2(); o != nil; o = o.AssertionFrom {
+		all = append(all, tlsChecks(o.Files, p.Name)...)
 	}
 	if l := schemes.LoginOf(conf.schemes); l != nil {
 		for _, server := range l.Servers() {

@@ -102,6 +102,12 @@ type OAuth2 struct {
 	// issuer, or else the token endpoint.
 	Assertion *JWTSettings `json:"assertion,omitempty"`
 
+	// Instead, where the assertion is obtained for each token request
+	// (draft-ietf-oauth-identity-chaining): by grant `token_exchange` or another one that can
+	// be repeated, at another authorization server. Its access token is the assertion. What is
+	// about stored tokens and about connecting has no place here.
+	AssertionFrom *OAuth2 `json:"assertion_from,omitempty"`
+
 	// The token that is exchanged, for grant `token_exchange`: one placeholder.
 	SubjectToken string `json:"subject_token,omitempty"`
 
@@ -248,6 +254,13 @@ func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err err
 	if o.Assertion, err = conf.Assertion.jwt("assertion", resolve, t.lookup); err != nil {
 		return o, err
 	}
+	if conf.AssertionFrom != nil {
+		from, err := conf.AssertionFrom.assertionFrom(resolve)
+		if err != nil {
+			return o, fmt.Errorf("assertion_from: %w", err)
+		}
+		o.AssertionFrom = &from
+	}
 	if o.ClientKey, err = conf.ClientAssertion.jwt("client_assertion", resolve, t.lookup); err != nil {
 		return o, err
 	}
@@ -299,6 +312,30 @@ func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err err
 	return o, nil
 }
 
+// assertionFrom is settings of an assertion_from, of whose answer nothing is stored.
+func (conf *OAuth2) assertionFrom(resolve *config.Resolver) (oauth2.Config, error) {
+	for _, unused := range []struct {
+		name  string
+		given bool
+	}{
+		{"refresh_ahead, rotation or takeover", conf.Spending != (Spending{})},
+		{"credential_field", conf.CredentialFields != nil},
+		{"token_field", conf.TokenFields != nil},
+		{"refresh_field", conf.RefreshFields != nil},
+		{"userinfo_field", conf.UserinfoFields != nil},
+		{"id_token_field", conf.IDTokenFields != nil},
+		{"authorization_url", conf.AuthorizationURL != ""},
+		{"userinfo_url", conf.UserinfoURL != ""},
+		{"revocation_url", conf.RevocationURL != ""},
+		{"pkce", conf.PKCE != ""},
+	} {
+		if unused.given {
+			return oauth2.Config{}, fmt.Errorf("%s has no place there", unused.name)
+		}
+	}
+	return conf.settings(resolve)
+}
+
 // FieldMappings returns fields in the order of their names.
 func FieldMappings(fields map[string]string) []oauth2.FieldMapping {
 	var mappings []oauth2.FieldMapping
@@ -317,6 +354,11 @@ func (conf *OAuth2) complete(o *oauth2.Config, resolve *config.Resolver) error {
 	}
 	if err := completeFile("client_assertion_file", &o.ClientAssertionFile, resolve); err != nil {
 		return err
+	}
+	if o.AssertionFrom != nil {
+		if err := conf.AssertionFrom.complete(o.AssertionFrom, resolve); err != nil {
+			return fmt.Errorf("assertion_from: %w", err)
+		}
 	}
 	var err error
 	o.TLS, err = config.LoadTLS(conf.Files, resolve)
@@ -355,7 +397,8 @@ func (conf *OAuth2) Endpoint(name, address string, resolve *config.Resolver) (*t
 
 // UsesTransit implements [TransitUser].
 func (conf *OAuth2) UsesTransit() bool {
-	return conf.Assertion != nil && conf.Assertion.UsesTransit() || conf.ClientAssertion != nil && conf.ClientAssertion.UsesTransit()
+	return conf.Assertion != nil && conf.Assertion.UsesTransit() || conf.ClientAssertion != nil && conf.ClientAssertion.UsesTransit() ||
+		conf.AssertionFrom != nil && conf.AssertionFrom.UsesTransit()
 }
 
 // UseTransit implements [TransitUser].
@@ -364,6 +407,9 @@ func (conf *OAuth2) UseTransit(store Transit) {
 		if s != nil && s.UsesTransit() {
 			s.UseTransit(store)
 		}
+	}
+	if conf.AssertionFrom != nil {
+		conf.AssertionFrom.UseTransit(store)
 	}
 }
 

@@ -40,6 +40,9 @@ import (
 //	    assertion          {
 //	        <as in jwt>
 //	    }
+//	    assertion_from     {
+//	        <as in oauth2>
+//	    }
 //	    subject_token      <placeholder>
 //	    subject_token_type <type>
 //	    resource           <uri>
@@ -65,6 +68,10 @@ import (
 // client's is changed for another.
 func (conf *OAuth2) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
+	return conf.unmarshalBlock(d)
+}
+
+func (conf *OAuth2) unmarshalBlock(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
@@ -124,6 +131,12 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 		}
 		conf.Assertion = new(JWTSettings)
 		return conf.Assertion.unmarshal(d)
+	case "assertion_from":
+		if conf.AssertionFrom != nil {
+			return d.Err("assertion_from is given twice")
+		}
+		conf.AssertionFrom = new(OAuth2)
+		return conf.AssertionFrom.unmarshalBlock(d)
 	case "client_assertion_file":
 		return config.FileArg(d, &conf.ClientAssertionFile)
 	case "client_auth":

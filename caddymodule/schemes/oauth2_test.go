@@ -3,6 +3,8 @@ package schemes_test
 import (
 	"encoding/json"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,6 +23,9 @@ import (
 
 // public is what oauth2 needs at the least.
 const public = "token_url https://as.example/token\nclient_id app\nclient_auth none\n"
+
+// jwtFrom begins an oauth2 whose assertion is obtained.
+const jwtFrom = public + "grant jwt_bearer\nassertion_from {\n" + public
 
 func TestOAuth2ReadsAllItsSubdirectives(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
@@ -97,45 +102,52 @@ func TestOAuth2ReadsAllItsSubdirectives(t *testing.T) {
 func TestOAuth2SubdirectivesThatAreWrong(t *testing.T) {
 	const endpoint, client = "token_url https://as.example/token\n", "client_id app\n"
 	for lines, want := range map[string]string{
-		client:                                                  "token_url is missing",
-		"token_url http://as.example/token\n":                   "token_url: must be https",
-		endpoint + "client_auth none\n":                         "client_id is missing",
-		endpoint + client:                                       "need one of client_secret_file and client_secret",
-		endpoint + client + "client_secret hunter2\n":           "client_secret: a secret is not written",
-		endpoint + client + "client_secret a{env.SECRET}\n":     "client_secret: a secret is not written",
-		endpoint + client + "client_secret_file /absent/file\n": "client_secret_file: open /absent/file",
-		endpoint + client + "client_auth jwt\n":                 `client_auth "jwt" is none of basic, post, none`,
-		public + "client_secret {env.SECRET}\n":                 "none goes without a client secret",
-		public + "token_url https://as.example/2\n":             "token_url is given twice",
-		endpoint + client + "client_auth tls_client_auth\n":     "tls_client_auth needs tls_client_cert and tls_client_key",
-		public + "tls_client_cert {env.CERT}\n":                 "tls_client_cert and tls_client_key go together",
-		public + "scopes\n":                                     "wrong argument count",
-		public + "scopes \"a b\"\n":                             "is not a scope",
-		public + "param a\n":                                    "wrong argument count",
-		public + "param a b\nparam a c\n":                       "param a is given twice",
-		public + "param client_secret x\n":                      "has its own setting",
-		public + "credential_field token x\n":                   `"token" is not a field`,
-		public + "credential_field scope \"\"\n":                "the path of scope is empty",
-		public + "credential_field scope _upstream_auth.x\n":    "is reserved",
-		public + "response_field expires x\n":                   `"expires" is not a field`,
-		public + "token_field access_token x\n":                 "overlap",
-		public + "refresh_field a x|@hots\n":                    "unknown modifier @hots",
-		public + "issuer http://as.example\n":                   "issuer: must be https",
-		public + "revocation_url /revoke\n":                     "revocation_url: not an absolute URL",
-		public + "rotation\n":                                   "wrong argument count",
-		public + "rotation sometimes\n":                         `rotation "sometimes" is none of`,
-		public + "rotation grace\n":                             "wrong argument count",
-		public + "rotation grace 0s\n":                          "above zero",
-		public + "rotation none 30s\n":                          "wrong argument count",
-		public + "rotation none\nrotation none\n":               "rotation is given twice",
-		public + "takeover 1s\n":                                "takeover cannot be below 15s",
-		public + "takeover 0s\n":                                "above zero",
-		public + "takeover never 1m\n":                          "wrong argument count",
-		public + "takeover never\ntakeover never\n":             "takeover is given twice",
-		public + "refresh_ahead -1s\n":                          "cannot be below zero",
-		public + "refresh_ahead 0s\nrefresh_ahead 1m\n":         "refresh_ahead is given twice",
-		public + "param a {http.request.host}\n":                "oauth2: param a: ",
-		public + "refresh_ahead soon\n":                         "'soon' is not a duration",
+		client:                                                            "token_url is missing",
+		"token_url http://as.example/token\n":                             "token_url: must be https",
+		endpoint + "client_auth none\n":                                   "client_id is missing",
+		endpoint + client:                                                 "need one of client_secret_file and client_secret",
+		endpoint + client + "client_secret hunter2\n":                     "client_secret: a secret is not written",
+		endpoint + client + "client_secret a{env.SECRET}\n":               "client_secret: a secret is not written",
+		endpoint + client + "client_secret_file /absent/file\n":           "client_secret_file: open /absent/file",
+		endpoint + client + "client_auth jwt\n":                           `client_auth "jwt" is none of basic, post, none`,
+		public + "client_secret {env.SECRET}\n":                           "none goes without a client secret",
+		public + "token_url https://as.example/2\n":                       "token_url is given twice",
+		endpoint + client + "client_auth tls_client_auth\n":               "tls_client_auth needs tls_client_cert and tls_client_key",
+		public + "tls_client_cert {env.CERT}\n":                           "tls_client_cert and tls_client_key go together",
+		public + "scopes\n":                                               "wrong argument count",
+		public + "scopes \"a b\"\n":                                       "is not a scope",
+		public + "param a\n":                                              "wrong argument count",
+		public + "param a b\nparam a c\n":                                 "param a is given twice",
+		public + "param client_secret x\n":                                "has its own setting",
+		public + "credential_field token x\n":                             `"token" is not a field`,
+		public + "credential_field scope \"\"\n":                          "the path of scope is empty",
+		public + "credential_field scope _upstream_auth.x\n":              "is reserved",
+		public + "response_field expires x\n":                             `"expires" is not a field`,
+		public + "token_field access_token x\n":                           "overlap",
+		public + "refresh_field a x|@hots\n":                              "unknown modifier @hots",
+		public + "issuer http://as.example\n":                             "issuer: must be https",
+		public + "revocation_url /revoke\n":                               "revocation_url: not an absolute URL",
+		jwtFrom + "}\n":                                                   "assertion_from needs a grant that can be repeated",
+		jwtFrom + "grant client_credentials\n}\nassertion_from {\n":       "assertion_from is given twice",
+		jwtFrom + "grant client_credentials\nrotation none\n}\n":          "assertion_from: refresh_ahead, rotation or takeover has no place there",
+		jwtFrom + "grant client_credentials\ntoken_field a b\n}\n":        "assertion_from: token_field has no place there",
+		jwtFrom + "grant client_credentials\nclient_secret hunter2\n}\n":  "client_secret: a secret is not written",
+		jwtFrom + "grant client_credentials\nclient_secrets hunter2\n}\n": "unrecognized subdirective 'client_secrets' of oauth2",
+		public + "assertion_from {\n" + public + "grant password\nusername u\npassword {env.P}\n}\n": "grant jwt_bearer and assertion or assertion_from go together",
+		public + "rotation\n":                           "wrong argument count",
+		public + "rotation sometimes\n":                 `rotation "sometimes" is none of`,
+		public + "rotation grace\n":                     "wrong argument count",
+		public + "rotation grace 0s\n":                  "above zero",
+		public + "rotation none 30s\n":                  "wrong argument count",
+		public + "rotation none\nrotation none\n":       "rotation is given twice",
+		public + "takeover 1s\n":                        "takeover cannot be below 15s",
+		public + "takeover 0s\n":                        "above zero",
+		public + "takeover never 1m\n":                  "wrong argument count",
+		public + "takeover never\ntakeover never\n":     "takeover is given twice",
+		public + "refresh_ahead -1s\n":                  "cannot be below zero",
+		public + "refresh_ahead 0s\nrefresh_ahead 1m\n": "refresh_ahead is given twice",
+		public + "param a {http.request.host}\n":        "oauth2: param a: ",
+		public + "refresh_ahead soon\n":                 "'soon' is not a duration",
 	} {
 		_, err := unmarshal(t, "oauth2 {\n"+lines+"}")
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
@@ -252,8 +264,8 @@ func TestOAuth2ReadsGrantsThatSign(t *testing.T) {
 		}
 	}`)
 	for lines, want := range map[string]string{
-		"grant jwt_bearer\ntoken_url https://as.example/\nclient_id a\nclient_auth none":         "jwt_bearer and assertion go together",
-		public + "assertion {\nkey {env.K}\n}":                                                   "jwt_bearer and assertion go together",
+		"grant jwt_bearer\ntoken_url https://as.example/\nclient_id a\nclient_auth none":         "jwt_bearer and assertion or assertion_from go together",
+		public + "assertion {\nkey {env.K}\n}":                                                   "jwt_bearer and assertion or assertion_from go together",
 		public + "assertion {\nkey hunter2\n}":                                                   "a secret is not written into the configuration",
 		public + "assertion {\nreuse on\n}":                                                      "unrecognized subdirective 'reuse' of assertion",
 		public + "client_key {env.K}":                                                            "client_auth private_key_jwt and one of",
@@ -265,5 +277,55 @@ func TestOAuth2ReadsGrantsThatSign(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v, want %q", lines, err, want)
 		}
+	}
+}
+
+// The settings of where an assertion is obtained are the same as those of oauth2, and are
+// filled in as those are.
+func TestOAuth2HasItsAssertionOfAnotherServer(t *testing.T) {
+	asked := make(chan url.Values, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		asked <- r.PostForm
+		_, _ = io.WriteString(w, `{"grant":{"jwt":"the-grant"}}`)
+	}))
+	defer server.Close()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SECRET_FILE", secret)
+	t.Setenv("HOME_SERVER", server.URL)
+	m := provision(t, `oauth2 {
+		grant jwt_bearer
+		`+public+`
+		assertion_from {
+			grant token_exchange
+			token_url {env.HOME_SERVER}/token
+			client_id home
+			client_auth post
+			client_secret_file {env.SECRET_FILE}
+			subject_token {credential.id_token}
+			subject_token_type urn:ietf:params:oauth:token-type:id_token
+			audience https://as.example
+			param requested_token_type urn:ietf:params:oauth:token-type:jwt
+			response_field access_token grant.jwt
+		}
+	}`).(*schemes.OAuth2)
+	req, _, err := m.Request(t.Context(), newCredential(t, `{"id_token":"the-id-token"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil || !strings.Contains(string(body), "assertion=the-grant") {
+		t.Errorf("asked with %s, %v", body, err)
+	}
+	want := url.Values{
+		"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {"the-id-token"},
+		"subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"}, "requested_token_type": {"urn:ietf:params:oauth:token-type:jwt"},
+		"audience": {"https://as.example"}, "client_id": {"home"}, "client_secret": {"s3cret"},
+	}
+	if got := <-asked; !reflect.DeepEqual(got, want) {
+		t.Errorf("asked before with %v", got)
 	}
 }

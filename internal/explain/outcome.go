@@ -133,6 +133,7 @@ func Remedy(p *upstream.Provider, e *renew.Event) string {
 	if o == nil {
 		return "Check the settings of the scheme that renews them, and whether its server runs, answers, and can be reached from here."
 	}
+	o = o.Server(e.Err)
 	host := hostOf(o.Endpoint())
 	switch {
 	case e.Code == "invalid_client", e.Status == http.StatusUnauthorized:

@@ -12,6 +12,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -102,7 +103,7 @@ func New(c Config, lookup func(name string) (string, error)) (*Renewer, error) {
 	if len(c.TokenFields) == 0 {
 		c.TokenFields = []TokenField{{Field: "access_token", Path: "access_token"}}
 	}
-	r := &Renewer{Config: c, logins: make(chan struct{}, maxLogins)}
+	r := &Renewer{Config: c, before: tokenrequest.NewSteps()}
 	if err := r.parse(lookup); err != nil {
 		return nil, fmt.Errorf("login: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/fields"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
@@ -22,7 +23,7 @@ type Renewer struct {
 	steps   []*request
 	refresh *request // nil: there is none
 	spent   string   // the field whose token the requests use up; "": none
-	logins  chan struct{}
+	before  tokenrequest.Steps
 }
 
 // Names implements [scheme.Scheme]: it is others that put the token into requests.

@@ -7,20 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
-)
-
-const (
-	// stepsWithin bounds the steps of a login before the last one, all together.
-	stepsWithin = 10 * time.Second
-
-	// maxLogins is how many logins at a time are at a step before the last one: nobody
-	// else counts those.
-	maxLogins = 64
 )
 
 // Request implements [scheme.Renewer]: it makes the refresh, or the last step of a login,
@@ -59,35 +49,23 @@ func (r *Renewer) build(q *request, c *credential.Credential) (*http.Request, er
 
 // takeSteps sends requests one after the other, and returns c with their answers.
 func (r *Renewer) takeSteps(ctx context.Context, steps []*request, c *credential.Credential) (*credential.Credential, error) {
-	limits := tokenrequest.Limits{Start: time.Now(), Send: stepsWithin, Listen: stepsWithin}
-	ctx, cancel := context.WithTimeout(ctx, stepsWithin)
-	defer cancel()
-	select {
-	case r.logins <- struct{}{}:
-		defer func() { <-r.logins }()
-	case <-ctx.Done():
-		return nil, errors.New("too many logins are under way")
-	}
-	for i, q := range steps {
-		req, err := r.build(q, c)
-		if err == nil {
-			c, err = r.takeStep(ctx, req, limits, c, i+1)
+	err := r.before.Take(ctx, func(_ context.Context, send tokenrequest.Send) error {
+		for i, q := range steps {
+			req, err := r.build(q, c)
+			if err == nil {
+				c, err = r.takeStep(send, req, c, i+1)
+			}
+			if err != nil {
+				return fmt.Errorf("step %d: %w", i+1, err)
+			}
 		}
-		if err != nil {
-			return nil, fmt.Errorf("step %d: %w", i+1, err)
-		}
-	}
-	return c, nil
+		return nil
+	})
+	return c, err
 }
 
-func (r *Renewer) takeStep(ctx context.Context, req *http.Request, limits tokenrequest.Limits, c *credential.Credential, number int) (*credential.Credential, error) {
-	conn, err := new(tokenrequest.Client).Dial(ctx, req.URL.String(), r.TLS)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, conn.Close)()
-	res, err := conn.Send(ctx, req, limits)
+func (r *Renewer) takeStep(send tokenrequest.Send, req *http.Request, c *credential.Credential, number int) (*credential.Credential, error) {
+	res, err := send(req, r.TLS)
 	if err != nil {
 		return nil, err
 	}

@@ -8,11 +8,14 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/tokenrequest"
 )
 
 // assertions make the JWTs of token requests.
 type assertions struct {
-	grant  *jwt.Minter   // of [GrantJWTBearer]
+	grant  *jwt.Minter // of [GrantJWTBearer]; nil: it is obtained
+	from   *Renewer    // by this
+	before tokenrequest.Steps
 	client []*jwt.Minter // who asks: one with a key, or one for each secret
 }
 
@@ -21,6 +24,12 @@ func (o *Config) makeAssertions() (a assertions, err error) {
 		if a.grant, err = jwt.New(o.grantAssertion()); err != nil {
 			return a, fmt.Errorf("assertion: %w", err)
 		}
+	}
+	if o.AssertionFrom != nil {
+		if a.from, err = o.AssertionFrom.renewer(); err != nil {
+			return a, fmt.Errorf("assertion_from: %w", err)
+		}
+		a.before = tokenrequest.NewSteps()
 	}
 	for _, c := range o.clientAssertions() {
 		m, err := jwt.New(c)

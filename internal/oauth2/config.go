@@ -88,6 +88,9 @@ type Config struct {
 	// or else the token endpoint.
 	Assertion *jwt.Config
 
+	// AssertionFrom obtains it instead, for each request: its access token is the assertion.
+	AssertionFrom *Config
+
 	// Resources (RFC 8707 section 2) and Audiences (RFC 8693 section 2.1) are what the token
 	// is for.
 	Resources, Audiences []*template.Template
@@ -143,6 +146,15 @@ type ResponseFields struct {
 
 // New checks c and makes a renewer of it, with the defaults filled in.
 func New(c Config) (*Renewer, error) {
+	r, err := c.renewer()
+	if err != nil {
+		return nil, fmt.Errorf("oauth2: %w", err)
+	}
+	return r, nil
+}
+
+func (o *Config) renewer() (*Renewer, error) {
+	c := *o
 	c.TLS = c.TLS.Clone()
 	c.Scopes = slices.Clone(c.Scopes)
 	c.Params, c.RequestHeader = maps.Clone(c.Params), maps.Clone(c.RequestHeader)
@@ -175,7 +187,7 @@ func New(c Config) (*Renewer, error) {
 	}
 	for _, check := range []func() error{c.checkURLs, c.checkClient, c.checkGrant, c.checkRequest, makeAssertions, c.Check, c.Fields.check, c.checkMappings} {
 		if err := check(); err != nil {
-			return nil, fmt.Errorf("oauth2: %w", err)
+			return nil, err
 		}
 	}
 	r.Config = c
@@ -260,8 +272,13 @@ func (o *Config) checkGrant() error {
 	default:
 		return fmt.Errorf("grant %q is none of refresh_token, client_credentials, password, jwt_bearer, token_exchange", o.Grant)
 	}
-	if (o.Assertion != nil) != (o.Grant == GrantJWTBearer) {
-		return errors.New("grant jwt_bearer and assertion go together")
+	switch from := o.AssertionFrom; {
+	case o.Assertion != nil && from != nil:
+		return errors.New("assertion and assertion_from exclude each other")
+	case (o.Assertion != nil || from != nil) != (o.Grant == GrantJWTBearer):
+		return errors.New("grant jwt_bearer and assertion or assertion_from go together")
+	case from != nil && (from.Grant == "" || from.Grant == GrantRefreshToken):
+		return errors.New("assertion_from needs a grant that can be repeated, not refresh_token")
 	}
 	if o.RefreshURL != nil && o.Grant != GrantRefreshToken {
 		return errors.New("refresh_url goes with grant refresh_token")

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
+	"github.com/upstreamauth/caddy-upstream-auth/internal/jwt"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/template"
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
@@ -35,6 +36,13 @@ func TestNewRefuses(t *testing.T) {
 			o.Params = map[string]*template.Template{"scope": text(t, "x")}
 			o.Scopes = []*template.Template{text(t, "y")}
 		}, "exclude each other"},
+		"assertion_from elsewhere": {func(o *Config) { o.AssertionFrom = new(Config) }, "grant jwt_bearer and assertion or assertion_from go together"},
+		"assertion_from beside assertion": {func(o *Config) {
+			o.Grant, o.Assertion, o.AssertionFrom = GrantJWTBearer, new(jwt.Config), new(Config)
+		}, "assertion and assertion_from exclude each other"},
+		"assertion_from that spends":     {func(o *Config) { o.Grant, o.AssertionFrom = GrantJWTBearer, new(Config) }, "a grant that can be repeated"},
+		"assertion_from that is no good": {func(o *Config) { o.Grant, o.AssertionFrom = GrantJWTBearer, &Config{Grant: GrantClientCredentials} }, "oauth2: assertion_from: token_url is missing"},
+
 		"field reserved":          {func(o *Config) { o.Fields.AccessToken = "_upstream_auth.x" }, "is reserved"},
 		"field query":             {func(o *Config) { o.Fields.AccessToken = "#(a==1).x" }, "cannot stand in the path"},
 		"field wildcard":          {func(o *Config) { o.Fields.Scope = "sc*" }, "cannot stand in the path"},

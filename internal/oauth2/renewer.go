@@ -131,8 +131,11 @@ func (r *Renewer) CheckNew(c *credential.Credential) error {
 			return err
 		}
 	}
-	if r.TokenURL != nil {
-		if _, err := r.AddressOf(r.TokenURL, c); err != nil {
+	for _, server := range r.Chain() {
+		if server.TokenURL == nil {
+			continue
+		}
+		if _, err := server.AddressOf(server.TokenURL, c); err != nil {
 			return err
 		}
 	}

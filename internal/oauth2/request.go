@@ -16,11 +16,16 @@ import (
 	"github.com/upstreamauth/caddy-upstream-auth/scheme"
 )
 
-// Request makes a token request. The error holds no secret.
+// Request makes a token request, after obtaining the assertion for it where that is had
+// elsewhere. The error holds no secret, and is an [AssertionError] then if there is none.
 func (r *Renewer) Request(ctx context.Context, c *credential.Credential) (*http.Request, *tls.Config, error) {
 	if scheme.IsRetry(ctx) {
 		r.TakeOtherSecret()
 	}
+	return r.request(ctx, c)
+}
+
+func (r *Renewer) request(ctx context.Context, c *credential.Credential) (*http.Request, *tls.Config, error) {
 	grant, err := r.grantParams(ctx, c)
 	if err != nil {
 		return nil, nil, err
@@ -73,9 +78,9 @@ func (r *Renewer) grantParams(ctx context.Context, c *credential.Credential) (ur
 		}
 		return params, set("password", r.Password)
 	case GrantJWTBearer:
-		assertion, err := mint(ctx, r.grant, c)
+		assertion, err := r.assertion(ctx, c)
 		if err != nil {
-			return nil, fmt.Errorf("assertion: %w", err)
+			return nil, err
 		}
 		params.Set("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
 		params.Set("assertion", assertion)
@@ -211,6 +216,9 @@ func (o *Config) templates() []*template.Template {
 	}
 	for _, c := range signed {
 		all = append(all, c.Templates()...)
+	}
+	if o.AssertionFrom != nil {
+		all = append(all, o.AssertionFrom.templates()...)
 	}
 	return slices.Concat(all, o.Scopes, o.Resources, o.Audiences)
 }

@@ -158,5 +158,5 @@ func (p *Provider) beyondRefreshing(err error) bool {
 		return false
 	}
 	o := p.OAuth2()
-	return o != nil && o.HasOwnClient()
+	return o != nil && o.Server(err).HasOwnClient()
 }
