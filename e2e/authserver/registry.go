@@ -40,8 +40,8 @@ func (s *Server) SetPassword(account, password string) {
 }
 
 // Trust has an issuer's assertions about a subject be taken that are signed with a key,
-// whose public half this is.
-func (s *Server) Trust(issuer, subject string, public any) {
+// whose public half this is, and which may have a name.
+func (s *Server) Trust(issuer, subject, name string, public any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	issued, known := s.store.IssuerPublicKeys[issuer]
@@ -50,7 +50,7 @@ func (s *Server) Trust(issuer, subject string, public any) {
 		s.store.IssuerPublicKeys[issuer] = issued
 	}
 	issued.KeysBySub[subject] = storage.SubjectPublicKeys{Subject: subject, Keys: map[string]storage.PublicKeyScopes{
-		"": {Key: &jose.JSONWebKey{Key: public}, Scopes: []string{"api"}},
+		name: {Key: &jose.JSONWebKey{KeyID: name, Key: public}, Scopes: []string{"api"}},
 	}}
 }
 

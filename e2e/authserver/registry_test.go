@@ -23,7 +23,7 @@ func TestGrantsWithoutARefreshToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Trust("service", "ann", key.Public())
+	s.Trust("service", "ann", "", key.Public())
 	assertion := func(subject, audience string) string {
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
 		if err != nil {

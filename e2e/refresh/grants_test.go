@@ -68,7 +68,7 @@ func TestGrantsWithoutARefreshToken(t *testing.T) {
 		"jwt_bearer": {
 			world.Configuration{OAuth2: "grant jwt_bearer\nscopes api\nassertion {\nalgorithm ES256\nkey {credential.key}\nclaim iss {credential.service}\nclaim sub {credential.account}\n}"},
 			map[string]any{"service": "robot@example.com", "account": "acme", "key": pemOfKey},
-			func(w *world.World) { w.Auth.Trust("robot@example.com", "acme", key.Public()) },
+			func(w *world.World) { w.Auth.Trust("robot@example.com", "acme", "", key.Public()) },
 			"service",
 		},
 	} {
