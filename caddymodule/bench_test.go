@@ -3,7 +3,16 @@ package caddymodule_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -64,7 +73,7 @@ func (w *discardWriter) WriteHeader(status int)      { w.status = status }
 // BenchmarkProxy is a request's way through all of Caddy but the sockets: by a bare
 // reverse_proxy, and by ours. What ours takes beyond the bare one is its price.
 func BenchmarkProxy(b *testing.B) {
-	server := benchmarkedServer(b)
+	servers := benchmarkedServers(b)
 	for _, path := range []string{"/bare", "/oauth2"} {
 		for _, body := range []string{"", strings.Repeat("x", 1<<10)} {
 			name := "GET"
@@ -73,7 +82,7 @@ func BenchmarkProxy(b *testing.B) {
 			}
 			b.Run(name+path, func(b *testing.B) {
 				b.ReportAllocs()
-				request := requester(b, server, name, path, body)
+				request := requester(b, servers[path], name, body)
 				for b.Loop() {
 					request()
 				}
@@ -82,43 +91,82 @@ func BenchmarkProxy(b *testing.B) {
 	}
 }
 
-// benchmarkedServer serves a bare reverse_proxy, /bare, and ours, /oauth2.
-func benchmarkedServer(b *testing.B) http.Handler {
-	s := newSidecar(b, map[credential.Key]string{
-		key("acme"): `{"access_token":"` + strings.Repeat("a", 40) + `","refresh_token":"r","expires_at":"2100-01-01T00:00:00Z"}`,
-	})
-	const upstream = "http://api.example.com:8080 {\n transport canned\n }\n"
-	s.start(b, `provider billing {
-			allowed_hosts api.example.com 127.0.0.1
-			insecure_http
-			oauth2 {
-				token_url https://login.example.com/token
-				client_id app
-				client_secret {env.HOME}
-			}
-		}`, `handle /bare {
-			reverse_proxy `+upstream+`}
-		handle /oauth2 {
-			upstream_auth billing `+upstream+`}`)
-	ctx := caddy.ActiveContext()
-	app, err := ctx.AppIfConfigured("http")
+// benchmarked are the schemes that are measured, each by its path. JWTs that are kept are
+// kept for all requests; others are made for each.
+var benchmarked = []struct{ path, lines string }{
+	{"/oauth2", "oauth2 {\ntoken_url https://login.example.com/token\nclient_id app\nclient_secret {env.HOME}\n}"},
+	{"/login", "login {\nrequest https://login.example.com/login {\nform user {credential.user}\nform password {credential.key}\n}\n}"},
+	{"/header", "header X-Api-Key {credential.key}"},
+	{"/query", "query api_key {credential.key}"},
+	{"/cookie", "cookie session {credential.key}"},
+	{"/basic", "basic {credential.user} {credential.key}"},
+	{"/base_path", "header X-Api-Key {credential.key}\nbase_path /v1/{credential.user}"},
+	{"/jwt_kept", "jwt {\nalgorithm ES256\nkey {credential.ec}\nclaim iss {credential.user}\n}"},
+	{"/jwt_HS256", "jwt {\nalgorithm HS256\nkey {credential.key}\nclaim iss {credential.user}\nreuse off\n}"},
+	{"/jwt_ES256", "jwt {\nalgorithm ES256\nkey {credential.ec}\nclaim iss {credential.user}\nreuse off\n}"},
+	{"/jwt_RS256", "jwt {\nalgorithm RS256\nkey {credential.rsa}\nclaim iss {credential.user}\nreuse off\n}"},
+}
+
+// benchmarkedServers serve a bare reverse_proxy, "/bare", and ours with each scheme, each
+// by a site of its own: routes before it would cost what they cost.
+func benchmarkedServers(b *testing.B) map[string]http.Handler {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, server := range app.(*caddyhttp.App).Servers {
-		return server
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		b.Fatal(err)
 	}
-	panic("no server")
+	document := map[string]string{
+		"access_token": strings.Repeat("a", 40), "refresh_token": "r", "expires_at": "2100-01-01T00:00:00Z",
+		"user": "app", "key": strings.Repeat("k", 40), "ec": pemOf(b, ec), "rsa": pemOf(b, rsaKey),
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const upstream = "http://api.example.com:8080 {\n transport canned\n }\n"
+	documents := make(map[credential.Key]string)
+	var providers, sites strings.Builder
+	addresses := make(map[string]string)
+	site := func(path, handler string) {
+		addresses[path] = freeAddress(b)
+		_, port, _ := net.SplitHostPort(addresses[path])
+		fmt.Fprintf(&sites, "\n:%s {\nbind 127.0.0.1\n%s %s}\n", port, handler, upstream)
+	}
+	site("/bare", "reverse_proxy")
+	for _, s := range benchmarked {
+		name := strings.ToLower(s.path[1:])
+		documents[credential.Key{Provider: name, Tenant: "acme"}] = string(text)
+		fmt.Fprintf(&providers, "provider %s {\nallowed_hosts api.example.com 127.0.0.1\ninsecure_http\n%s\n}\n", name, s.lines)
+		site(s.path, "upstream_auth "+name)
+	}
+	s := newSidecar(b, documents)
+	startText(b, s.caddyfile(providers.String(), "")+sites.String())
+	app, err := caddy.ActiveContext().AppIfConfigured("http")
+	if err != nil {
+		b.Fatal(err)
+	}
+	servers := make(map[string]http.Handler)
+	for path, address := range addresses {
+		for _, server := range app.(*caddyhttp.App).Servers {
+			if slices.Contains(server.Listen, address) || slices.Contains(server.Listen, "tcp/"+address) {
+				servers[path] = server
+			}
+		}
+	}
+	return servers
 }
 
-// BenchmarkProxyCost is what [BenchmarkProxy] says, measured in one run: by turns, A B B A,
-// a hundred requests each, so that a processor that changes its speed changes it for both,
-// and the garbage is collected in between. `ns-more` is the median.
+// BenchmarkProxyCost is what [BenchmarkProxy] says, for each scheme, measured in one run: by
+// turns, A B B A, a hundred requests each, so that a processor that changes its speed changes
+// it for both, and the garbage is collected in between. `ns-more` is the median.
 func BenchmarkProxyCost(b *testing.B) {
-	server := benchmarkedServer(b)
-	for name, body := range map[string]string{"GET": "", "POST": strings.Repeat("x", 1<<10)} {
-		b.Run(name, func(b *testing.B) {
-			bare, oauth2 := requester(b, server, name, "/bare", body), requester(b, server, name, "/oauth2", body)
+	servers := benchmarkedServers(b)
+	cost := func(method, path, body string) {
+		b.Run(method+path, func(b *testing.B) {
+			bare, ours := requester(b, servers["/bare"], method, body), requester(b, servers[path], method, body)
 			const turn = 100
 			timed := func(request func()) float64 {
 				began := time.Now()
@@ -131,24 +179,39 @@ func BenchmarkProxyCost(b *testing.B) {
 			var more []float64
 			for b.Loop() {
 				runtime.GC()
-				_, _ = timed(bare), timed(oauth2) // sweep, and fill the caches
-				bare1, oauth21, oauth22, bare2 := timed(bare), timed(oauth2), timed(oauth2), timed(bare)
-				more = append(more, (oauth21+oauth22-bare1-bare2)/2)
+				_, _ = timed(bare), timed(ours) // sweep, and fill the caches
+				bare1, ours1, ours2, bare2 := timed(bare), timed(ours), timed(ours), timed(bare)
+				more = append(more, (ours1+ours2-bare1-bare2)/2)
 			}
 			slices.Sort(more)
 			b.ReportMetric(more[len(more)/2], "ns-more")
+			b.ReportMetric(testing.AllocsPerRun(turn, ours)-testing.AllocsPerRun(turn, bare), "allocs-more")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+	for _, s := range benchmarked {
+		cost("GET", s.path, "")
+	}
+	cost("POST", "/oauth2", strings.Repeat("x", 1<<10))
 }
 
-// requester returns what makes a request, with what net/http's server would give to it.
-func requester(b *testing.B, server http.Handler, method, path, body string) func() {
-	template, err := http.NewRequestWithContext(context.Background(), method, "http://127.0.0.1"+path, nil)
+// pemOf writes a key as PEM.
+func pemOf(b *testing.B, key any) string {
+	b.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		b.Fatal(err)
 	}
-	template.RequestURI, template.RemoteAddr = path, "127.0.0.1:54321"
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// requester returns what makes a request, with what net/http's server would give to it.
+func requester(b *testing.B, server http.Handler, method, body string) func() {
+	template, err := http.NewRequestWithContext(context.Background(), method, "http://127.0.0.1/orders", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	template.RequestURI, template.RemoteAddr = "/orders", "127.0.0.1:54321"
 	return func() {
 		req := *template
 		u := *template.URL

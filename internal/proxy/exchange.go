@@ -68,8 +68,8 @@ type Settings struct {
 	// lastNear is whether the last request's host was near.
 	lastNear atomic.Pointer[nearness]
 
-	// lastSecret is what the last answer was looked through for.
-	lastSecret atomic.Pointer[secretForms]
+	// lastSecrets are what the last answer was looked through for.
+	lastSecrets atomic.Pointer[secretForms]
 }
 
 // Exchange is one client's request on its way through the proxy: all that

@@ -17,26 +17,24 @@ const minSecret = 8
 // scrubbed stands for a secret that an upstream repeated.
 const scrubbed = "REDACTED"
 
-// secretForms are a secret as an upstream may repeat it.
-type secretForms struct {
-	secret string
-	forms  []string
-}
+// secretForms are secrets as an upstream may repeat them.
+type secretForms struct{ secrets, forms []string }
 
 // formsSent returns what schemes have set in a request, as it is, and in base64,
 // hexadecimal and URL encoding: an upstream that redirects to the same query must not tell
-// the app the key.
+// the app the key. As a rule the next request has the same secrets.
 func (x *Exchange) formsSent(sent *http.Request) (forms []string) {
 	if x.PassSecrets {
 		return nil
 	}
 	secrets := x.secretsOf(sent)
-	if len(secrets) == 1 { // as good as always
-		return x.formsOf(secrets[0])
+	if last := x.lastSecrets.Load(); last != nil && slices.Equal(last.secrets, secrets) {
+		return last.forms
 	}
 	for _, secret := range secrets {
 		forms = append(forms, x.formsOf(secret)...)
 	}
+	x.lastSecrets.Store(&secretForms{slices.Clone(secrets), forms})
 	return forms
 }
 
@@ -90,12 +88,8 @@ func scrub(values, forms []string) {
 	}
 }
 
-// formsOf returns a secret, its encodings, and what it is itself an encoding of. As a rule
-// the next request has the same secret.
+// formsOf returns a secret, its encodings, and what it is itself an encoding of.
 func (x *Exchange) formsOf(secret string) []string {
-	if last := x.lastSecret.Load(); last != nil && last.secret == secret {
-		return last.forms
-	}
 	raw := []byte(secret)
 	var forms []string
 	for _, form := range []string{
@@ -111,7 +105,6 @@ func (x *Exchange) formsOf(secret string) []string {
 			forms = append(forms, plain)
 		}
 	}
-	x.lastSecret.Store(&secretForms{secret, forms})
 	return forms
 }
 
