@@ -264,11 +264,13 @@ func (c *Config) checkRequest() error {
 			return fmt.Errorf("token_param %q is set by the protocol", name)
 		}
 	}
-	for name := range c.Params {
+	for name, value := range c.Params {
 		if name == "" {
 			return errors.New("parameter without a name")
 		}
-		if isOwnParameter(name) {
+		// Some servers have a request of their own kind. Nobody else than the operator says it:
+		// RFC 9101 has the answer's address in it.
+		if constant := name == "request" && !value.UsesCredential(); isOwnParameter(name) && !constant {
 			return fmt.Errorf("parameter %s is set by the protocol", name)
 		}
 	}

@@ -126,7 +126,7 @@ func TestConnectWithARealBrowserAndServers(t *testing.T) {
 func TestAuthorizationRequest(t *testing.T) {
 	f := newFixture(t, func(c *Config) {
 		c.AuthorizationURL = literal("https://as.example/authorize?prompt=none&x=a%2Fb")
-		c.Params = map[string]*template.Template{"access_type": literal("offline"), "audience": literal("https://api.example/?a=b&c")}
+		c.Params = map[string]*template.Template{"access_type": literal("offline"), "request": literal("authorize"), "audience": literal("https://api.example/?a=b&c")}
 	})
 	address := f.start(f.link(""))
 	if !strings.HasPrefix(address, "https://as.example/authorize?prompt=none&x=a%2Fb&") {
@@ -146,7 +146,7 @@ func TestAuthorizationRequest(t *testing.T) {
 	want := url.Values{
 		"prompt": {"none"}, "x": {"a/b"}, "response_type": {"code"}, "client_id": {"client"}, "redirect_uri": {callbackURI},
 		"scope": {"openid offline_access"}, "code_challenge_method": {"S256"},
-		"access_type": {"offline"}, "audience": {"https://api.example/?a=b&c"},
+		"access_type": {"offline"}, "request": {"authorize"}, "audience": {"https://api.example/?a=b&c"},
 	}
 	if !reflect.DeepEqual(query, want) {
 		t.Errorf("request %v, want %v", query, want)

@@ -58,6 +58,15 @@ func TestRequestIsMadeOfTheCredential(t *testing.T) {
 			line:   "GET https://eu1.api.example/ann/session?pin=4711",
 			header: fields{"X-Key": "env-key", "Accept": "text/plain", "Authorization": "Basic YW5uOnAidyZkIDwxPg=="},
 		},
+		"braces in JSON": {
+			request: login.Request{URL: "https://api.example/graphql", JSON: fields{
+				"query":           `"mutation ($email: String!) \u007b signIn(email: $email) \u007b token } }"`,
+				"variables.email": "{credential.user}",
+			}},
+			line:        "POST https://api.example/graphql",
+			contentType: "application/json",
+			body:        `{"query":"mutation ($email: String!) \u007b signIn(email: $email) \u007b token } }","variables":{"email":"ann"}}`,
+		},
 		"a password may be empty": {
 			request: login.Request{URL: "https://api.example/", User: "{credential.user}", Password: "{credential.empty}"},
 			line:    "POST https://api.example/",
