@@ -71,7 +71,7 @@ func (a *App) Checks() []explain.Check {
 		all = append(all, a.Providers[name].checks(p)...)
 		all = append(all, explain.UpstreamClock(p))
 		if p.Renewer != nil {
-			all = append(all, explain.Refreshes(p, a.backend.coordinator, a.backend.lifecycle))
+			all = append(all, explain.Refreshes(p, a.backend.coordinator, a.backend.lifecycle), explain.RefreshTokens(p, a.backend.lifecycle))
 		}
 	}
 	return append(all, a.checks...)

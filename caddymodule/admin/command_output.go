@@ -60,10 +60,18 @@ func writeTenants(r *commandRun, page *tenantPage) {
 		r.PrintErrln("No tenant has a credential.")
 	} else {
 		rows := [][]string{{"TENANT", "STATUS", "VERSION", "WRITTEN", "BY", "EXPIRES", "LAST FAILURE"}}
+		ends := slices.ContainsFunc(page.Tenants, func(t rest.Tenant) bool { return !t.RefreshTokenExpiresAt.IsZero() })
+		if ends {
+			rows[0] = slices.Insert(rows[0], 6, "REFRESH TOKEN EXPIRES")
+		}
 		for _, t := range page.Tenants {
-			rows = append(rows, []string{
+			row := []string{
 				t.ID, status(t.Description), strconv.FormatUint(t.Version, 10), relative(t.WrittenAt), orDash(t.WrittenBy), relative(t.ExpiresAt), lastFailure(t.LastOutcome),
-			})
+			}
+			if ends {
+				row = slices.Insert(row, 6, relative(t.RefreshTokenExpiresAt))
+			}
+			rows = append(rows, row)
 		}
 		r.table(rows)
 	}
@@ -94,6 +102,9 @@ func tenantRows(t *rest.Tenant) [][]string {
 	}
 	if !t.ExpiresAt.IsZero() {
 		rows = append(rows, []string{"Expires", absolute(t.ExpiresAt)})
+	}
+	if !t.RefreshTokenExpiresAt.IsZero() {
+		rows = append(rows, []string{"Refresh token expires", absolute(t.RefreshTokenExpiresAt)})
 	}
 	if o := t.LastOutcome; o != nil {
 		rows = append(rows, []string{"Last outcome", fmt.Sprintf("%s, %s%s", o.Outcome, absolute(o.At), words(o))})

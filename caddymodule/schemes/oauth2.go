@@ -127,12 +127,16 @@ type OAuth2 struct {
 	PKCE string `json:"pkce,omitempty"`
 
 	// Where in the credential the fields `access_token`, `refresh_token`,
-	// `token_type`, `expires_at` and `scope` lie, if not under these names.
+	// `token_type`, `expires_at`, `scope` and `refresh_token_expires_at` lie, if not under
+	// these names.
 	CredentialFields map[string]string `json:"credential_fields,omitempty"`
 
 	// Where in the token response the fields `access_token`, `refresh_token`,
 	// `token_type`, `expires_in` and `scope` lie, if not under these names; and
-	// `expires_at`, if it says a point in time (RFC 3339, or a number since 1970).
+	// `expires_at`, if it says a point in time (RFC 3339, or a number since 1970). When the
+	// refresh token expires is looked for as `refresh_token_expires_in`, `refresh_expires_in`
+	// and `x_refresh_token_expires_in`, or else where `refresh_token_expires_in` says, and as
+	// `refresh_token_expires_at` and `refresh_expires_at`, or where the first of them says.
 	ResponseFields map[string]string `json:"response_fields,omitempty"`
 
 	// The authorization server's issuer identifier: what is not configured of its endpoints
@@ -294,6 +298,8 @@ func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err err
 		"token_type":    &o.Fields.TokenType,
 		"expires_at":    &o.Fields.ExpiresAt,
 		"scope":         &o.Fields.Scope,
+
+		"refresh_token_expires_at": &o.Fields.RefreshTokenExpiresAt,
 	}); err != nil {
 		return o, fmt.Errorf("credential_field: %w", err)
 	}
@@ -304,6 +310,9 @@ func (conf *OAuth2) settings(resolve *config.Resolver) (o oauth2.Config, err err
 		"expires_in":    &o.ResponseFields.ExpiresIn,
 		"expires_at":    &o.ResponseFields.ExpiresAt,
 		"scope":         &o.ResponseFields.Scope,
+
+		"refresh_token_expires_in": &o.ResponseFields.RefreshTokenExpiresIn,
+		"refresh_token_expires_at": &o.ResponseFields.RefreshTokenExpiresAt,
 	}); err != nil {
 		return o, fmt.Errorf("response_field: %w", err)
 	}

@@ -31,6 +31,7 @@ func TestTokenResponses(t *testing.T) {
 		"JSON after a mark":    {always(200, "", "\xef\xbb\xbf\n"+`{"access_token":"canary-a1"}`), `{"access_token":"canary-a1"}`},
 		"status 201":           {always(201, "application/json", `{"access_token":"canary-a1"}`), `{"access_token":"canary-a1"}`},
 		"fractional lifetime":  {always(200, "application/json", `{"access_token":"canary-a1","expires_in":3599.5}`), `{"access_token":"canary-a1","expires_at":"some"}`},
+		"refresh token's end":  {always(200, "application/json", `{"access_token":"canary-a1","refresh_token":"canary-r1","refresh_token_expires_in":86400}`), `{"access_token":"canary-a1","refresh_token":"canary-r1","refresh_token_expires_at":"some"}`},
 		"lifetime is nonsense": {always(200, "application/json", `{"access_token":"canary-a1","refresh_token":"canary-r1","expires_in":"soon"}`), `{"access_token":"canary-a1","refresh_token":"canary-r1"}`},
 		"odd token type":       {always(200, "application/json", `{"access_token":"canary-a1","token_type":7,"error":""}`), `{"access_token":"canary-a1"}`},
 		"form":                 {always(200, "application/x-www-form-urlencoded", "access_token=canary-a1&refresh_token=canary-r1&expires_in=3600&token_type=Bearer"), whole},

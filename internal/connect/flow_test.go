@@ -29,6 +29,9 @@ func wantDocument(t *testing.T, got, want string) {
 	if a["expires_at"] != nil && b["expires_at"] == "some" {
 		a["expires_at"] = "some"
 	}
+	if a["refresh_token_expires_at"] != nil && b["refresh_token_expires_at"] == "some" {
+		a["refresh_token_expires_at"] = "some"
+	}
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("document %s, want %s", got, want)
 	}

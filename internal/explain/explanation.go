@@ -160,7 +160,7 @@ func (o *Explanation) ToDo() string {
 		if IsFailure(o.Last) {
 			return Remedy(o.Provider, o.Last)
 		}
-		return ""
+		return o.endOfRefreshToken()
 	}
 	if spent, err := o.Provider.Renewer.Spends(o.Cred); err == nil && spent == "" {
 		return "Replace the credential by one that " + o.endpoint() + " accepts: " + o.ways()
@@ -169,6 +169,18 @@ func (o *Explanation) ToDo() string {
 		return "Once the access token is not accepted any more, somebody has to authorize anew: " + o.ways()
 	}
 	return "Somebody has to authorize anew: " + o.ways()
+}
+
+// endOfRefreshToken says what follows from when the refresh token expires, if that is soon.
+func (o *Explanation) endOfRefreshToken() string {
+	at, known := o.Provider.RefreshTokenExpiresAt(o.Cred)
+	switch left := at.Sub(o.Now); {
+	case !known || left > expiresSoon:
+		return ""
+	case left > 0:
+		return "The refresh token expires at " + UTC(at).Format(time.RFC3339) + ": unless it is used before, somebody has to authorize anew: " + o.ways()
+	}
+	return "The refresh token expired at " + UTC(at).Format(time.RFC3339) + ", by what its server said. It is tried all the same; if it is refused, somebody has to authorize anew: " + o.ways()
 }
 
 // lacksToken reports whether the credential has no access token, and is to get its first.

@@ -25,6 +25,10 @@ type Description struct {
 	// ExpiresAt is when the access token does.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 
+	// RefreshTokenExpiresAt is when the refresh token does, by what its server said. Unless
+	// it is used before, the tenant has to sign in again then.
+	RefreshTokenExpiresAt time.Time `json:"refresh_token_expires_at,omitzero"`
+
 	// Status is ready, refreshing, reauthorization_required, or invalid if the
 	// credential breaks a rule.
 	Status string `json:"status"`
@@ -67,6 +71,7 @@ func Describe(p *upstream.Provider, cred *credential.Credential) Description {
 			d.ExpiresAt = at
 		}
 	}
+	d.RefreshTokenExpiresAt, _ = p.RefreshTokenExpiresAt(cred)
 	for _, path := range p.Expose {
 		if _, err := cred.Text(path); err == nil {
 			d.Credentials[path] = json.RawMessage(cred.Get(path).Raw)

@@ -28,6 +28,10 @@ func TestDescriptionShowsWhatIsExposedAlone(t *testing.T) {
 			`{"access_token":"access-1","account":{"id":{"key":"s3cret"}},"host":"h"}`,
 			`{"version":7,"written_at":"2026-01-02T02:04:05Z","status":"invalid","problem":"field \"account.id\" is not a string, number or boolean","credentials":{"host":"h"}}`,
 		},
+		"with a refresh token that expires": {
+			`{"access_token":"access-1","refresh_token":"refresh-1","refresh_token_expires_at":"2026-02-02T03:04:05Z","account":{"id":42},"host":"h"}`,
+			`{"version":7,"written_at":"2026-01-02T02:04:05Z","refresh_token_expires_at":"2026-02-02T03:04:05Z","status":"ready","credentials":{"account.id":42,"host":"h"}}`,
+		},
 		"disabled, with a time that is none": {
 			`{"access_token":"access-1","expires_at":"soon","account":{"id":true},"host":"h","_upstream_auth":{"disabled":"true","by":"host/1"}}`,
 			`{"version":7,"written_at":"2026-01-02T02:04:05Z","written_by":"host/1","status":"ready","disabled":true,"credentials":{"account.id":true,"host":"h"}}`,

@@ -125,12 +125,14 @@ type Fields struct {
 	TokenType    string // default: token_type
 	ExpiresAt    string // RFC 3339; default: expires_at
 	Scope        string // default: scope
+
+	RefreshTokenExpiresAt string // RFC 3339; default: refresh_token_expires_at
 }
 
 func (f Fields) check() error { return fields.CheckPlaces(f.paths()) }
 
 func (f Fields) paths() []string {
-	return []string{f.AccessToken, f.RefreshToken, f.TokenType, f.ExpiresAt, f.Scope}
+	return []string{f.AccessToken, f.RefreshToken, f.TokenType, f.ExpiresAt, f.Scope, f.RefreshTokenExpiresAt}
 }
 
 // ResponseFields are gjson paths in the token endpoint's answer. An empty one
@@ -142,6 +144,11 @@ type ResponseFields struct {
 	ExpiresIn    string // in the unit of the configuration; default: expires_in
 	ExpiresAt    string // as in [Fields], or seconds or milliseconds since 1970; default: the answer has none
 	Scope        string // default: scope
+
+	// When the refresh token expires, as ExpiresIn and ExpiresAt say it of the access token.
+	// Default of both: where authorization servers say it.
+	RefreshTokenExpiresIn string
+	RefreshTokenExpiresAt string
 }
 
 // New checks c and makes a renewer of it, with the defaults filled in.
@@ -173,6 +180,7 @@ func (o *Config) renewer() (*Renewer, error) {
 	setDefault(&c.Fields.TokenType, "token_type")
 	setDefault(&c.Fields.ExpiresAt, "expires_at")
 	setDefault(&c.Fields.Scope, "scope")
+	setDefault(&c.Fields.RefreshTokenExpiresAt, "refresh_token_expires_at")
 
 	setDefault(&c.ResponseFields.AccessToken, "access_token")
 	setDefault(&c.ResponseFields.RefreshToken, "refresh_token")

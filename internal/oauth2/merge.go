@@ -31,7 +31,8 @@ func (e *responseError) Is(target error) bool { return target == ErrResponse }
 // token if there is a new one (RFC 6749 section 6: without one the old one goes
 // on). The time of expiry is when the request was sent and the lifetime that the answer
 // tells, in whole seconds of UTC. A lifetime that is missing or makes no sense removes the
-// old time, which spoke of the old token.
+// old time, which spoke of the old token. The same goes for the refresh token's, whose old
+// time stays as long as the token does.
 //
 // The error is a [*scheme.RefusedError] if the endpoint says no, and an [ErrResponse] if
 // the answer has no usable access token (a string of visible ASCII, RFC 6749 appendix
@@ -101,6 +102,8 @@ type tokens struct {
 	tokenType    string
 	scope        string
 	expiresAt    string
+
+	refreshTokenExpiresAt string
 }
 
 func (r *Renewer) readTokens(response []byte, now time.Time) tokens {
@@ -124,11 +127,13 @@ func (r *Renewer) readTokens(response []byte, now time.Time) tokens {
 	} else {
 		t.accessToken = fields.Quote(access.Str)
 	}
-	if r.Grant != GrantRefreshToken {
-		t.refreshToken = "" // nobody would spend it
-	}
 	if expires, ok := r.readExpiry(at, now); ok {
 		t.expiresAt = fields.Quote(expires.UTC().Format(time.RFC3339))
+	}
+	if r.Grant != GrantRefreshToken {
+		t.refreshToken = "" // nobody would spend it
+	} else if expires, ok := r.readRefreshTokenExpiry(at, now); ok {
+		t.refreshTokenExpiresAt = fields.Quote(expires.UTC().Format(time.RFC3339))
 	}
 	return t
 }
@@ -144,10 +149,17 @@ func (r *Renewer) readExpiry(at func(path string) gjson.Result, now time.Time) (
 	return now.Add(lifetime), ok
 }
 
-// mergeRefreshToken puts the new refresh token in its place, if there is one.
-func (t tokens) mergeRefreshToken(r *Renewer, document []byte) ([]byte, error) {
-	if t.refreshToken == "" {
-		return document, nil
+// mergeRefreshToken puts the new refresh token in its place, if there is one, and when it
+// expires, as far as that is known.
+func (t tokens) mergeRefreshToken(r *Renewer, document []byte) (merged []byte, err error) {
+	merged = document
+	if t.refreshToken != "" {
+		if merged, err = fields.Set(document, r.Fields.RefreshToken, t.refreshToken); err != nil {
+			return nil, err
+		}
+		if held := gjson.GetBytes(document, r.Fields.RefreshToken); fields.Quote(held.Str) != t.refreshToken {
+			merged = fields.Remove(merged, r.Fields.RefreshTokenExpiresAt)
+		}
 	}
-	return fields.Set(document, r.Fields.RefreshToken, t.refreshToken)
+	return fields.SetOptional(merged, r.Fields.RefreshTokenExpiresAt, t.refreshTokenExpiresAt), nil
 }

@@ -330,7 +330,7 @@ func FuzzMerge(f *testing.F) {
 			}
 			// and what is not ours is as it was.
 			if o == flat {
-				own := []string{"access_token", "refresh_token", "token_type", "expires_at", "scope"}
+				own := []string{"access_token", "refresh_token", "token_type", "expires_at", "scope", "refresh_token_expires_at"}
 				if a, b := others(document, own), others(got, own); !reflect.DeepEqual(a, b) {
 					t.Fatalf("others were %q, are %q", a, b)
 				}

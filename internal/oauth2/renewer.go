@@ -81,10 +81,15 @@ func (r *Renewer) expiresAt(c *credential.Credential) (time.Time, bool, error) {
 func (r *Renewer) expiresIn(c *credential.Credential) (time.Time, bool) {
 	lifetime, ok := fields.Number(c.Get(r.ResponseFields.ExpiresIn))
 	lifetime *= r.ExpiresInUnit.Seconds()
-	if !ok || lifetime <= 0 || lifetime > fields.MaxLifetime.Seconds() || c.WrittenAt().IsZero() || gjson.GetBytes(c.Stored(), credential.ReservedField+".status").Exists() {
+	if !ok || lifetime <= 0 || lifetime > fields.MaxLifetime.Seconds() || !asItCame(c) {
 		return time.Time{}, false
 	}
 	return c.WrittenAt().Add(time.Duration(lifetime * float64(time.Second))), true
+}
+
+// asItCame reports whether lifetimes in a credential may count from when it was written.
+func asItCame(c *credential.Credential) bool {
+	return !c.WrittenAt().IsZero() && !gjson.GetBytes(c.Stored(), credential.ReservedField+".status").Exists()
 }
 
 // Brings are the fields that a token response puts into a credential that has none of them

@@ -51,6 +51,18 @@ func NewProvider(name string, r scheme.Renewer, fingerprint string) *Provider {
 	return p
 }
 
+// RefreshTokenExpiresAt returns when the refresh token of cred expires, by what its server
+// said; false if that is not known.
+func (p *Provider) RefreshTokenExpiresAt(cred *credential.Credential) (time.Time, bool) {
+	own, ok := p.Renewer.(interface {
+		RefreshTokenExpiresAt(*credential.Credential) (time.Time, bool)
+	})
+	if !ok {
+		return time.Time{}, false
+	}
+	return own.RefreshTokenExpiresAt(cred)
+}
+
 // Options are the settings of a [Coordinator].
 type Options struct {
 	// Journals returns the directory of the journals that are sealed under a key.

@@ -197,7 +197,13 @@ func (p *Provider) ready(cred *credential.Credential) (*Ready, error) {
 		described = p.asObtained(cred)
 	}
 	for _, schema := range p.Schemas {
-		if err := schema.Check(described); err != nil {
+		err := schema.Check(described)
+		if err != nil {
+			if without := p.withoutOptional(described); without != nil {
+				err = schema.Check(without)
+			}
+		}
+		if err != nil {
 			return ready, err
 		}
 	}
@@ -259,6 +265,25 @@ func (p *Provider) asObtained(cred *credential.Credential) *credential.Credentia
 		return cred
 	}
 	return obtained
+}
+
+// withoutOptional returns a credential without the fields that its renewer keeps for
+// others than requests, nil if it has none: a schema may be older than they are, and allow
+// no others than it knows.
+func (p *Provider) withoutOptional(cred *credential.Credential) *credential.Credential {
+	own, ok := p.Renewer.(interface{ Optional() []string })
+	if !ok {
+		return nil
+	}
+	document := cred.JSON()
+	for _, path := range own.Optional() {
+		document = fields.Remove(document, path)
+	}
+	without, err := credential.New(credential.Document{Data: document})
+	if err != nil || len(document) == len(cred.JSON()) {
+		return nil
+	}
+	return without
 }
 
 // Check reports whether a new credential can serve, if need be with a token that is

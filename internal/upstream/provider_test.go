@@ -228,3 +228,29 @@ func TestCredentialWithoutWhatItsGrantBringsIsNoInvalidOne(t *testing.T) {
 		}
 	}
 }
+
+// A schema that knows no more fields than there were before does not keep a credential from
+// being used whose server says how long the refresh token lives.
+func TestSchemaDoesNotRefuseWhenTheRefreshTokenExpires(t *testing.T) {
+	schema, err := credential.CompileSchema([]byte(`{"additionalProperties":false,"required":["access_token"],
+		"properties":{"access_token":{"type":"string"},"refresh_token":{"type":"string"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := mustProvider(t, newRenewer(t, nil))
+	p.Schemas = []*credential.Schema{schema}
+	for document, valid := range map[string]bool{
+		`{"access_token":"a","refresh_token":"r"}`:                                                                 true,
+		`{"access_token":"a","refresh_token":"r","refresh_token_expires_at":"2026-01-01T00:00:00Z"}`:               true,
+		`{"access_token":"a","refresh_token":"r","refresh_token_expires_at":"2026-01-01T00:00:00Z","another":"x"}`: false,
+		`{"refresh_token":"r","refresh_token_expires_at":"2026-01-01T00:00:00Z"}`:                                  false,
+	} {
+		cred := newCredential(t, document)
+		if _, err := p.Ready(cred); (err == nil) != valid {
+			t.Errorf("%s: got %v", document, err)
+		}
+		if err := p.Check(cred); (err == nil) != valid {
+			t.Errorf("%s brought anew: got %v", document, err)
+		}
+	}
+}
