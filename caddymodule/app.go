@@ -65,6 +65,7 @@ type App struct {
 	readOnly  bool // the store takes no writes
 	providers map[string]*upstream.Provider
 	service   *rest.Service
+	stopAlive func() // ends keepAlive
 	ctx       caddy.Context
 	checks    []explain.Check // besides those that follow from the above
 	logger    *slog.Logger
@@ -205,12 +206,15 @@ func (a *App) Start() error {
 	if a.refreshes() {
 		a.backend.coordinator.Start()
 	}
+	a.stopAlive = a.keepAlive()
 	a.warn()
 	return nil
 }
 
-// Stop takes back the app's logger and providers. Refreshes go on.
+// Stop takes back the app's logger and providers, and keeps no refresh tokens alive any
+// more. Refreshes go on.
 func (a *App) Stop() error {
+	a.stopAlive()
 	a.backend.remove(a)
 	return nil
 }

@@ -28,6 +28,10 @@ const (
 	// MinTakeover is longer than its owner may take to send the token: see
 	// [Renewal].
 	MinTakeover = 15 * time.Second
+
+	// MinKeepAlive is the shortest time after which a refresh token that is not used is
+	// renewed: what ends sooner is a session, and should end.
+	MinKeepAlive = time.Hour
 )
 
 // DefaultRefreshAhead is how long before its expiry a token is renewed.
@@ -52,6 +56,10 @@ type Renewal struct {
 	// owner fell silent. Default: [DefaultTakeover]; at least [MinTakeover], as its owner
 	// has 10 s to send the token; negative: never.
 	Takeover time.Duration
+
+	// KeepAlive is how long a refresh token is left unused before it is renewed although no
+	// request comes. Default: for ever; at least [MinKeepAlive].
+	KeepAlive time.Duration
 }
 
 // RenewalOf returns how the tokens of a renewer are spent, with the defaults filled in.
@@ -87,6 +95,14 @@ func (r *Renewal) Check() error {
 	}
 	if r.Takeover > 0 && r.Takeover < MinTakeover {
 		return fmt.Errorf("takeover cannot be below %v: whoever is to be taken over from may be about to answer", MinTakeover)
+	}
+	switch {
+	case r.KeepAlive == 0:
+	case r.KeepAlive < MinKeepAlive:
+		return fmt.Errorf("keep_alive cannot be below %v: refresh tokens that end sooner are for sessions, and every tenant's would be spent that often", MinKeepAlive)
+	case r.Rotation == RotationNone:
+		return errors.New("keep_alive goes by claims, so that each token is spent once, and rotation none does without: " +
+			"a token that does not change needs no keep_alive, and one that ends unless it is used is to have another rotation")
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ import (
 //	    refresh_ahead   <duration>
 //	    rotation        single_use|none|grace <duration>
 //	    takeover        <duration>|never
+//	    keep_alive      <duration>
 //	}
 func (conf *Login) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -76,7 +77,7 @@ func (conf *Login) unmarshalSetting(d *caddyfile.Dispenser) error {
 		return config.WrapErr(d, name, err)
 	case "tls_ca", "tls_client_cert", "tls_client_key":
 		return config.TLSFileArg(d, &conf.Files)
-	case "refresh_ahead", "rotation", "takeover":
+	case "refresh_ahead", "rotation", "takeover", "keep_alive":
 		return conf.unmarshalSpending(d)
 	default:
 		return d.Errf("unrecognized subdirective '%s' of login", name)

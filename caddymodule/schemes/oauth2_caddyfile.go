@@ -54,6 +54,7 @@ import (
 //	    refresh_ahead      <duration>
 //	    rotation           single_use|none|grace <duration>
 //	    takeover           <duration>|never
+//	    keep_alive         <duration>
 //	    issuer             <url>
 //	    authorization_url  <url>
 //	    userinfo_url       <url>
@@ -189,7 +190,7 @@ func (conf *OAuth2) unmarshalSetting(d *caddyfile.Dispenser) error {
 		return config.NamedArgs(d, &conf.UserinfoFields)
 	case "id_token_field":
 		return config.NamedArgs(d, &conf.IDTokenFields)
-	case "refresh_ahead", "rotation", "takeover":
+	case "refresh_ahead", "rotation", "takeover", "keep_alive":
 		return conf.unmarshalSpending(d)
 	default:
 		return d.Errf("unrecognized subdirective '%s' of oauth2", name)

@@ -36,6 +36,13 @@ type Spending struct {
 	// negative value means never: then no refresh token is ever sent twice, and after
 	// a crash in mid-refresh somebody has to authorize anew. Default: 10m.
 	Takeover caddy.Duration `json:"takeover,omitempty"`
+
+	// How long a refresh token is left unused before it is refreshed although no request
+	// comes, for those that end unless they are used. That is done at a point of each
+	// tenant's own after half of that time, and before all of it, or earlier if the server
+	// said that the token ends earlier. Of several processes one does it. The store has to
+	// list tenants. At least 1h. Default: tokens that no request needs are left alone.
+	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
 }
 
 // renewal is how tokens are spent.
@@ -45,16 +52,22 @@ func (conf *Spending) renewal() scheme.Renewal {
 		Rotation:      scheme.Rotation(conf.Rotation),
 		RotationGrace: time.Duration(conf.RotationGrace),
 		Takeover:      time.Duration(conf.Takeover),
+		KeepAlive:     time.Duration(conf.KeepAlive),
 	}
 }
 
-// unmarshalSpending reads refresh_ahead, rotation or takeover.
+// unmarshalSpending reads refresh_ahead, rotation, takeover or keep_alive.
 func (conf *Spending) unmarshalSpending(d *caddyfile.Dispenser) error {
 	switch d.Val() {
 	case "rotation":
 		return conf.unmarshalRotation(d)
 	case "takeover":
 		return conf.unmarshalTakeover(d)
+	case "keep_alive":
+		if err := config.DurationArg(d, &conf.KeepAlive); err != nil {
+			return err
+		}
+		return config.WrapErr(d, "", checkRenewal(conf))
 	}
 	if err := config.DurationOrZeroArg(d, &conf.RefreshAhead); err != nil {
 		return err

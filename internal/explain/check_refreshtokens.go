@@ -2,6 +2,7 @@ package explain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -26,12 +27,13 @@ const (
 
 // RefreshTokens counts the refresh tokens of a provider that expire soon, or have expired,
 // by what their server said. Their tenants have to sign in again, which is no fault of the
-// setup. It says nothing where the store does not list tenants, or no server says it.
+// setup. It says nothing where no server says it, or the store does not list tenants, unless
+// keep_alive needs that.
 func RefreshTokens(p *upstream.Provider, service *lifecycle.Service) Check {
 	return Check{Name: checkRefresh, Look: func(ctx context.Context) []credential.Finding {
 		tenants, err := service.List(ctx, p, "", maxTokenReads+1)
 		if err != nil {
-			return nil
+			return cannotKeepAlive(p, err)
 		}
 		some := len(tenants) > maxTokenReads
 		var soon, over, unread atomic.Int64
@@ -71,5 +73,19 @@ func RefreshTokens(p *upstream.Provider, service *lifecycle.Service) Check {
 			detail += fmt.Sprintf(", of %d that were looked at", int64(min(len(tenants), maxTokenReads))-unread.Load())
 		}
 		return []credential.Finding{{Check: checkRefresh, OK: true, Detail: detail}}
+	}}
+}
+
+// cannotKeepAlive says what keep_alive lacks if tenants cannot be listed. What else is wrong
+// with the store is told by its own checks.
+func cannotKeepAlive(p *upstream.Provider, err error) []credential.Finding {
+	permission, ok := errors.AsType[*credential.PermissionError](err)
+	if p.KeepAlive == 0 || !ok {
+		return nil
+	}
+	return []credential.Finding{{
+		Check:  checkRefresh,
+		Detail: "provider " + p.Name + ": keep_alive keeps no refresh token alive: tenants cannot be listed",
+		Remedy: fmt.Sprintf("Have the store's policy allow %s on %s.", strings.Join(permission.Capabilities, " and "), permission.Path),
 	}}
 }

@@ -175,7 +175,7 @@ func (o *Explanation) ToDo() string {
 func (o *Explanation) endOfRefreshToken() string {
 	at, known := o.Provider.RefreshTokenExpiresAt(o.Cred)
 	switch left := at.Sub(o.Now); {
-	case !known || left > expiresSoon:
+	case !known || left > expiresSoon, left > 0 && o.Provider.KeepAlive > 0:
 		return ""
 	case left > 0:
 		return "The refresh token expires at " + UTC(at).Format(time.RFC3339) + ": unless it is used before, somebody has to authorize anew: " + o.ways()

@@ -216,6 +216,8 @@ func (r *Renewer) checkSpent() error {
 		return errors.New("refresh uses none of the token_fields: without one it is a login, and that is request")
 	case r.spent == "" && r.Rotation != "":
 		return errors.New("rotation is of a token_field that is used up: neither request nor refresh uses one")
+	case r.spent == "" && r.KeepAlive != 0:
+		return errors.New("keep_alive is for a token_field that is used up: neither request nor refresh uses one, and a login can be made at any time")
 	}
 	return nil
 }

@@ -291,6 +291,9 @@ func (o *Config) checkGrant() error {
 	if o.RefreshURL != nil && o.Grant != GrantRefreshToken {
 		return errors.New("refresh_url goes with grant refresh_token")
 	}
+	if o.KeepAlive != 0 && o.Grant != GrantRefreshToken {
+		return fmt.Errorf("keep_alive goes with grant refresh_token: with %s there is no refresh token that could end", o.Grant)
+	}
 	return cmp.Or(needs("username", o.Username, GrantPassword), needs("password", o.Password, GrantPassword),
 		needs("subject_token", o.SubjectToken, GrantTokenExchange))
 }

@@ -126,7 +126,10 @@ func (r *renewal) writeClaim(claim *pendingClaim, owner string, held version, ho
 		Listens: claim.limits.Listen.String(), Survived: how.known.Survived, By: how.known.By,
 	}
 	if !held.readAt.IsZero() {
-		says.At = held.readAt.UTC().Format(time.RFC3339Nano)
+		says.At = stamp(held.readAt)
+	}
+	if r.provider.KeepAlive > 0 { // else a claim that came to nothing would look like a use
+		says.Renewed = cmp.Or(how.known.Renewed, stamp(held.WrittenAt()))
 	}
 	// Somebody who had no answer may have used the token, though it is ready again.
 	says.Since = cmp.Or(how.known.Since, says.At)

@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -109,6 +110,9 @@ func (r *renewal) merge(claim *pendingClaim, tokens *tokenResponse) change {
 			says.Status = statusReauthorize
 		case stays:
 			says.Since = known.Since // its successor is lost: what grace it has runs since then
+		}
+		if r.provider.KeepAlive > 0 && tokens.complete {
+			says.Renewed = stamp(cmp.Or(held.readAt, time.Now()))
 		}
 		says = says.keeping(recordOf(held.Credential))
 		says.By = r.options.Name

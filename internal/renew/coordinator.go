@@ -116,6 +116,7 @@ type Coordinator struct {
 	states  map[credential.Key]*state
 	swept   time.Time
 	pending map[credential.Key]struct{} // those with claims that are not settled
+	alive   map[string]*keepAlive       // by provider
 	active  int                         // flights, and claims whose answer is listened for
 	idle    chan struct{}               // closed when active gets 0 again
 }
@@ -136,6 +137,7 @@ func New(cache *credential.Cache, o Options) *Coordinator {
 		id:      newNonce(),
 		states:  make(map[credential.Key]*state),
 		pending: make(map[credential.Key]struct{}),
+		alive:   make(map[string]*keepAlive),
 		wake:    make(chan struct{}, 1),
 	}
 	c.closed, c.close = context.WithCancel(context.Background())
@@ -160,7 +162,7 @@ func (c *Coordinator) Refresh(ctx context.Context, p *Provider, tenant credentia
 	key := credential.Key{Provider: p.Name, Tenant: tenant}
 
 	for range rounds {
-		f, err := c.join(p, key, rejected)
+		f, err := c.join(p, key, rejected, false)
 		if err != nil {
 			return nil, err
 		}
@@ -219,8 +221,9 @@ func (c *Coordinator) failsWith(f *flight, key credential.Key, rejected *credent
 	return s.cooldown.active(f.provider, now) && s.cooldown.concerns(rejected)
 }
 
-// join returns the flight to wait for, or why none is made.
-func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential.Credential) (*flight, error) {
+// join returns the flight to wait for, or why none is made. ahead says that nobody rejected
+// the credential.
+func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential.Credential, ahead bool) (*flight, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -232,7 +235,7 @@ func (c *Coordinator) join(p *Provider, key credential.Key, rejected *credential
 		if c.isClosed() {
 			return nil, errClosed
 		}
-		c.begin(s, p, key, rejected, false)
+		c.begin(s, p, key, rejected, ahead)
 	}
 	s.flight.joined = true
 	return s.flight, nil

@@ -377,6 +377,9 @@ type link struct {
 	fate  func(put func() (uint64, error)) (uint64, error) // of writes of the document
 	reads func() error                                     // before a read of the document
 	older map[uint64]func(credential.Document, error) (credential.Document, error)
+
+	lists   atomic.Int64
+	forbids atomic.Bool // lists
 }
 
 func (l *link) puts(fate func(put func() (uint64, error)) (uint64, error)) {
@@ -408,6 +411,14 @@ func (l *link) Get(ctx context.Context, k credential.Key) (credential.Document, 
 		doc.ReadAt = doc.ReadAt.Add(l.skew)
 	}
 	return doc, err
+}
+
+func (l *link) List(ctx context.Context, provider string, after credential.Tenant, limit int) ([]credential.Tenant, error) {
+	l.lists.Add(1)
+	if l.forbids.Load() {
+		return nil, &credential.PermissionError{Capabilities: []string{"list"}, Path: "secret/metadata/x/*"}
+	}
+	return l.Store.List(ctx, provider, after, limit)
 }
 
 func (l *link) GetVersion(ctx context.Context, k credential.Key, version uint64) (credential.Document, error) {

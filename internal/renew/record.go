@@ -38,6 +38,7 @@ type record struct {
 	Listens     string `json:"listens,omitempty"`     // how long after At the claim's owner listens for the answer
 	Over        string `json:"over,omitempty"`        // nonce of the claim that this one was made over within the grace
 	Survived    string `json:"survived,omitempty"`    // "true": the token was used, and stayed what it was
+	Renewed     string `json:"renewed,omitempty"`     // RFC 3339, the store's clock: when the token was last used, or came; with KeepAlive alone
 	Disabled    string `json:"disabled,omitempty"`    // "true"; operators' own
 	By          string `json:"by,omitempty"`          // who obtained the tokens; nothing depends on it
 }
@@ -57,7 +58,7 @@ func recordOf(cred *credential.Credential) record {
 	return record{
 		Status: text("status"), Fingerprint: text("fingerprint"), Nonce: text("nonce"), Owner: text("owner"),
 		At: text("at"), Since: text("since"), Listens: text("listens"), Over: text("over"),
-		Survived: text("survived"), Disabled: text("disabled"), By: text("by"),
+		Survived: text("survived"), Renewed: text("renewed"), Disabled: text("disabled"), By: text("by"),
 	}
 }
 
@@ -77,11 +78,14 @@ func (r record) age(now time.Time) (age, total time.Duration, ok bool) {
 	return now.Sub(at), now.Sub(since), err == nil && sinceErr == nil && !now.IsZero()
 }
 
-// keeping returns r with what operators said in old, and with who obtained the
-// tokens, if old says so.
+// keeping returns r with what operators said in old, and with who obtained the tokens, if
+// old says so, and when.
 func (r record) keeping(old record) record {
 	r.Disabled = old.Disabled
 	r.By = cmp.Or(old.By, r.By)
+	if r.Fingerprint == old.Fingerprint {
+		r.Renewed = cmp.Or(r.Renewed, old.Renewed)
+	}
 	return r
 }
 
@@ -96,6 +100,14 @@ func (r record) in(cred *credential.Credential) ([]byte, error) {
 		return nil, fmt.Errorf("%w: no place for %s", credential.ErrInvalid, credential.ReservedField)
 	}
 	return document, nil
+}
+
+// stamp is a time as it stands in a record; empty for the zero time.
+func stamp(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339Nano)
 }
 
 // fingerprint names a refresh token without telling it: 128 bits of its SHA-256.
