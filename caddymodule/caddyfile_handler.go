@@ -46,6 +46,7 @@ import (
 //	    forwarded_headers on|off
 //	    scrub           headers|body|off
 //	    insecure_http
+//	    public_only
 //
 //	    # any subdirective of reverse_proxy
 //	}
@@ -144,6 +145,8 @@ func (h *Handler) unmarshalOwn(d *caddyfile.Dispenser) ([]caddyfile.Token, error
 			}
 		case name == "insecure_http":
 			err = config.NoArg(own, &h.InsecureHTTP)
+		case name == "public_only":
+			err = config.NoArg(own, &h.PublicOnly)
 		case name == "forwarded_headers":
 			h.ForwardedHeaders, err = parseSwitch(own)
 		case name == "refresh_on":

@@ -1,10 +1,14 @@
 package caddymodule
 
 import (
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/api"
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/forward"
 )
 
 // Each stands before reverse_proxy, and so in the order in which they are registered:
@@ -16,6 +20,7 @@ func init() {
 	}{
 		{"upstream_auth_connect", parseConnect},
 		{"upstream_auth_api", parseAPI},
+		{"upstream_auth_forward", parseForward},
 		{"upstream_auth", parseDirective},
 	} {
 		httpcaddyfile.RegisterHandlerDirective(directive.name, directive.parse)
@@ -60,4 +65,23 @@ func parseConnect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		return nil, err
 	}
 	return handler, nil
+}
+
+// parseForward reads upstream_auth_forward, see [forward.Forward], and holds it against the
+// global option.
+func parseForward(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	f := new(forward.Forward)
+	err := f.UnmarshalCaddyfile(h.Dispenser, func(tokens []caddyfile.Token) (json.RawMessage, error) {
+		claimed := h
+		claimed.Dispenser = caddyfile.NewDispenser(tokens)
+		handler, err := parseDirective(claimed)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(handler)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }

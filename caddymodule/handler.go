@@ -89,6 +89,11 @@ type Handler struct {
 	// on the way reads the credential. Default: no, unless the provider says so.
 	InsecureHTTP bool `json:"insecure_http,omitempty"`
 
+	// Whether connections to the upstream are made to public addresses alone, whatever its
+	// name resolves to: neither to this machine nor to a private network. For upstreams that
+	// requests or credentials name. Default: no.
+	PublicOnly bool `json:"public_only,omitempty"`
+
 	// What is removed from answers of the credential that was sent: `headers`, where an
 	// upstream repeats a value of at least 8 bytes that a scheme has set, as it is or in
 	// base64, hexadecimal or URL encoding, in a header field or a trailer; `body`, in the
@@ -194,7 +199,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			host = "localhost" // a socket has no host
 		}
 	}
-	if h.ProxyRaw, err = wrapTransport(h.ProxyRaw, host); err != nil {
+	if h.ProxyRaw, err = wrapTransport(h.ProxyRaw, host, h.PublicOnly); err != nil {
 		return fmt.Errorf("upstream_auth: proxy: %w", err)
 	}
 	proxy, err := ctx.LoadModule(h, "ProxyRaw")
@@ -258,6 +263,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	caddyhttp.SetVar(r.Context(), exchangeVar, &s.Exchange)
 	return h.proxy.ServeHTTP(&s.answer, r, next)
 }
+
+// Admits reports whether a request may be made for the tenant that it names, as far as that
+// can be known without the tenant's credential. The errors are those with which it would
+// be refused.
+func (h *Handler) Admits(r *http.Request) error {
+	release, ok := h.app.Use()
+	if !ok {
+		return rest.ErrConfigurationGone
+	}
+	defer release()
+	tenant, err := h.findTenant(r)
+	if _, ok := h.allowed[tenant]; err == nil && h.allowed != nil && !ok {
+		return credential.ErrNotFound
+	}
+	return err
+}
+
+// TLSOnly reports whether requests to other machines are sent by TLS alone.
+func (h *Handler) TLSOnly() bool { return h.settings.TLSOnly }
 
 // findTenant returns the tenant that r names and may use.
 func (h *Handler) findTenant(r *http.Request) (credential.Tenant, error) {
@@ -361,7 +385,7 @@ const exposedPrefix = "upstream_auth.credential."
 
 // wrapTransport puts our transport, with the Host that it has requests name, around the one
 // in a reverse proxy's configuration.
-func wrapTransport(proxy json.RawMessage, host string) (json.RawMessage, error) {
+func wrapTransport(proxy json.RawMessage, host string, publicOnly bool) (json.RawMessage, error) {
 	var conf map[string]json.RawMessage
 	if len(proxy) > 0 {
 		if err := json.Unmarshal(proxy, &conf); err != nil {
@@ -380,7 +404,7 @@ func wrapTransport(proxy json.RawMessage, host string) (json.RawMessage, error) 
 	if inner == nil || string(inner) == "null" {
 		inner = json.RawMessage(`{"protocol":"http"}`)
 	}
-	wrapped, err := json.Marshal(map[string]any{"protocol": transportName, "transport": inner, "host": host})
+	wrapped, err := json.Marshal(map[string]any{"protocol": transportName, "transport": inner, "host": host, "public_only": publicOnly})
 	if err != nil {
 		return nil, err
 	}

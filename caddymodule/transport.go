@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy/fastcgi"
+	"github.com/tidwall/gjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/internal/proxy"
 )
@@ -43,6 +44,9 @@ type Transport struct {
 	// transport's inside, or the client's.
 	Host string `json:"host,omitempty"`
 
+	// Whether connections are made to public addresses alone. The handler sets it.
+	PublicOnly bool `json:"public_only,omitempty"`
+
 	base   http.RoundTripper
 	sender *proxy.Transport
 }
@@ -57,6 +61,9 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision loads the transport inside.
 func (t *Transport) Provision(ctx caddy.Context) error {
+	if from := gjson.GetBytes(t.TransportRaw, "network_proxy.from").Str; t.PublicOnly && from != "" && from != "none" {
+		return errors.New("public_only excludes network_proxy, which would do the connecting")
+	}
 	module, err := ctx.LoadModule(t, "TransportRaw")
 	if err != nil {
 		return fmt.Errorf("loading transport: %w", err)
@@ -70,7 +77,16 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	}
 	t.base = base
 	t.sender = &proxy.Transport{Base: base, DialedHost: t.dialedHost, Encrypts: t.encrypts}
-	if own, ok := base.(*reverseproxy.HTTPTransport); ok {
+	own, ok := base.(*reverseproxy.HTTPTransport)
+	if !ok && t.PublicOnly {
+		return errors.New("public_only needs the transport http")
+	}
+	if ok {
+		if t.PublicOnly {
+			if err := dialPublicOnly(own); err != nil {
+				return err
+			}
+		}
 		keepEarlyAnswers(own.Transport)
 		t.sender.Apart = func(configure func(*tls.Config) *tls.Config) (proxy.ApartTransport, error) {
 			return apart(own, configure)

@@ -28,9 +28,9 @@ var layers = [][]string{
 	{"internal/proxy", "internal/lifecycle", "internal/connect"},
 	{"internal/explain"},
 	{"internal/rest", "internal/refreshlog"},
-	{"caddymodule/config"},
+	{"caddymodule/config", "caddymodule/failure"},
 	{"caddymodule/schemes", "caddymodule/stores"},
-	{"caddymodule/api", "caddymodule/admin"},
+	{"caddymodule/api", "caddymodule/admin", "caddymodule/forward"},
 	{"caddymodule"},
 	{"cmd/caddy", "cmd/demo", "tools/coverage"},
 }

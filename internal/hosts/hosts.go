@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -72,6 +73,26 @@ func (l List) AllowsURL(u *url.URL) bool {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	return l.Allows(net.JoinHostPort(u.Hostname(), port))
+}
+
+// Claims reports whether an entry of the list is for a host at a port: one without a port for
+// the usual ports alone. The nil list claims none.
+func (l List) Claims(name string, port uint16, usual ...uint16) bool {
+	name, _, ok := splitHost(name)
+	for _, p := range l {
+		if ok && (p.port == port || p.port == 0 && slices.Contains(usual, port)) && p.matches(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Split returns a host, a name or address with an optional port, in its parts: the name in lower
+// case and without a trailing dot, the address as netip spells it; 0 if there is no port. ok is
+// false for what is no host.
+func Split(host string) (name string, port uint16, ok bool) {
+	name, port, ok = splitHost(host)
+	return name, port, ok && !strings.HasPrefix(name, "unix//")
 }
 
 func (l List) allows(name string, port uint16) bool {

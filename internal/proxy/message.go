@@ -20,6 +20,9 @@ var messages = map[Code]string{
 	CodeReauthorizationRequired: "the tenant's credential was refused: somebody has to give another one",
 	CodeTooManyRequests:         "too much is under way at the same time: try again later",
 	CodeRateLimited:             "the API has asked to wait with this tenant's requests: try again later",
+	CodeProxyCredentials:        "the proxy asks for a user and a password, and these are missing or wrong",
+	CodeNoProxyRequest:          "this is a proxy, and the request is none to a proxy",
+	CodeMisdirected:             "the request names another host than the connection is for",
 	CodeRefreshFailed:           "no token could be obtained for the tenant: try again later",
 	CodeStoreUnavailable:        "the credential cannot be read now: try again later",
 }
