@@ -321,3 +321,19 @@ func TestTunnelPassesBlind(t *testing.T) {
 		t.Errorf("%s, want %s", body, want)
 	}
 }
+
+func TestProxyThatOthersCanUseIsTold(t *testing.T) {
+	s := administered(t, nil)
+	s.site = s.address[strings.LastIndex(s.address, ":"):]
+	for more, want := range map[string]string{
+		"tenant acme": "whoever reaches " + s.site + " can use the tenants of provider billing",
+		"tenant {upstream_auth.proxy_user}\nauthorize secret {\nfile /run/secrets/{tenant}\n}": "",
+	} {
+		conf := s.caddyfile("provider billing {\nallowed_hosts api.example.com\nheader X-Api-Key {credential.api_key}\n}",
+			"upstream_auth_forward {\nproviders billing\n"+more+"\n}")
+		startText(t, strings.Replace(conf, "persist_config off", "persist_config off\nskip_install_trust", 1))
+		if got := s.told(t)["listener"]; !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: got %q, want %q", more, got, want)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/forward"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/explain"
 )
@@ -55,7 +56,9 @@ func (s *serverSites) walk(routes caddyhttp.RouteList, hosts []string, authentic
 		for _, handler := range route.Handlers {
 			switch h := handler.(type) {
 			case *Handler:
-				s.look(h, within, authenticated)
+				s.look(h.Provider, within, authenticated || h.Authorize != nil)
+			case *forward.Forward:
+				s.look(strings.Join(h.Providers, ", "), within, authenticated || h.Authorizes())
 			case *caddyhttp.Subroute:
 				inner := s.walk(h.Routes, within, authenticated)
 				authenticated = authenticated || inner && isForAll(route)
@@ -67,17 +70,17 @@ func (s *serverSites) walk(routes caddyhttp.RouteList, hosts []string, authentic
 	return authenticated
 }
 
-func (s *serverSites) look(h *Handler, hosts []string, authenticated bool) {
-	if len(s.open) > 0 && h.Authorize == nil && !authenticated {
+func (s *serverSites) look(provider string, hosts []string, authenticated bool) {
+	if len(s.open) > 0 && !authenticated {
 		s.findings = append(s.findings, credential.Finding{
 			Check: checkListener, OK: true, Warning: true,
-			Detail: fmt.Sprintf("whoever reaches %s can use the tenants of provider %s: nothing is seen that asks who they are. Have the site listen for this machine alone, by bind 127.0.0.1 or a Unix socket, or say by authorize who may use which tenant.", strings.Join(s.open, ", "), h.Provider),
+			Detail: fmt.Sprintf("whoever reaches %s can use the tenants of provider %s: nothing is seen that asks who they are. Have the site listen for this machine alone, by bind 127.0.0.1 or a Unix socket, or say by authorize who may use which tenant.", strings.Join(s.open, ", "), provider),
 		})
 	}
 	if i := slices.IndexFunc(hosts, credential.IsLoopback); i >= 0 && s.elsewhere {
 		s.findings = append(s.findings, credential.Finding{
 			Check: checkSite, OK: true, Warning: true,
-			Detail: fmt.Sprintf("the site of provider %s is for requests with the Host %s: others get an empty 200, which an app takes for success. Write the port alone for the site's address, as in :8080, and bind 127.0.0.1 in the site.", h.Provider, hosts[i]),
+			Detail: fmt.Sprintf("the site of provider %s is for requests with the Host %s: others get an empty 200, which an app takes for success. Write the port alone for the site's address, as in :8080, and bind 127.0.0.1 in the site.", provider, hosts[i]),
 		})
 	}
 }

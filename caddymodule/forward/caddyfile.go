@@ -2,8 +2,10 @@ package forward
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
 
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
@@ -38,7 +40,9 @@ func (f *Forward) UnmarshalCaddyfile(d *caddyfile.Dispenser, handler func(tokens
 		case "providers":
 			err = config.ManyArgs(own, &f.Providers)
 		case "tunnel":
-			err = config.ManyArgs(own, &f.Tunnel)
+			if err = config.ManyArgs(own, &f.Tunnel); err == nil {
+				err = config.WrapErr(own, "", f.checkTunnel())
+			}
 		case "private":
 			if err = config.OneArg(own, &private); err == nil && private != "on" && private != "off" {
 				err = own.Errf("private: '%s' is neither on nor off", private)
@@ -48,9 +52,6 @@ func (f *Forward) UnmarshalCaddyfile(d *caddyfile.Dispenser, handler func(tokens
 		default:
 			rest = append(rest, segment...)
 			lines++
-		}
-		if err == nil && own.Val() == "tunnel" {
-			err = config.WrapErr(own, "", f.checkTunnel())
 		}
 		if err != nil {
 			return err
@@ -85,6 +86,9 @@ func (f *Forward) UnmarshalCaddyfile(d *caddyfile.Dispenser, handler func(tokens
 
 // settingsOf returns what of a handler's configuration is not of a provider's claim.
 func settingsOf(conf json.RawMessage) (json.RawMessage, error) {
+	if to := gjson.GetBytes(conf, "proxy"); to.Get("upstreams.#").Int() != 1 || to.Get("dynamic_upstreams").Exists() {
+		return nil, errors.New("requests to a proxy say themselves where they go: there can be no upstream")
+	}
 	for _, path := range []string{"provider", "proxy.upstreams", "proxy.handler"} {
 		var err error
 		if conf, err = sjson.DeleteBytes(conf, path); err != nil {

@@ -38,6 +38,9 @@ func identificationOf(settings json.RawMessage) identification {
 	return identification{asked: names || checks, early: tenant != "" && !strings.Contains(rest, "{")}
 }
 
+// Authorizes reports whether somebody is asked who they are before they may use a tenant.
+func (f *Forward) Authorizes() bool { return gjson.GetBytes(f.Settings, "authorize").IsObject() }
+
 // withProxyPassword has `authorize` look at the proxy's password where it names no field.
 func withProxyPassword(settings json.RawMessage) json.RawMessage {
 	for _, kind := range []string{"secret", "jwt"} {
