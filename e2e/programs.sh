@@ -22,6 +22,7 @@ missing() {
 	has_node || echo nodejs npm
 	has_chromium || echo chromium
 	command -v curl >/dev/null || echo curl
+	command -v wget >/dev/null || echo wget
 	command -v python3 >/dev/null || echo python3
 	command -v gunicorn >/dev/null || echo gunicorn
 	command -v javac >/dev/null || echo default-jdk-headless

@@ -55,7 +55,7 @@ func (f *Forward) connect(w http.ResponseWriter, r *http.Request) error {
 	if !f.inner.serve(in) {
 		return client.Close()
 	}
-	<-in.closed // HTTP/2 ends the stream when this returns
+	in.wait() // HTTP/2 ends the stream when this returns
 	return nil
 }
 

@@ -27,15 +27,39 @@ type connection struct {
 	target   target
 	user     user
 
-	close  sync.Once
-	closed chan struct{}
+	close   sync.Once
+	closed  chan struct{}
+	writing sync.RWMutex
+}
+
+// Write writes to the client, until the connection is closed.
+func (c *connection) Write(p []byte) (int, error) {
+	c.writing.RLock()
+	defer c.writing.RUnlock()
+	select {
+	case <-c.closed:
+		return 0, net.ErrClosed
+	default:
+		return c.Conn.Write(p)
+	}
 }
 
 // Close closes the connection, and says so.
-func (c *connection) Close() error {
-	err := c.Conn.Close()
-	c.close.Do(func() { close(c.closed) })
+func (c *connection) Close() (err error) {
+	c.close.Do(func() {
+		close(c.closed)
+		_ = c.Conn.SetWriteDeadline(time.Unix(1, 0)) // a stream's writes do not end otherwise
+		err = c.Conn.Close()
+	})
 	return err
+}
+
+// wait waits until the connection is closed, and nobody uses it any more: the server that it
+// came to counts what is written.
+func (c *connection) wait() {
+	<-c.closed
+	c.writing.Lock()
+	defer c.writing.Unlock()
 }
 
 type connectionKey struct{}

@@ -29,8 +29,13 @@ func Source(name string) string {
 // Run runs a program to its end and returns what it printed. It gets nothing of our
 // environment but PATH: a proxy that is named there would come between.
 func Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	return RunIn(ctx, nil, name, args...)
+}
+
+// RunIn is Run with more of an environment.
+func RunIn(ctx context.Context, environment []string, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, environment...)
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
