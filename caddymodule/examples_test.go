@@ -22,7 +22,7 @@ var (
 // CREDENTIALS_DIRECTORY, of which those that end in -key.pem have a key.
 func TestExamplesAreValid(t *testing.T) {
 	var files []string
-	for _, dir := range []string{"schemes", "apis"} {
+	for _, dir := range []string{"schemes", "apis", "ways"} {
 		found, err := filepath.Glob("../examples/" + dir + "/*.Caddyfile")
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no examples of %s: %v", dir, err)

@@ -337,3 +337,29 @@ func TestProxyThatOthersCanUseIsTold(t *testing.T) {
 		}
 	}
 }
+
+// http goes on as it is to this machine, which is what it may be for.
+func TestClaimedRequestsWithoutTLS(t *testing.T) {
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s %s %q", r.Host, r.URL.RequestURI(), r.Header.Get("X-Api-Key"), r.Header["X-Tenant-Id"])
+	}))
+	t.Cleanup(plain.Close)
+	host := strings.TrimPrefix(plain.URL, "http://")
+	f := &forwarded{sidecar: newSidecar(t, map[credential.Key]string{{Provider: "billing", Tenant: "acme"}: `{"api_key":"acme's"}`})}
+	conf := f.caddyfile("provider billing {\nallowed_hosts "+host+"\nheader X-Api-Key {credential.api_key}\n}", "upstream_auth_forward {\nproviders billing\nprivate on\n}")
+	startText(t, strings.Replace(conf, "persist_config off", "persist_config off\nskip_install_trust", 1))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, plain.URL+"/orders?a=b", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Tenant-ID", "acme")
+	res, err := f.client(t, nil).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	if want := host + " /orders?a=b acme's []"; res.StatusCode != 200 || string(body) != want {
+		t.Errorf("%d %s, want %s", res.StatusCode, body, want)
+	}
+}

@@ -3,14 +3,13 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
 )
 
@@ -23,15 +22,10 @@ func dialPublicOnly(t *reverseproxy.HTTPTransport) error {
 	}
 	dialer := &net.Dialer{Timeout: time.Duration(t.DialTimeout), FallbackDelay: time.Duration(t.FallbackDelay), Control: hosts.PublicOnly}
 	if t.Resolver != nil {
-		addresses, err := resolverAddresses(t.Resolver.Addresses)
-		if err != nil {
+		var err error
+		if dialer.Resolver, err = config.NameServers(t.Resolver.Addresses, dialer.Timeout); err != nil {
 			return err
 		}
-		way := &net.Dialer{Timeout: dialer.Timeout}
-		dialer.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			at := addresses[rand.IntN(len(addresses))]
-			return way.DialContext(ctx, at.Network, at.JoinHostPort(0))
-		}}
 	}
 	t.Transport.Proxy = nil // it would connect in our place
 	t.Transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -45,18 +39,4 @@ func dialPublicOnly(t *reverseproxy.HTTPTransport) error {
 		return conn, nil
 	}
 	return nil
-}
-
-func resolverAddresses(texts []string) (all []caddy.NetworkAddress, err error) {
-	for _, text := range texts {
-		address, err := caddy.ParseNetworkAddressWithDefaults(text, "udp", 53)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, address)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("resolvers: there is none")
-	}
-	return all, nil
 }

@@ -86,6 +86,12 @@ func (f *Forward) handler(ctx caddy.Context, provider string, encrypted bool) (H
 			tls = json.RawMessage(own.Raw)
 		}
 	}
+	if !gjson.GetBytes(conf, "proxy.headers.request.set.Host").Exists() {
+		// The Host agrees with where the request goes, and goes there as the app wrote it.
+		if err := set("proxy.headers.request.set.Host", []string{"{http.request.hostport}"}); err != nil {
+			return nil, fmt.Errorf("settings: %w", err)
+		}
+	}
 	err := errors.Join(
 		set("provider", provider),
 		set("public_only", !f.Private),

@@ -67,7 +67,7 @@ func (f *Forward) lookUp(ctx context.Context, to target) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", to.host)
+	addresses, err := f.dialer.Resolver.LookupNetIP(ctx, "ip", to.host)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/tidwall/gjson"
 
+	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/config"
 	"github.com/upstreamauth/caddy-upstream-auth/caddymodule/failure"
 	"github.com/upstreamauth/caddy-upstream-auth/credential"
 	"github.com/upstreamauth/caddy-upstream-auth/internal/hosts"
@@ -97,6 +99,9 @@ func (f *Forward) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("upstream_auth_forward: ca: %w", err)
 	}
 	f.dialer = &net.Dialer{Timeout: dialTimeout}
+	if f.dialer.Resolver, err = f.nameServers(); err != nil {
+		return fmt.Errorf("upstream_auth_forward: %w", err)
+	}
 	if !f.Private {
 		f.dialer.Control = hosts.PublicOnly
 	}
@@ -105,6 +110,16 @@ func (f *Forward) Provision(ctx caddy.Context) error {
 	f.plain = transport
 	f.inner = newInterceptor(f)
 	return nil
+}
+
+// nameServers are those of the transport of claimed requests: names that lead the app here,
+// as by its hosts file, lead there elsewhere.
+func (f *Forward) nameServers() (*net.Resolver, error) {
+	var addresses []string
+	for _, address := range gjson.GetBytes(f.Settings, "proxy.transport.resolver.addresses").Array() {
+		addresses = append(addresses, address.Str)
+	}
+	return config.NameServers(addresses, dialTimeout)
 }
 
 // check looks at what needs nothing else.
@@ -184,6 +199,7 @@ func (f *Forward) serveAbsolute(w http.ResponseWriter, r *http.Request, next cad
 	if c := f.claimOf(host, port); c != nil {
 		if !encrypted && port == portHTTP && c.plain.TLSOnly() && !credential.IsLoopback(host) {
 			target.port, encrypted = portHTTPS, true // the credential does not go in the clear
+			r.Host = host
 		}
 		return f.serveClaimed(w, r, next, c, target, encrypted, user)
 	}

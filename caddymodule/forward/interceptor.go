@@ -48,7 +48,7 @@ func (c *connection) Write(p []byte) (int, error) {
 func (c *connection) Close() (err error) {
 	c.close.Do(func() {
 		close(c.closed)
-		_ = c.Conn.SetWriteDeadline(time.Unix(1, 0)) // a stream's writes do not end otherwise
+		_ = c.SetWriteDeadline(time.Unix(1, 0)) // a stream's writes do not end otherwise
 		err = c.Conn.Close()
 	})
 	return err

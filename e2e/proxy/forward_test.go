@@ -94,8 +94,14 @@ func TestClientsThatKnowTheirProxyAlone(t *testing.T) {
 			}
 			r := world.Request{Tenant: name, ID: "proxied-" + name, Body: world.RandomBytes(300 * world.KiB)}
 			w.Check(w.Delivered(r, posts(w, c, r)))
-			if n := len(w.API.Attempts(r.ID)); n != 2 {
-				t.Errorf("%d attempts", n)
+			attempts := w.API.Attempts(r.ID)
+			if len(attempts) != 2 {
+				t.Errorf("%d attempts", len(attempts))
+			}
+			for _, a := range attempts {
+				if a.Host != "app.api.test:"+p.port || len(a.Header["Proxy-Authorization"])+len(a.Header["Proxy-Connection"])+len(a.Header["Via"]) > 0 {
+					t.Errorf("the API saw %s with %v", a.Host, a.Header)
+				}
 			}
 			w.Settled(name)
 		})
