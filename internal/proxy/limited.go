@@ -11,8 +11,8 @@ import (
 // more; the answer to that is returned whatever it is.
 func (t *Transport) heed(req *http.Request, res *http.Response, x *Exchange) (*http.Response, error) {
 	until, asked := x.asksToWait(res)
-	if !asked || x.waited || x.SentOnce || time.Until(until) > x.Provider.RetryAfter.Wait {
-		return res, nil
+	if !asked || x.waited || time.Until(until) > x.Provider.RetryAfter.Wait || x.whyNot() != "" {
+		return res, nil // at once: who cannot be sent again waits for nothing
 	}
 	x.waited = true
 	buffered := bufferResponse(res)

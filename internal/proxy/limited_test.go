@@ -25,6 +25,7 @@ func TestWhatBecomesOfARequestThatIsTooMuch(t *testing.T) {
 		wait     time.Duration
 		waited   bool // before it was sent
 		sentOnce bool
+		tooLarge bool // its body, to be recorded
 		answers  []any
 		status   int
 		tokens   string
@@ -36,6 +37,7 @@ func TestWhatBecomesOfARequestThatIsTooMuch(t *testing.T) {
 		{name: "not for longer than it may", wait: 10 * time.Second, answers: []any{limited("11")}, status: 429, tokens: "old"},
 		{name: "not if it has waited", wait: 10 * time.Second, waited: true, answers: []any{limited("5")}, status: 429, tokens: "old"},
 		{name: "not if it is sent once", wait: 10 * time.Second, sentOnce: true, answers: []any{limited("5")}, status: 429, tokens: "old"},
+		{name: "not if its body is not recorded", wait: 10 * time.Second, tooLarge: true, answers: []any{limited("5")}, status: 429, tokens: "old"},
 		{name: "not if nothing says how long", wait: 10 * time.Second, answers: []any{429}, status: 429, tokens: "old"},
 		{name: "with a token that was refused meanwhile", wait: 10 * time.Second, answers: []any{limited("5"), 401, 200}, status: 200, tokens: "old old new", took: 5 * time.Second},
 		{name: "after a token was refused", wait: 10 * time.Second, answers: []any{401, limited("5"), 200}, status: 200, tokens: "old new new", took: 5 * time.Second},
@@ -46,6 +48,9 @@ func TestWhatBecomesOfARequestThatIsTooMuch(t *testing.T) {
 				x, _ := newExchange(t)
 				x.Provider.RetryAfter = &upstream.RetryAfter{Headers: []string{"Retry-After"}, Statuses: []int{429}, Longest: time.Minute, Wait: test.wait}
 				x.Waited, x.SentOnce = test.waited, test.sentOnce
+				if test.tooLarge {
+					x.Limits.MaxBody = 4
+				}
 				s := &script{answers: test.answers}
 				start := time.Now()
 				res, err := (&Transport{Base: s}).Send(newRequest(t, x, "POST", "http://127.0.0.1/", strings.NewReader("the body")), x)
