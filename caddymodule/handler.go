@@ -235,10 +235,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if _, ok := h.allowed[tenant]; h.allowed != nil && !ok {
 		return fail(w, r, proxy.CodeTenantUnknown, credential.ErrNotFound)
 	}
-	sentOnce, err := h.sendsOnce(r)
-	if err != nil {
-		return err
-	}
 	account, err := h.provider.Budget.Take(string(tenant), budget.Requests)
 	if err != nil {
 		return fail(w, r, proxy.CodeTooManyRequests, err)
@@ -251,7 +247,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if opened.Expired != nil && h.OnRefreshFailure == "reject" {
 		return failExpired(w, r, opened.Expired)
 	}
-	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Account: account, Answer: w.Header(), SentOnce: sentOnce, Opened: opened}}
+	s := &served{Exchange: proxy.Exchange{Settings: h.settings, Tenant: tenant, Account: account, Answer: w.Header(), Opened: opened}}
 	s.answer.ResponseWriter, s.answer.exchange = w, &s.Exchange
 	if len(opened.Exposed) > 0 {
 		repl := replacerOf(r)
@@ -260,6 +256,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	defer s.Close()
+	if s.SentOnce, err = h.sendsOnce(r); err != nil {
+		return err
+	}
 	caddyhttp.SetVar(r.Context(), exchangeVar, &s.Exchange)
 	return h.proxy.ServeHTTP(&s.answer, r, next)
 }

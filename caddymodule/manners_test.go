@@ -81,6 +81,24 @@ func TestWhichRequestsAreReplayed(t *testing.T) {
 	}
 }
 
+// What the credential says of the request counts, too, where it is exposed.
+func TestWhichRequestsAreReplayedByAnExposedField(t *testing.T) {
+	i := newIssuer(t)
+	s := newSidecar(t, map[credential.Key]string{
+		key("acme"):   `{"region":"eu","secret":"s3cret","access_token":"old","plan":"basic"}`,
+		key("globex"): `{"region":"eu","secret":"s3cret","access_token":"old","plan":"once"}`,
+	})
+	s.start(t, i.provider("expose plan"), "upstream_auth billing "+i.url+` {
+		replay expression `+"`{upstream_auth.credential.plan} != 'once'`"+`
+	}`)
+	for tenant, status := range map[string]int{"acme": 200, "globex": 401} {
+		i.requests.Add(1) // so that the token that is stored is refused
+		if res, _ := s.get(t, "/", as(tenant)); res.StatusCode != status {
+			t.Errorf("%s: %d, replay %q", tenant, res.StatusCode, res.Header.Get("Upstream-Auth-Replay"))
+		}
+	}
+}
+
 func TestAnUpstreamWithAnotherTimeIsTold(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Date", time.Now().Add(-7*time.Minute).UTC().Format(http.TimeFormat))
