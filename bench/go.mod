@@ -8,7 +8,7 @@ require (
 	github.com/upstreamauth/caddy-upstream-auth v0.0.0-00010101000000-000000000000
 	github.com/upstreamauth/caddy-upstream-auth/e2e v0.0.0-00010101000000-000000000000
 	github.com/valyala/fasthttp v1.78.0
-	golang.org/x/oauth2 v0.37.0
+	golang.org/x/oauth2 v0.38.0
 	golang.org/x/sync v0.25.0
 	gonum.org/v1/plot v0.17.0
 )
